@@ -1,0 +1,31 @@
+/** Zicsr, Zifencei and the machine-mode instructions. Unprivileged ISA chapters 6 and 7; Privileged ISA (20240411) §3.3. */
+import { type Extension, instruction as insn } from './instruction.ts';
+import { helper } from './semantics.ts';
+
+export const zicsr: Extension = {
+  name: 'Zicsr',
+  section: 'Unprivileged ISA §7',
+  instructions: [
+    insn('csrrw', 'csr rs1 001 rd 1110011', helper('csrrw')),
+    insn('csrrs', 'csr rs1 010 rd 1110011', helper('csrrs')),
+    insn('csrrc', 'csr rs1 011 rd 1110011', helper('csrrc')),
+    insn('csrrwi', 'csr zimm 101 rd 1110011', helper('csrrw')),
+    insn('csrrsi', 'csr zimm 110 rd 1110011', helper('csrrs')),
+    insn('csrrci', 'csr zimm 111 rd 1110011', helper('csrrc')),
+  ],
+};
+
+export const zifencei: Extension = {
+  name: 'Zifencei',
+  section: 'Unprivileged ISA §6',
+  instructions: [insn('fence.i', 'imm[11:0] rs1 001 rd 0001111', helper('fence_i'))],
+};
+
+export const machineMode: Extension = {
+  name: 'Machine',
+  section: 'Privileged ISA §3.3',
+  instructions: [
+    insn('mret', '001100000010 00000 000 00000 1110011', helper('mret')),
+    insn('wfi', '000100000101 00000 000 00000 1110011', helper('wfi')),
+  ],
+};

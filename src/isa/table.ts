@@ -1,0 +1,27 @@
+/** The ISA table: every extension that the engine implements, and look-ups over all of it. */
+import type { CompressedInstruction, Extension, Instruction } from './instruction.ts';
+import { rv64a } from './rv64a.ts';
+import { rv64c } from './rv64c.ts';
+import { rv64i } from './rv64i.ts';
+import { rv64m } from './rv64m.ts';
+import { machineMode, zicsr, zifencei } from './system.ts';
+
+export const EXTENSIONS: readonly Extension[] = [rv64i, rv64m, rv64a, rv64c, zicsr, zifencei, machineMode];
+
+/** Every instruction with a meaning of its own. */
+export const INSTRUCTIONS: readonly Instruction[] = EXTENSIONS.flatMap((extension) => extension.instructions);
+
+/** Every 16-bit form. */
+export const COMPRESSED: readonly CompressedInstruction[] = EXTENSIONS.flatMap(
+  (extension) => extension.compressed ?? [],
+);
+
+const byName = new Map(INSTRUCTIONS.map((instruction) => [instruction.name, instruction]));
+if (byName.size !== INSTRUCTIONS.length) throw new Error('two instructions have one name');
+
+/** @throws Error if the table has no such instruction. */
+export function instructionNamed(name: string): Instruction {
+  const instruction = byName.get(name);
+  if (instruction === undefined) throw new Error(`no instruction ${name}`);
+  return instruction;
+}

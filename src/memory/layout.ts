@@ -1,0 +1,200 @@
+/**
+ * Where everything stands in the VM's one shared WebAssembly memory. This is the only file with offsets: generated
+ * code, the machine thread and the migration thread all derive theirs from here.
+ *
+ *     0        guard page, never used: address 0 is nobody's
+ *     4 KiB    control block
+ *     8 KiB    hart blocks: registers, CSRs, TLBs
+ *     …        page tables of the host: one byte of flags, one dirty bit, one pending bit, one code slot per page
+ *     …        predecoded code, slots of one page each
+ *     …        scratch for the migration thread
+ *     …        RAM blocks, page after page: what the guest, or a reset, finds in memory
+ *
+ * A *page index* counts the 4 KiB pages of all RAM blocks from `blocksBase`; it is the index of every bitmap.
+ */
+import { GodwitError } from '../error.ts';
+import { WASM_PAGE } from '../wasm/module.ts';
+
+/** Bytes in a page of the guest, of every bitmap and of a migration. */
+export const PAGE_SIZE = 4096;
+export const PAGE_SHIFT = 12;
+
+/** TLB entries per hart and kind of access. */
+export const TLB_ENTRIES = 256;
+/** Bytes of a TLB entry: i64 page address, then i32 addend (read, write) or slot address (fetch), then padding. */
+export const TLB_ENTRY_SIZE = 16;
+const TLB_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
+
+/** Offsets inside the control block. */
+export const CONTROL = {
+  /** u32: set by other threads to make the machine thread leave its burst at the next slice end. */
+  attention: 0,
+  /** u32: 1 while the dirty log is on. */
+  dirtyLog: 4,
+} as const;
+
+/** Offsets inside a hart block. Fields are 8 bytes unless said otherwise. */
+export const HART = {
+  /** x0 … x31. */
+  x: 0,
+  /** Where results for x0 go; never read. */
+  sink: 256,
+  /** f0 … f31. */
+  f: 264,
+  pc: 520,
+  /** i32: what is left of the slice, while the engine is in a call out of generated code. */
+  remaining: 528,
+  /** i64: guest address of a memory access that left the fast path. */
+  address: 536,
+  /** i64: address of the LR reservation; -1 for none. */
+  reservation: 544,
+  /** i32: address of the first predecoded entry of the page or straddling instruction being run. */
+  slotBase: 552,
+  /** i64: guest address of the instruction at `slotBase`. */
+  slotPc: 560,
+  /** Two predecoded entries and an end mark, for an instruction that lies across two pages. */
+  straddle: 576,
+  /** CSRs that only the engine's host side reads. */
+  csr: 640,
+  readTlb: 4096,
+  writeTlb: 4096 + TLB_SIZE,
+  fetchTlb: 4096 + 2 * TLB_SIZE,
+} as const;
+/** Bytes of a hart block. */
+export const HART_SIZE = 4096 + 3 * TLB_SIZE;
+
+/** Flags of a page, one byte each. Any flag that is set sends writes through the slow path. */
+export const PAGE_FLAG = {
+  /** Predecoded entries exist for this page. */
+  code: 1,
+  /** The guest can't write here. */
+  readonly: 2,
+} as const;
+
+/** Bytes of one predecoded entry: u32 operation and operands, i32 immediate. One entry per halfword of a page. */
+export const ENTRY_SIZE = 8;
+/** Entries of a page's slot: one per halfword, then the end mark. */
+export const SLOT_ENTRIES = PAGE_SIZE / 2 + 1;
+export const SLOT_SIZE = SLOT_ENTRIES * ENTRY_SIZE + 56;
+/** How many pages of code are kept predecoded. */
+export const SLOT_COUNT = 1024;
+
+/** Bytes for the migration thread to gather and check pages in. */
+export const SCRATCH_SIZE = 4 * 1024 * 1024;
+
+/** A piece of memory that belongs to the guest and travels with it. */
+export interface RamBlockSpec {
+  /** Unique, e.g. "ram", "rom", "boot". */
+  readonly name: string;
+  /** Bytes; a multiple of PAGE_SIZE. */
+  readonly size: number;
+}
+
+export interface RamBlock extends RamBlockSpec {
+  /** Byte offset of its first page in the shared memory. */
+  readonly offset: number;
+  /** Page index of its first page. */
+  readonly firstPage: number;
+  readonly pages: number;
+}
+
+/** The offsets of one VM, in bytes. */
+export interface Layout {
+  readonly harts: number;
+  readonly control: number;
+  /** Byte offset of each hart's block. */
+  readonly hart: (index: number) => number;
+  /** One byte of PAGE_FLAG bits per page index. */
+  readonly pageFlags: number;
+  /** Dirty log: one bit per page index, bit n & 31 of word n >> 5. */
+  readonly dirtyBitmap: number;
+  /** Pages that the migration thread has yet to send, same form. */
+  readonly pendingBitmap: number;
+  /** u32 per page index: byte offset of the page's slot of predecoded entries, or 0. */
+  readonly codeSlots: number;
+  readonly slots: number;
+  readonly scratch: number;
+  readonly blocksBase: number;
+  /** Number of pages in all blocks. */
+  readonly pages: number;
+  /** Bytes of each of the two bitmaps; a multiple of 8. */
+  readonly bitmapSize: number;
+  readonly blocks: readonly RamBlock[];
+  /** Bytes in all. */
+  readonly size: number;
+  /** The same in WebAssembly pages of 64 KiB. */
+  readonly wasmPages: number;
+}
+
+/** WebAssembly can address no more. */
+const MAX_SIZE = 65536 * WASM_PAGE;
+
+/** @throws GodwitError kind "machine" if it does not fit in 4 GiB. */
+export function createLayout(harts: number, specs: readonly RamBlockSpec[]): Layout {
+  const pages = specs.reduce((sum, { size }) => sum + size / PAGE_SIZE, 0);
+  const bitmapSize = align(Math.ceil(pages / 8), 64);
+  let next = 2 * PAGE_SIZE;
+  const take = (size: number): number => {
+    const at = next;
+    next = align(next + size, PAGE_SIZE);
+    return at;
+  };
+  const hartBase = take(harts * HART_SIZE);
+  const pageFlags = take(pages);
+  const dirtyBitmap = take(bitmapSize);
+  const pendingBitmap = take(bitmapSize);
+  const codeSlots = take(pages * 4);
+  const slots = take(SLOT_COUNT * SLOT_SIZE);
+  const scratch = take(SCRATCH_SIZE);
+  const blocksBase = align(next, WASM_PAGE);
+  let offset = blocksBase;
+  const blocks = specs.map((spec): RamBlock => {
+    const block = {
+      ...spec,
+      offset,
+      firstPage: (offset - blocksBase) / PAGE_SIZE,
+      pages: spec.size / PAGE_SIZE,
+    };
+    offset += spec.size;
+    return block;
+  });
+  const size = align(offset, WASM_PAGE);
+  if (size > MAX_SIZE) {
+    throw GodwitError.unexpected('machine', 'memory', 'at most 4 GiB in all', `${size} bytes`);
+  }
+  return {
+    harts,
+    control: PAGE_SIZE,
+    hart: (index) => hartBase + index * HART_SIZE,
+    pageFlags,
+    dirtyBitmap,
+    pendingBitmap,
+    codeSlots,
+    slots,
+    scratch,
+    blocksBase,
+    pages,
+    bitmapSize,
+    blocks,
+    size,
+    wasmPages: size / WASM_PAGE,
+  };
+}
+
+/** A new shared memory of the layout's size, all zero. The host gives pages to it only as they are touched. */
+export function createSharedMemory(layout: Layout): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: layout.wasmPages, maximum: layout.wasmPages, shared: true });
+  } catch (cause) {
+    throw new GodwitError(
+      'machine',
+      `memory: the host can't give ${layout.size} bytes of address space`,
+      {},
+      cause,
+    );
+  }
+}
+
+function align(value: number, to: number): number {
+  return Math.ceil(value / to) * to;
+}

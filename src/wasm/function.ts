@@ -1,0 +1,263 @@
+/**
+ * Writes the body of one WebAssembly function. Methods emit instructions in order and return nothing: the operand
+ * stack is the caller's business, the validator's check at compile time catches what goes wrong.
+ */
+import { ByteWriter } from './bytes.ts';
+import type { Expr } from './expr.ts';
+import {
+  CONTROL,
+  LOADS,
+  type LoadOp,
+  PURE,
+  type PureOp,
+  STORES,
+  type StoreOp,
+  VALUE_TYPE_CODE,
+  type ValueType,
+} from './opcodes.ts';
+
+/** A local variable or parameter of one function. */
+export interface Local {
+  readonly index: number;
+  readonly type: ValueType;
+}
+
+/** A block, loop or if that is open: the target of branches. */
+export interface Label {
+  readonly depth: number;
+}
+
+/** A function that can be called: its index in the module. */
+export interface Callable {
+  readonly index: number;
+}
+
+/** Emits the value of a leaf of an expression. */
+export type LeafEmitter = (name: string) => void;
+
+const NO_LEAVES: LeafEmitter = (name) => {
+  throw new Error(`the expression has a leaf "${name}" that nothing binds`);
+};
+
+/** Block type "no value" (§5.4.1). */
+const EMPTY = 0x40;
+
+export class FunctionBuilder implements Callable {
+  readonly index: number;
+  readonly typeIndex: number;
+  readonly params: readonly Local[];
+  readonly #locals: Local[] = [];
+  readonly #code = new ByteWriter();
+  #depth = 0;
+  /** Locals that expressions may reuse once `release` has given them back. */
+  readonly #free = new Map<ValueType, Local[]>();
+
+  constructor(index: number, typeIndex: number, params: readonly ValueType[]) {
+    this.index = index;
+    this.typeIndex = typeIndex;
+    this.params = params.map((type, i) => ({ index: i, type }));
+  }
+
+  /** The parameter number `i`. */
+  param(i: number): Local {
+    const local = this.params[i];
+    if (local === undefined) throw new RangeError(`no parameter ${i}`);
+    return local;
+  }
+
+  /** A local: one that was released, or a new one. Its value is undefined. */
+  local(type: ValueType): Local {
+    const reused = this.#free.get(type)?.pop();
+    if (reused !== undefined) return reused;
+    const local = { index: this.params.length + this.#locals.length, type };
+    this.#locals.push(local);
+    return local;
+  }
+
+  release(...locals: Local[]): void {
+    for (const local of locals) {
+      const pool = this.#free.get(local.type);
+      if (pool === undefined) this.#free.set(local.type, [local]);
+      else pool.push(local);
+    }
+  }
+
+  get(local: Local): void {
+    this.#indexed('local.get', local.index);
+  }
+
+  set(local: Local): void {
+    this.#indexed('local.set', local.index);
+  }
+
+  tee(local: Local): void {
+    this.#indexed('local.tee', local.index);
+  }
+
+  i32(value: number): void {
+    this.#code.byte(CONTROL['i32.const']);
+    this.#code.s32(value);
+  }
+
+  i64(value: bigint): void {
+    this.#code.byte(CONTROL['i64.const']);
+    this.#code.s64(value);
+  }
+
+  op(...names: PureOp[]): void {
+    for (const name of names) this.#opcode(PURE[name][0]);
+  }
+
+  select(): void {
+    this.#code.byte(CONTROL.select);
+  }
+
+  drop(): void {
+    this.#code.byte(CONTROL.drop);
+  }
+
+  /** Loads from (address on the stack) + `offset` bytes; no alignment is promised. */
+  load(name: LoadOp, offset = 0): void {
+    this.#opcode(LOADS[name][0]);
+    this.#memarg(offset);
+  }
+
+  /** Stores (address, value on the stack) at address + `offset` bytes; no alignment is promised. */
+  store(name: StoreOp, offset = 0): void {
+    this.#opcode(STORES[name][0]);
+    this.#memarg(offset);
+  }
+
+  block(): Label {
+    return this.#open(CONTROL.block);
+  }
+
+  loop(): Label {
+    return this.#open(CONTROL.loop);
+  }
+
+  /** Takes the condition from the stack. */
+  if(): Label {
+    return this.#open(CONTROL.if);
+  }
+
+  else(): void {
+    this.#code.byte(CONTROL.else);
+  }
+
+  end(): void {
+    this.#depth--;
+    this.#code.byte(CONTROL.end);
+  }
+
+  br(label: Label): void {
+    this.#indexed('br', this.#depth - label.depth);
+  }
+
+  brIf(label: Label): void {
+    this.#indexed('br_if', this.#depth - label.depth);
+  }
+
+  /** Takes the index from the stack; an index past the labels goes to `fallback`. */
+  brTable(labels: readonly Label[], fallback: Label): void {
+    this.#code.byte(CONTROL.br_table);
+    this.#code.u32(labels.length);
+    for (const label of [...labels, fallback]) this.#code.u32(this.#depth - label.depth);
+  }
+
+  return(): void {
+    this.#code.byte(CONTROL.return);
+  }
+
+  unreachable(): void {
+    this.#code.byte(CONTROL.unreachable);
+  }
+
+  call(target: Callable): void {
+    this.#indexed('call', target.index);
+  }
+
+  /** `memory.copy` of (destination, source, length on the stack) (§5.4.6). */
+  memoryCopy(): void {
+    this.#code.raw(Uint8Array.of(0xfc, 10, 0, 0));
+  }
+
+  /**
+   * The value of an expression. A node that occurs more than once is computed at its first occurrence and kept in a
+   * local, which is given back at the end.
+   */
+  expr(expr: Expr, leaf: LeafEmitter = NO_LEAVES): void {
+    const uses = new Map<Expr, number>();
+    const count = (node: Expr): void => {
+      const seen = uses.get(node) ?? 0;
+      uses.set(node, seen + 1);
+      if (seen === 0 && 'args' in node) for (const arg of node.args) count(arg);
+    };
+    count(expr);
+    const kept = new Map<Expr, Local>();
+    const emit = (node: Expr): void => {
+      if (node.kind === 'const') {
+        if (node.type === 'i32') this.i32(Number(node.value));
+        else this.i64(node.value);
+        return;
+      }
+      const local = kept.get(node);
+      if (local !== undefined) {
+        this.get(local);
+        return;
+      }
+      if (node.kind === 'leaf') leaf(node.name);
+      else {
+        for (const arg of node.args) emit(arg);
+        if (node.kind === 'select') this.select();
+        else this.op(node.op);
+      }
+      if ((uses.get(node) ?? 0) > 1) {
+        const fresh = this.local(node.type);
+        kept.set(node, fresh);
+        this.tee(fresh);
+      }
+    };
+    emit(expr);
+    this.release(...kept.values());
+  }
+
+  /** The function as it stands in the code section (§5.5.13). */
+  body(): ByteWriter {
+    const out = new ByteWriter();
+    out.u32(this.#locals.length);
+    for (const local of this.#locals) {
+      out.u32(1);
+      out.byte(VALUE_TYPE_CODE[local.type]);
+    }
+    out.raw(this.#code.view());
+    out.byte(CONTROL.end);
+    return out;
+  }
+
+  #open(opcode: number): Label {
+    this.#depth++;
+    this.#code.byte(opcode);
+    this.#code.byte(EMPTY);
+    return { depth: this.#depth };
+  }
+
+  #indexed(name: keyof typeof CONTROL, index: number): void {
+    this.#code.byte(CONTROL[name]);
+    this.#code.u32(index);
+  }
+
+  #opcode(opcode: number): void {
+    if (opcode <= 0xff) {
+      this.#code.byte(opcode);
+    } else {
+      this.#code.byte(opcode >>> 8);
+      this.#code.u32(opcode & 0xff);
+    }
+  }
+
+  #memarg(offset: number): void {
+    this.#code.u32(0);
+    this.#code.u32(offset);
+  }
+}
