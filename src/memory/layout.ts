@@ -54,12 +54,27 @@ export const HART = {
   slotPc: 560,
   /** Two predecoded entries and an end mark, for an instruction that lies across two pages. */
   straddle: 576,
-  /** CSRs that only the engine's host side reads. */
+  /** u64 fields of the CSRs that hold state, in the order of HART_CSRS. */
   csr: 640,
   readTlb: 4096,
   writeTlb: 4096 + TLB_SIZE,
   fetchTlb: 4096 + 2 * TLB_SIZE,
 } as const;
+/** CSRs with a field of their own in the hart block. */
+export const HART_CSRS = [
+  'mstatus',
+  'mie',
+  'mip',
+  'mtvec',
+  'mscratch',
+  'mepc',
+  'mcause',
+  'mtval',
+  'mcycle',
+  'minstret',
+] as const;
+export type HartCsr = (typeof HART_CSRS)[number];
+
 /** Bytes of a hart block. */
 export const HART_SIZE = 4096 + 3 * TLB_SIZE;
 

@@ -1,0 +1,78 @@
+/**
+ * Predecoded code: which page has a slot of entries, and what is forgotten when code changes. A page with a slot carries
+ * PAGE_FLAG.code, so that no write TLB entry exists for it and every store to it passes by here or through miss.ts.
+ */
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { ENTRY_SIZE, PAGE_FLAG, PAGE_SIZE, SLOT_COUNT, SLOT_SIZE } from '../memory/layout.ts';
+import type { Tlbs } from '../memory/tlb.ts';
+import { END_WORD } from './operations.ts';
+
+const END_OFFSET = (PAGE_SIZE / 2) * ENTRY_SIZE;
+
+export class CodeCache {
+  readonly #memory: GuestMemory;
+  readonly #tlbs: Tlbs;
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  /** Page index of each slot; -1 if free. */
+  readonly #pages = new Int32Array(SLOT_COUNT).fill(-1);
+  /** The slot that is reused next: oldest first. */
+  #next = 0;
+
+  constructor(memory: GuestMemory, tlbs: Tlbs) {
+    this.#memory = memory;
+    this.#tlbs = tlbs;
+    this.#view = new DataView(memory.memory.buffer);
+    this.#bytes = new Uint8Array(memory.memory.buffer);
+    memory.onCodeWrite = (page, offset, length) => this.#forget(page, offset, length);
+  }
+
+  /** Byte offset of the page's slot; an empty one is made if it has none. */
+  slotOf(page: number): number {
+    const { layout } = this.#memory;
+    const known = this.#view.getInt32(layout.codeSlots + page * 4, true);
+    if (known !== 0) return known;
+    const index = this.#next;
+    this.#next = (index + 1) % SLOT_COUNT;
+    const evicted = this.#pages[index] ?? -1;
+    if (evicted >= 0) {
+      this.#release(evicted);
+      this.#tlbs.flush('fetchTlb');
+    }
+    const slot = layout.slots + index * SLOT_SIZE;
+    this.#bytes.fill(0, slot, slot + END_OFFSET);
+    this.#view.setUint32(slot + END_OFFSET, END_WORD, true);
+    this.#pages[index] = page;
+    this.#view.setInt32(layout.codeSlots + page * 4, slot, true);
+    this.#memory.setPageFlag(page, PAGE_FLAG.code, true);
+    this.#tlbs.flush('writeTlb');
+    return slot;
+  }
+
+  /** Page index of the slot that an entry lies in. */
+  pageOfEntry(entry: number): number {
+    const index = Math.floor((entry - this.#memory.layout.slots) / SLOT_SIZE);
+    return this.#pages[index] ?? -1;
+  }
+
+  /** Forgets all code: RAM was replaced as a whole. */
+  clear(): void {
+    for (const page of this.#pages) if (page >= 0) this.#release(page);
+    this.#pages.fill(-1);
+    this.#tlbs.flushAll();
+  }
+
+  #release(page: number): void {
+    this.#view.setInt32(this.#memory.layout.codeSlots + page * 4, 0, true);
+    this.#memory.setPageFlag(page, PAGE_FLAG.code, false);
+  }
+
+  /** Forgets the entries of `length` bytes at `offset`, and of an instruction that began a halfword before. */
+  #forget(page: number, offset: number, length: number): void {
+    const slot = this.#view.getInt32(this.#memory.layout.codeSlots + page * 4, true);
+    if (slot === 0) return;
+    const first = Math.max((offset >> 1) - 1, 0);
+    const last = (offset + length - 1) >> 1;
+    this.#bytes.fill(0, slot + first * ENTRY_SIZE, slot + (last + 1) * ENTRY_SIZE);
+  }
+}

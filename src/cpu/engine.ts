@@ -1,0 +1,90 @@
+/**
+ * The CPU engine of one VM: its harts and the generated code that runs them. `run` is a function of the machine's state
+ * and the budget alone, so a run can be repeated to the instruction.
+ */
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { Tlbs } from '../memory/tlb.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
+import type { Bus } from './bus.ts';
+import { CodeCache } from './code-cache.ts';
+import type { CsrContext } from './csr.ts';
+import { Hart } from './hart.ts';
+import { addInterpreter, type Dispatch } from './interpreter.ts';
+import { addMissHandlers } from './miss.ts';
+import type { MainMemory } from './physical-memory.ts';
+import { SlowPath } from './slow-path.ts';
+
+type RunFunction = (hart: number, budget: number) => number;
+
+export interface EngineOptions {
+  readonly dispatch?: Dispatch;
+}
+
+export class Engine {
+  readonly harts: readonly Hart[];
+  readonly tlbs: Tlbs;
+  readonly code: CodeCache;
+  readonly #slow: SlowPath;
+  readonly #run: RunFunction;
+  #leave = false;
+
+  constructor(memory: GuestMemory, ram: MainMemory, bus: Bus, csrs: CsrContext, options: EngineOptions = {}) {
+    const { layout } = memory;
+    this.harts = Array.from({ length: layout.harts }, (_, id) => new Hart(id, memory.memory, layout));
+    this.tlbs = new Tlbs(memory.memory, layout);
+    this.tlbs.flushAll();
+    this.code = new CodeCache(memory, this.tlbs);
+    this.#slow = new SlowPath(memory, this.tlbs, this.code, bus, csrs);
+    const byOffset = new Map(this.harts.map((hart) => [hart.offset, hart]));
+    const hartAt = (offset: number): Hart => byOffset.get(offset) as Hart;
+    const module = new ModuleBuilder(layout.wasmPages);
+    const calls = {
+      fetch: module.importFunction('fetch', ['i32'], ['i32']),
+      slow: module.importFunction('slow', ['i32', 'i32'], ['i32']),
+    };
+    addInterpreter(module, calls, addMissHandlers(module, { layout, ram }), options.dispatch ?? 'tree');
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), {
+      env: {
+        memory: memory.memory,
+        fetch: (hart: number): number => (this.#slow.fetch(hartAt(hart)) ? 1 : 0),
+        slow: (hart: number, entry: number): number => this.#slow.run(hartAt(hart), entry),
+      },
+    });
+    this.#run = instance.exports.run as RunFunction;
+  }
+
+  /** Makes the `run` that is under way return after the present instruction. */
+  leave(): void {
+    this.#leave = true;
+  }
+
+  /**
+   * Runs a hart for at most `budget` instructions; interrupts are taken at the start and wherever an instruction may
+   * have changed what is pending or enabled. An instruction that traps counts, so the budget bounds any guest.
+   * @returns how many it ran; fewer than the budget if it waits for an interrupt, or `leave` was called.
+   */
+  run(hart: Hart, budget: number): number {
+    let left = budget;
+    this.#leave = false;
+    while (left > 0 && !this.#leave) {
+      hart.takeInterrupt();
+      if (hart.waiting) break;
+      hart.budget = left;
+      const remaining = this.#run(hart.offset, left) + this.#slow.keptBack;
+      if (this.#slow.keptBack !== 0) {
+        this.#slow.keptBack = 0;
+        this.tlbs.flushHart(hart.id, 'writeTlb');
+      }
+      const ran = BigInt(left - remaining);
+      hart.setCsr('mcycle', hart.csr('mcycle') + ran);
+      hart.setCsr('minstret', hart.csr('minstret') + ran);
+      left = remaining;
+    }
+    return budget - left;
+  }
+
+  /** RAM was replaced as a whole: nothing derived from it is kept. */
+  forgetMemory(): void {
+    this.code.clear();
+  }
+}

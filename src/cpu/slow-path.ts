@@ -1,0 +1,264 @@
+/**
+ * The host side of the engine: what generated code calls out for. Fetches that miss, entries not decoded yet, memory
+ * accesses that are no plain RAM, CSRs and traps.
+ */
+import type { Helper, MemoryAccess } from '../isa/semantics.ts';
+import { memoryAccess } from '../isa/semantics.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
+import type { Tlbs } from '../memory/tlb.ts';
+import type { Bus, BusMemory } from './bus.ts';
+import type { CodeCache } from './code-cache.ts';
+import { type CsrContext, csrNumbered, isReadOnly } from './csr.ts';
+import { CAUSE, type Hart } from './hart.ts';
+import { RESUME } from './interpreter.ts';
+import { END_WORD, ENTRY, OPERATIONS, predecode } from './operations.ts';
+
+/** Addresses from here on can't be numbers of JavaScript; nothing is there. */
+const ADDRESS_LIMIT = 1n << 53n;
+
+/** What an operation does with memory, by operation code. */
+const ACCESSES: readonly (MemoryAccess | undefined)[] = OPERATIONS.map((operation) =>
+  operation.kind === 'instruction' ? memoryAccess(operation.instruction.action) : undefined,
+);
+
+/** An entry of the predecoded form, taken apart. */
+interface Current {
+  readonly hart: Hart;
+  readonly word: number;
+  readonly immediate: number;
+  /** Distance to the next entry: RESUME's "done". */
+  readonly step: number;
+  /** Bytes. */
+  readonly length: number;
+}
+
+export class SlowPath {
+  readonly #memory: GuestMemory;
+  readonly #tlbs: Tlbs;
+  readonly #code: CodeCache;
+  readonly #bus: Bus;
+  readonly #csrs: CsrContext;
+  readonly #view: DataView;
+  /**
+   * An atomic to a page with code gets a write entry for one instruction: the slice is cut behind it, this many
+   * instructions are kept back, and the entry is flushed (see `Engine.run`).
+   */
+  keptBack = 0;
+
+  constructor(memory: GuestMemory, tlbs: Tlbs, code: CodeCache, bus: Bus, csrs: CsrContext) {
+    this.#memory = memory;
+    this.#tlbs = tlbs;
+    this.#code = code;
+    this.#bus = bus;
+    this.#csrs = csrs;
+    this.#view = new DataView(memory.memory.buffer);
+  }
+
+  /** Fills the fetch entry of the hart's pc. @returns false if it trapped; the trap costs one instruction of the slice. */
+  fetch(hart: Hart): boolean {
+    const host = this.#hostAddress(hart.pc);
+    if (host === undefined) {
+      hart.takeException(CAUSE.instructionAccessFault, hart.pc);
+      hart.remaining -= 1;
+      return false;
+    }
+    this.#tlbs.fill(hart.id, 'fetchTlb', hart.pc, this.#code.slotOf(this.#pageIndex(host)));
+    return true;
+  }
+
+  /** Does what the entry's operation needs. @returns a RESUME. */
+  run(hart: Hart, entry: number): number {
+    const word = this.#view.getUint32(entry, true);
+    const operation = OPERATIONS[word >>> ENTRY.operationShift];
+    const immediate = this.#view.getInt32(entry + 4, true);
+    if (operation === undefined || operation.kind === 'undecoded' || operation.kind === 'end') {
+      return this.#decode(hart, entry);
+    }
+    if (operation.kind === 'illegal') {
+      return this.#trap(hart, CAUSE.illegalInstruction, BigInt(immediate >>> 0));
+    }
+    const { length, instruction } = operation;
+    const current = { hart, word, immediate, length, step: length * 4 };
+    const access = ACCESSES[operation.code];
+    if (access !== undefined) return this.#access(current, access);
+    if (instruction.action.kind === 'helper')
+      return this.#help(current, instruction.action.helper, instruction.name);
+    throw new Error(`${instruction.name} needs no call`);
+  }
+
+  #trap(hart: Hart, cause: number, tval: bigint): number {
+    hart.takeException(cause, tval);
+    return RESUME.jump;
+  }
+
+  /** The count was taken for an entry that has not run. */
+  #again(hart: Hart, how: number): number {
+    hart.remaining += 1;
+    return how;
+  }
+
+  #decode(hart: Hart, entry: number): number {
+    const { pc } = hart;
+    const inPage = Number(pc & BigInt(PAGE_SIZE - 1));
+    const { blocksBase } = this.#memory.layout;
+    const host = blocksBase + this.#code.pageOfEntry(entry) * PAGE_SIZE + inPage;
+    const low = this.#view.getUint16(host, true);
+    if ((low & 3) !== 3 || inPage + 4 <= PAGE_SIZE) {
+      const bits = (low & 3) === 3 ? this.#view.getUint32(host, true) : low;
+      const decoded = predecode(bits);
+      this.#view.setInt32(entry + 4, decoded.immediate, true);
+      this.#view.setUint32(entry, decoded.word, true);
+      return this.#again(hart, RESUME.retry);
+    }
+    // The second half lies on the next page, which may be another one by the next time: decoded anew each time.
+    const second = this.#hostAddress(pc + 2n);
+    if (second === undefined) return this.#trap(hart, CAUSE.instructionAccessFault, pc + 2n);
+    const { word, immediate } = predecode((this.#view.getUint16(second, true) << 16) | low);
+    hart.setStraddle(word, immediate, END_WORD);
+    return this.#again(hart, RESUME.straddle);
+  }
+
+  #access(current: Current, access: MemoryAccess): number {
+    const { hart } = current;
+    const address = hart.accessAddress;
+    const isLoad = access.kind === 'load';
+    if (access.aligned && address % BigInt(access.size) !== 0n) {
+      return this.#trap(hart, isLoad ? CAUSE.loadMisaligned : CAUSE.storeMisaligned, address);
+    }
+    const fault = isLoad ? CAUSE.loadAccessFault : CAUSE.storeAccessFault;
+    if (address + BigInt(access.size) > ADDRESS_LIMIT) return this.#trap(hart, fault, address);
+    const at = Number(address);
+    if ((at % PAGE_SIZE) + access.size > PAGE_SIZE) return this.#acrossPages(current, access, at);
+    const memory = this.#bus.memoryAt(at);
+    if (memory !== undefined) return this.#inMemory(current, access, address, memory);
+    if (access.kind === 'amo' || (isLoad && access.aligned)) return this.#trap(hart, fault, address);
+    if (isLoad) {
+      const value = this.#bus.read(at, access.size);
+      if (value === undefined) return this.#trap(hart, fault, address);
+      return this.#finishLoad(current, access, value);
+    }
+    if (!this.#bus.write(at, access.size, this.#storeValue(current, access)))
+      return this.#trap(hart, fault, address);
+    return this.#leave(current);
+  }
+
+  #inMemory(current: Current, access: MemoryAccess, address: bigint, memory: BusMemory): number {
+    const { hart, step } = current;
+    const host = Number(address) - memory.base + memory.hostOffset;
+    const addend = host - Number(address);
+    if (access.kind === 'load') {
+      this.#tlbs.fill(hart.id, 'readTlb', address, addend | 0);
+      return this.#again(hart, RESUME.retry);
+    }
+    // A store to a ROM is lost, as on QEMU's virt; an atomic can't be done halfway.
+    if (memory.readonly) {
+      return access.kind === 'store' ? step : this.#trap(hart, CAUSE.storeAccessFault, address);
+    }
+    if (access.kind === 'store') throw new Error('a store to plain memory does not need the host side');
+    this.#memory.wrote(host, access.size);
+    this.#tlbs.fill(hart.id, 'writeTlb', address, addend | 0);
+    this.keptBack = hart.remaining;
+    hart.remaining = 1;
+    return RESUME.retry;
+  }
+
+  /** A load or store whose bytes lie on two pages: both are checked before either is touched. */
+  #acrossPages(current: Current, access: MemoryAccess, at: number): number {
+    const fault = access.kind === 'load' ? CAUSE.loadAccessFault : CAUSE.storeAccessFault;
+    const hosts: number[] = [];
+    for (let i = 0; i < access.size; i++) {
+      const memory = this.#bus.memoryAt(at + i);
+      if (memory === undefined) return this.#trap(current.hart, fault, BigInt(at + i));
+      if (access.kind === 'load' || !memory.readonly) hosts.push(at + i - memory.base + memory.hostOffset);
+    }
+    if (access.kind === 'load') {
+      const value = hosts.reduceRight((sum, host) => (sum << 8n) | BigInt(this.#view.getUint8(host)), 0n);
+      return this.#finishLoad(current, access, value);
+    }
+    let value = this.#storeValue(current, access);
+    for (const host of hosts) {
+      this.#memory.write(host, Uint8Array.of(Number(value & 0xffn)));
+      value >>= 8n;
+    }
+    return current.step;
+  }
+
+  #finishLoad({ hart, word, step }: Current, access: MemoryAccess, value: bigint): number {
+    hart.setX((word & ENTRY.rdMask) >> 3, access.signed ? BigInt.asIntN(access.size * 8, value) : value);
+    return step;
+  }
+
+  #storeValue({ hart, word }: Current, access: MemoryAccess): bigint {
+    return BigInt.asUintN(access.size * 8, hart.x((word >>> ENTRY.rs2Shift) & 31));
+  }
+
+  /** Done, but interrupts have to be looked at before the next instruction. */
+  #leave({ hart, length }: Current): number {
+    hart.pc += BigInt(length);
+    return RESUME.exit;
+  }
+
+  #help(current: Current, helper: Helper, name: string): number {
+    const { hart } = current;
+    switch (helper) {
+      case 'ecall':
+        return this.#trap(hart, CAUSE.machineEcall, 0n);
+      case 'ebreak':
+        return this.#trap(hart, CAUSE.breakpoint, hart.pc);
+      case 'mret':
+        hart.returnFromTrap();
+        return RESUME.exit;
+      case 'wfi':
+        hart.waiting = !hart.wakes;
+        return this.#leave(current);
+      case 'fence_i':
+        // Stores to code forget its entries at once, so there is nothing left to do.
+        return current.step;
+      case 'csrrw':
+      case 'csrrs':
+      case 'csrrc':
+        return this.#csr(current, helper, name.endsWith('i'));
+    }
+  }
+
+  /** Unprivileged ISA §7.1: which forms read and which write. */
+  #csr(current: Current, helper: 'csrrw' | 'csrrs' | 'csrrc', isImmediate: boolean): number {
+    const { hart, word, immediate: number } = current;
+    const rs1 = (word >>> ENTRY.rs1Shift) & 31;
+    const rd = (word & ENTRY.rdMask) >> 3;
+    const operand = isImmediate ? BigInt(rs1) : hart.x(rs1);
+    const writes = helper === 'csrrw' || rs1 !== 0;
+    const csr = csrNumbered(number);
+    if (csr === undefined || (writes && isReadOnly(number))) {
+      return this.#trap(hart, CAUSE.illegalInstruction, this.#bitsAt(hart.pc));
+    }
+    const reads = helper !== 'csrrw' || rd !== ENTRY.sink;
+    const old = reads ? csr.read(hart, this.#csrs) : 0n;
+    if (writes) {
+      csr.write?.(hart, helper === 'csrrw' ? operand : helper === 'csrrs' ? old | operand : old & ~operand);
+    }
+    hart.setX(rd, old);
+    return writes && csr.affectsInterrupts === true ? this.#leave(current) : current.step;
+  }
+
+  /** The instruction word of a CSR access, for mtval: read from where it was fetched. */
+  #bitsAt(pc: bigint): bigint {
+    const low = this.#hostAddress(pc);
+    const high = this.#hostAddress(pc + 2n);
+    if (low === undefined || high === undefined) return 0n;
+    return BigInt(this.#view.getUint16(low, true)) | (BigInt(this.#view.getUint16(high, true)) << 16n);
+  }
+
+  /** Where the code at a guest address stands in the shared memory. */
+  #hostAddress(address: bigint): number | undefined {
+    if (address >= ADDRESS_LIMIT) return undefined;
+    const at = Number(address);
+    const memory = this.#bus.memoryAt(at);
+    return memory === undefined ? undefined : at - memory.base + memory.hostOffset;
+  }
+
+  #pageIndex(host: number): number {
+    return (host - this.#memory.layout.blocksBase) >>> PAGE_SHIFT;
+  }
+}
