@@ -70,9 +70,10 @@ export class Engine {
       hart.takeInterrupt();
       if (hart.waiting) break;
       hart.budget = left;
-      const remaining = this.#run(hart.offset, left) + this.#slow.keptBack;
-      if (this.#slow.keptBack !== 0) {
-        this.#slow.keptBack = 0;
+      let remaining = this.#run(hart.offset, left);
+      if (this.#slow.keptBack !== undefined) {
+        remaining += this.#slow.keptBack;
+        this.#slow.keptBack = undefined;
         this.tlbs.flushHart(hart.id, 'writeTlb');
       }
       const ran = BigInt(left - remaining);

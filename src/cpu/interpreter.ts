@@ -79,6 +79,8 @@ class Interpreter {
   #goto!: Label;
   #next!: Label;
   #slow!: Label;
+  /** As `slow`, for an access to `address`. */
+  #access!: Label;
   #readMiss!: Label;
   #writeMiss!: Label;
   #storeMiss!: Label;
@@ -113,6 +115,7 @@ class Interpreter {
     this.#emitGoto();
     this.#next = f.loop();
     this.#slow = f.block();
+    this.#access = f.block();
     this.#storeMiss = f.block();
     this.#writeMiss = f.block();
     this.#readMiss = f.block();
@@ -123,6 +126,10 @@ class Interpreter {
     this.#emitRefill(this.#miss.refillWrite);
     f.end(); // storeMiss
     this.#emitStoreMiss();
+    f.end(); // access
+    f.get(this.#hart);
+    f.get(this.#address);
+    f.store('i64.store', HART.address);
     f.end(); // slow
     this.#emitSlow();
     f.end(); // next
@@ -268,7 +275,10 @@ class Interpreter {
         this.#expr(action.address);
         f.set(this.#address);
         const size = LOADS[action.op][2];
-        this.#lookup(HART.readTlb, size, false, () => f.br(this.#readMiss));
+        this.#lookup(HART.readTlb, size, false, () => {
+          this.#leaveIfCrossing(size);
+          f.br(this.#readMiss);
+        });
         this.#destination();
         this.#hostAddress(HART.readTlb);
         f.load(action.op);
@@ -299,7 +309,7 @@ class Interpreter {
         return;
       case 'lr':
         this.#atomicAddress();
-        this.#lookup(HART.readTlb, LOADS[action.load][2], true, () => f.br(this.#readMiss));
+        this.#lookupAligned(HART.readTlb, LOADS[action.load][2], this.#readMiss);
         f.get(this.#hart);
         f.get(this.#address);
         f.store('i64.store', HART.reservation);
@@ -340,7 +350,7 @@ class Interpreter {
     const found = f.local('i64');
     const hostAddress = f.local('i32');
     this.#atomicAddress();
-    this.#lookup(HART.writeTlb, STORES[store][2], true, () => f.br(this.#writeMiss));
+    this.#lookupAligned(HART.writeTlb, STORES[store][2], this.#writeMiss);
     this.#hostAddress(HART.writeTlb);
     f.tee(hostAddress);
     f.load(load);
@@ -363,7 +373,7 @@ class Interpreter {
     f.get(this.#address);
     f.op('i64.eq');
     f.if();
-    this.#lookup(HART.writeTlb, STORES[store][2], true, () => f.br(this.#writeMiss));
+    this.#lookupAligned(HART.writeTlb, STORES[store][2], this.#writeMiss);
     this.#hostAddress(HART.writeTlb);
     this.#emitLeaf('rs2');
     f.store(store);
@@ -433,6 +443,29 @@ class Interpreter {
     f.if();
     onMiss();
     f.end();
+  }
+
+  #lookupAligned(tlb: number, size: number, miss: Label): void {
+    const f = this.#f;
+    this.#lookup(tlb, size, true, () => {
+      f.get(this.#address);
+      f.i64(BigInt(size - 1));
+      f.op('i64.and', 'i64.eqz', 'i32.eqz');
+      f.brIf(this.#access);
+      f.br(miss);
+    });
+  }
+
+  /** No refill makes an access across two pages hit: it is the host side's. */
+  #leaveIfCrossing(size: number): void {
+    const f = this.#f;
+    f.get(this.#address);
+    f.op('i32.wrap_i64');
+    f.i32(PAGE_SIZE - 1);
+    f.op('i32.and');
+    f.i32(PAGE_SIZE - size);
+    f.op('i32.gt_u');
+    f.brIf(this.#access);
   }
 
   #hostAddress(tlb: number): void {
@@ -522,7 +555,7 @@ class Interpreter {
     this.#uncount();
     f.br(this.#next);
     f.end();
-    this.#leaveWithAddress();
+    f.br(this.#access);
   }
 
   #emitStoreMiss(): void {
@@ -535,15 +568,7 @@ class Interpreter {
     f.if();
     this.#advanceBy(this.#step);
     f.end();
-    this.#leaveWithAddress();
-  }
-
-  #leaveWithAddress(): void {
-    const f = this.#f;
-    f.get(this.#hart);
-    f.get(this.#address);
-    f.store('i64.store', HART.address);
-    f.br(this.#slow);
+    f.br(this.#access);
   }
 
   /** Spills, calls out, and resumes as told. */

@@ -44,7 +44,7 @@ export class SlowPath {
    * An atomic to a page with code gets a write entry for one instruction: the slice is cut behind it, this many
    * instructions are kept back, and the entry is flushed (see `Engine.run`).
    */
-  keptBack = 0;
+  keptBack: number | undefined;
 
   constructor(memory: GuestMemory, tlbs: Tlbs, code: CodeCache, bus: Bus, csrs: CsrContext) {
     this.#memory = memory;

@@ -1,0 +1,254 @@
+/** What every device guarantees, whatever it does. A new device is one more entry in DEVICES. */
+import { expect, describe as suite, test } from 'vitest';
+import { ManualClock } from '../../src/clock.ts';
+import { Aclint } from '../../src/devices/aclint.ts';
+import type { Device } from '../../src/devices/device.ts';
+import { writeFdt } from '../../src/devices/fdt.ts';
+import { Finisher } from '../../src/devices/finisher.ts';
+import { ClockTimebase } from '../../src/devices/timebase.ts';
+import { Uart16550 } from '../../src/devices/uart16550.ts';
+import { GodwitError } from '../../src/error.ts';
+import { AddressSpace } from '../../src/memory/address-space.ts';
+import { decodeSections, encodeSections } from '../../src/vmstate/codec.ts';
+import type { Description } from '../../src/vmstate/description.ts';
+import type { FieldDescription } from '../../src/vmstate/fields.ts';
+import type { Migratable, SavedSection } from '../../src/vmstate/migratable.ts';
+
+interface Specimen {
+  readonly device: Device;
+  /** Brings every field away from its reset value. */
+  change(): void;
+}
+
+const quiet = (): void => {};
+
+const DEVICES: Readonly<Record<string, () => Specimen>> = {
+  uart16550: () => {
+    const device = new Uart16550({ base: 0x1000, irq: 1, transmit: quiet, interrupt: quiet });
+    return {
+      device,
+      change() {
+        const handler = handlerOf(device);
+        for (const [offset, value] of [
+          [3, 0x80],
+          [0, 0x11],
+          [1, 0x22],
+          [3, 0x1b],
+          [1, 0x07],
+          [2, 0xc1],
+          [4, 0x13],
+          [7, 0x44],
+        ] as const) {
+          handler.write(offset, 1, value);
+        }
+        // Looped back: 16 bytes fill the FIFO, one overruns it, and what is typed waits.
+        for (let byte = 0; byte <= 16; byte++) handler.write(0, 1, byte + 1);
+        device.receive(Uint8Array.of(7, 8, 9));
+      },
+    };
+  },
+  aclint: () => {
+    const timebase = new ClockTimebase(new ManualClock());
+    const lines = [0, 1, 2].map(() => ({ msip: quiet, mtip: quiet }));
+    const device = new Aclint({ base: 0x1000, lines, timebase });
+    return {
+      device,
+      change() {
+        const [mswi, mtimer] = device.regions;
+        for (const hart of lines.keys()) {
+          mswi?.handler.write(4 * hart, 4, 1);
+          mtimer?.handler.write64?.(8 * hart, 2n ** 63n + BigInt(hart));
+        }
+        timebase.set(2n ** 40n);
+      },
+    };
+  },
+  finisher: () => ({
+    device: new Finisher({ base: 0x1000, powerOff: quiet, reset: quiet }),
+    change: quiet,
+  }),
+};
+
+function handlerOf(device: Device) {
+  const [region] = device.regions;
+  if (region === undefined) throw new Error('a device without a region');
+  return region.handler;
+}
+
+/** The description that a device's state was made with. */
+function descriptionOf(state: Migratable): Description {
+  return (state as Migratable & { readonly description: Description }).description;
+}
+
+function changedSection(make: () => Specimen): SavedSection {
+  const specimen = make();
+  specimen.change();
+  return specimen.device.state.save();
+}
+
+/** Checks that the section is refused at this path and that the device is what it was. */
+function expectRefusal(make: () => Specimen, section: unknown, path: string): void {
+  const { device, change } = make();
+  change();
+  const before = device.state.save();
+  let refusal: unknown;
+  try {
+    device.state.prepare(section);
+  } catch (error) {
+    refusal = error;
+  }
+  expect(refusal, `${path} was taken`).toBeInstanceOf(GodwitError);
+  const { kind, details } = refusal as GodwitError;
+  expect(kind).toBe('format');
+  expect(details.where).toBe(path);
+  expect(details.expected).toBeTruthy();
+  expect(details.got).toBeTruthy();
+  expect(device.state.save()).toEqual(before);
+}
+
+/** Values that a field of this type must refuse, each with the path below the field where it must say so. */
+function mutations(field: FieldDescription, value: unknown): [unknown, string][] {
+  const never: [unknown, string][] = [undefined, null, {}, 'no such value', Number.NaN].map((v) => [v, '']);
+  switch (field.type) {
+    case 'u8':
+    case 'u16':
+    case 'u32': {
+      const beyond = 2 ** Number(field.type.slice(1));
+      return [...never, ...[-1, 0.5, beyond, 1n].map((v): [unknown, string] => [v, ''])];
+    }
+    case 'u64':
+      return [...never, ...[-1n, 1n << 64n, 1].map((v): [unknown, string] => [v, ''])];
+    case 'bool':
+      return [...never, [1, '']];
+    case 'bytesUpTo':
+      return [...never, [new Uint8Array(field.max + 1), ''], [[1], '']];
+    case 'array': {
+      const values = value as unknown[];
+      return [
+        ...never,
+        [values.slice(1), ''],
+        [[...values, values[0]], ''],
+        ...mutations(field.of, values[0]).map(([bad, path]): [unknown, string] => [
+          [...values.slice(0, -1), bad],
+          `[${values.length - 1}]${path}`,
+        ]),
+      ];
+    }
+    default:
+      throw new Error(`say here how to mutate a ${field.type}`);
+  }
+}
+
+suite.each(Object.entries(DEVICES))('%s', (name, make) => {
+  test('is saved under its own name', () => {
+    const { device } = make();
+    expect(device.name).toBe(name);
+    expect(device.state.name).toBe(name);
+    expect(device.state.save().name).toBe(name);
+  });
+
+  test('a change moves every field, and a reset brings every field back', () => {
+    const { device, change } = make();
+    const fresh = device.state.save();
+    change();
+    const changed = device.state.save();
+    for (const field of Object.keys(fresh.fields)) {
+      expect(changed.fields[field], field).not.toEqual(fresh.fields[field]);
+    }
+    device.reset();
+    expect(device.state.save()).toEqual(fresh);
+  });
+
+  test('save, change, restore is equal, through the codec and in another instance', () => {
+    const section = changedSection(make);
+    const [decoded] = decodeSections(encodeSections([section]));
+    const { device } = make();
+    const before = device.state.save();
+    const swap = device.state.prepare(decoded);
+    expect(device.state.save()).toEqual(before);
+    swap();
+    expect(device.state.save()).toEqual(section);
+    device.reset();
+    expect(device.state.save()).toEqual(before);
+  });
+
+  test('a snapshot does not change when the device does', () => {
+    const { device, change } = make();
+    const section = device.state.save();
+    const copy = encodeSections([section]);
+    change();
+    expect(encodeSections([section])).toEqual(copy);
+  });
+
+  test('a state from the future, from the past, of another name, or with anything unknown is refused', () => {
+    const section = changedSection(make);
+    expectRefusal(make, { ...section, version: section.version + 1 }, name);
+    expectRefusal(make, { ...section, version: descriptionOf(make().device.state).minimumVersion - 1 }, name);
+    expectRefusal(make, { ...section, name: `${name}x` }, `${name}.name`);
+    expectRefusal(make, { ...section, fields: { ...section.fields, nosuch: 1 } }, `${name}.nosuch`);
+    expectRefusal(make, { ...section, nosuch: 1 }, `${name}.nosuch`);
+    const subsections = { nosuch: { name: 'nosuch', version: 1, fields: {} } };
+    expectRefusal(make, { ...section, subsections }, `${name}.nosuch`);
+  });
+
+  test('a state without any one of its fields is refused', () => {
+    const section = changedSection(make);
+    for (const field of Object.keys(section.fields)) {
+      const { [field]: _, ...fields } = section.fields;
+      expectRefusal(make, { ...section, fields }, `${name}.${field}`);
+    }
+  });
+
+  test('a state with any one field of another type or out of range is refused', () => {
+    const section = changedSection(make);
+    for (const [field, description] of Object.entries(descriptionOf(make().device.state).fields)) {
+      for (const [value, below] of mutations(description, section.fields[field])) {
+        const fields = { ...section.fields, [field]: value };
+        expectRefusal(make, { ...section, fields }, `${name}.${field}${below}`);
+      }
+    }
+  });
+
+  test('a state that was cut at any byte is refused', () => {
+    const bytes = encodeSections([changedSection(make)]);
+    for (let length = 0; length < bytes.length; length++) {
+      expect(() => decodeSections(bytes.subarray(0, length))).toThrow(
+        expect.objectContaining({ kind: 'format' }),
+      );
+    }
+  });
+
+  test('its regions stand in one address space and answer any access without a host error', () => {
+    const { device, change } = make();
+    const space = new AddressSpace();
+    for (const region of device.regions) space.add(region);
+    change();
+    for (const { base, size } of device.regions) {
+      for (const offset of [...Array(Math.min(size, 64)).keys(), size - 8, size - 1]) {
+        for (const width of [1, 2, 4] as const) {
+          const whole = offset + width <= size;
+          const value = space.read(base + offset, width);
+          if (whole) expect(value).toBe(((value as number) >>> 0) % 2 ** (8 * width));
+          for (const written of [0, 2 ** (8 * width) - 1]) {
+            if (whole) expect(space.write(base + offset, width, written)).toBe(true);
+          }
+        }
+        if (offset + 8 <= size) {
+          const wide = space.read64(base + offset) as bigint;
+          expect(wide).toBe(BigInt.asUintN(64, wide));
+          expect(space.write64(base + offset, 2n ** 64n - 1n)).toBe(true);
+        }
+      }
+    }
+    // Whatever the guest did, the state is still one that can be saved and restored.
+    make().device.state.prepare(device.state.save())();
+  });
+
+  test('its nodes stand in a device tree', () => {
+    const { device } = make();
+    const labels = ['cpu0_intc', 'cpu1_intc', 'cpu2_intc'];
+    const harts = labels.map((label) => ({ name: label.replace('_', '-'), label, properties: {} }));
+    const tree = { name: '', properties: {}, children: [...harts, ...device.fdt()] };
+    expect(writeFdt(tree).length).toBeGreaterThan(0);
+  });
+});

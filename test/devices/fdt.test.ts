@@ -1,0 +1,240 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, describe as suite, test } from 'vitest';
+import { ManualClock } from '../../src/clock.ts';
+import { Aclint } from '../../src/devices/aclint.ts';
+import {
+  type FdtNode,
+  hartIntcLabel,
+  phandle,
+  present,
+  raw,
+  text,
+  u32,
+  u64,
+  writeFdt,
+} from '../../src/devices/fdt.ts';
+import { type FdtTree, readFdt } from '../../src/devices/fdt-reader.ts';
+import { Finisher } from '../../src/devices/finisher.ts';
+import { ClockTimebase } from '../../src/devices/timebase.ts';
+import { Uart16550 } from '../../src/devices/uart16550.ts';
+import { GodwitError } from '../../src/error.ts';
+
+const has = (tool: string) => spawnSync(tool, ['--version']).error === undefined;
+const root = (properties: FdtNode['properties'], children: FdtNode[] = []): FdtNode => ({
+  name: '',
+  properties,
+  children,
+});
+
+const TREE = root({ '#address-cells': u32(2), model: text('riscv-virtio,qemu'), ranges: present }, [
+  {
+    name: 'soc',
+    properties: { compatible: text('a', 'bc', ''), odd: raw(Uint8Array.of(1, 2, 3)) },
+    children: [
+      { name: 'plic@c000000', label: 'plic', properties: { reg: u64(0xc00_0000, 2n ** 63n) } },
+      { name: 'serial@10000000', properties: { 'interrupt-parent': u32(phandle('plic'), 0xffff_ffff) } },
+    ],
+  },
+  { name: 'chosen', properties: { bootargs: text('é=1') } },
+]);
+
+/** A tree as nested plain objects, property values in hexadecimal. */
+function plain(tree: FdtTree): unknown {
+  const properties = [...tree.properties].map(([name, value]) => [name, Buffer.from(value).toString('hex')]);
+  return {
+    ...Object.fromEntries(properties),
+    nodes: Object.fromEntries(tree.children.map((c) => [c.name, plain(c)])),
+  };
+}
+
+suite('a flattened tree', () => {
+  test('reads back as it was written', () => {
+    expect(plain(readFdt(writeFdt(TREE)))).toEqual({
+      '#address-cells': '00000002',
+      model: Buffer.from('riscv-virtio,qemu\0').toString('hex'),
+      ranges: '',
+      nodes: {
+        soc: {
+          compatible: Buffer.from('a\0bc\0\0').toString('hex'),
+          odd: '010203',
+          nodes: {
+            'plic@c000000': { reg: '000000000c0000008000000000000000', phandle: '00000001', nodes: {} },
+            'serial@10000000': { 'interrupt-parent': '00000001ffffffff', nodes: {} },
+          },
+        },
+        chosen: { bootargs: 'c3a93d3100', nodes: {} },
+      },
+    });
+  });
+
+  test('has the header of version 17, aligned blocks, and each property name once', () => {
+    const blob = writeFdt(TREE);
+    const view = new DataView(blob.buffer);
+    const words = Array.from({ length: 10 }, (_, i) => view.getUint32(4 * i));
+    const [magic, total, struct = 0, strings = 0, reservations = 0, version, compatible, boot, size = 0] =
+      words;
+    expect([magic, total, version, compatible, boot]).toEqual([0xd00dfeed, blob.length, 17, 16, 0]);
+    expect([struct % 4, reservations % 8]).toEqual([0, 0]);
+    const names = new TextDecoder()
+      .decode(blob.subarray(strings, strings + size))
+      .split('\0')
+      .slice(0, -1);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  test.skipIf(!has('dtc'))('is taken by dtc, which gives the same blob back', () => {
+    const blob = writeFdt(TREE);
+    const run = spawnSync('dtc', ['-q', '-I', 'dtb', '-O', 'dtb', '-p', '0'], { input: blob });
+    expect(run.status).toBe(0);
+    expect(plain(readFdt(run.stdout))).toEqual(plain(readFdt(blob)));
+  });
+
+  test.each<[string, FdtNode, RegExp]>([
+    ['a root with a name', { name: 'root', properties: {} }, /not a node name/],
+    ['a node name with a space', root({}, [{ name: 'a b', properties: {} }]), /\/a b: not a node name/],
+    [
+      'equal siblings',
+      root({}, [
+        { name: 'a', properties: {} },
+        { name: 'a', properties: {} },
+      ]),
+      /\/a: stands twice/,
+    ],
+    ['a bad property name', root({ 'a b': present }), /not a property name/],
+    ['a cell that is too large', root({ a: u32(2 ** 32) }), /4294967296 does not fit a cell/],
+    ['a negative cell', root({ a: u32(-1) }), /does not fit/],
+    ['a number that is too large', root({ a: u64(2n ** 64n) }), /does not fit 64 bits/],
+    ['a string with a NUL', root({ a: text('a\0b') }), /NUL/],
+    ['a reference to nothing', root({ a: u32(phandle('gone')) }), /no node is labelled gone/],
+    [
+      'a label that stands twice',
+      root({}, [
+        { name: 'a', label: 'l', properties: {} },
+        { name: 'b', label: 'l', properties: {} },
+      ]),
+      /label l stands twice/,
+    ],
+  ])('is not made of %s', (_, tree, message) => {
+    expect(() => writeFdt(tree)).toThrow(
+      expect.objectContaining({ kind: 'machine', message: expect.stringMatching(message) }),
+    );
+  });
+
+  test('that is cut or changed anywhere is read or refused, never worse', () => {
+    const blob = writeFdt(TREE);
+    const attempt = (bytes: Uint8Array) => {
+      try {
+        readFdt(bytes);
+        return 'read';
+      } catch (error) {
+        expect(error).toBeInstanceOf(GodwitError);
+        expect((error as GodwitError).kind).toBe('format');
+        return 'refused';
+      }
+    };
+    for (let length = 0; length < blob.length; length++)
+      expect(attempt(blob.subarray(0, length))).toBe('refused');
+    let refused = 0;
+    for (let at = 0; at < blob.length; at++) {
+      const changed = Uint8Array.from(blob);
+      changed[at] = 0xff;
+      if (attempt(changed) === 'refused') refused++;
+    }
+    expect(refused).toBeGreaterThan(50);
+  });
+});
+
+/** The devices' nodes in a tree of the shape that QEMU's has; phandles differ in number only. */
+function ourTree(): FdtTree {
+  const quiet = () => {};
+  const aclint = new Aclint({
+    base: 0x200_0000,
+    timebase: new ClockTimebase(new ManualClock()),
+    lines: [0, 1].map(() => ({ msip: quiet, mtip: quiet })),
+  });
+  const finisher = new Finisher({ base: 0x10_0000, powerOff: quiet, reset: quiet });
+  const uart = new Uart16550({
+    base: 0x1000_0000,
+    irq: 10,
+    transmit: quiet,
+    interrupt: quiet,
+    interruptParent: 'plic',
+  });
+  const harts = [0, 1].map((hart) => ({
+    name: `cpu@${hart}`,
+    properties: {},
+    children: [{ name: 'interrupt-controller', label: hartIntcLabel(hart), properties: {} }],
+  }));
+  const plic: FdtNode = { name: 'plic@c000000', label: 'plic', properties: {} };
+  const soc = [plic, ...uart.fdt(), ...finisher.fdt(), ...aclint.fdt()];
+  return readFdt(
+    writeFdt(
+      root({}, [
+        { name: 'cpus', properties: {}, children: harts },
+        { name: 'soc', properties: {}, children: soc },
+        ...finisher.rootFdt(),
+      ]),
+    ),
+  );
+}
+
+/** A node's properties, references to phandles replaced by the path of the node. */
+function resolved(tree: FdtTree, path: string): Record<string, unknown> {
+  const paths = new Map<number, string>();
+  const visit = (node: FdtTree, at: string): void => {
+    const own = node.properties.get('phandle');
+    if (own !== undefined) paths.set(Buffer.from(own).readUInt32BE(), at);
+    for (const child of node.children) visit(child, `${at}/${child.name}`);
+  };
+  visit(tree, '');
+  let node: FdtTree | undefined = tree;
+  for (const name of path.split('/').slice(1)) node = node?.children.find((child) => child.name === name);
+  if (node === undefined) throw new Error(`no node ${path}`);
+  const shown = ([name, value]: [string, Uint8Array]): [string, unknown] => {
+    const cells = Array.from({ length: value.length / 4 }, (_, i) => Buffer.from(value).readUInt32BE(4 * i));
+    if (name === 'phandle') return [name, 'own'];
+    if (name === 'regmap' || name === 'interrupt-parent') return [name, paths.get(cells[0] as number)];
+    if (name === 'interrupts-extended') {
+      return [name, cells.map((cell, i) => (i % 2 === 0 ? paths.get(cell) : cell))];
+    }
+    return [name, Buffer.from(value).toString('hex')];
+  };
+  return Object.fromEntries([...node.properties].map(shown));
+}
+
+const NODES = ['/soc/serial@10000000', '/soc/test@100000', '/soc/clint@2000000', '/poweroff', '/reboot'];
+
+suite('the devices’ nodes', () => {
+  test('say what a driver needs', () => {
+    const tree = ourTree();
+    expect(resolved(tree, '/soc/serial@10000000')).toEqual({
+      interrupts: '0000000a',
+      'interrupt-parent': '/soc/plic@c000000',
+      'clock-frequency': '00384000',
+      reg: '00000000100000000000000000000100',
+      compatible: Buffer.from('ns16550a\0').toString('hex'),
+    });
+    expect(resolved(tree, '/soc/clint@2000000')).toMatchObject({
+      'interrupts-extended': [0, 0, 1, 1].flatMap((hart, i) => [
+        `/cpus/cpu@${hart}/interrupt-controller`,
+        [3, 7, 3, 7][i],
+      ]),
+      reg: '00000000020000000000000000010000',
+    });
+    expect(resolved(tree, '/poweroff')).toMatchObject({ value: '00005555', regmap: '/soc/test@100000' });
+  });
+
+  test.skipIf(!has('qemu-system-riscv64')).each(NODES)('%s is QEMU’s, property for property', (path) => {
+    const folder = mkdtempSync(join(tmpdir(), 'godwit-fdt-'));
+    try {
+      const file = join(folder, 'virt.dtb');
+      spawnSync('qemu-system-riscv64', ['-M', `virt,dumpdtb=${file}`, '-smp', '2', '-display', 'none']);
+      expect(resolved(ourTree(), path)).toEqual(resolved(readFdt(readFileSync(file)), path));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});

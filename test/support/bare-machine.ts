@@ -1,0 +1,102 @@
+/** A machine with nothing but RAM and what a test puts on the bus: for tests of the CPU engine alone. */
+import type { Bus, BusMemory } from '../../src/cpu/bus.ts';
+import { Engine } from '../../src/cpu/engine.ts';
+import type { Hart } from '../../src/cpu/hart.ts';
+import type { Dispatch } from '../../src/cpu/interpreter.ts';
+import { encode, type Operands } from '../../src/isa/encoding.ts';
+import { COMPRESSED, INSTRUCTIONS } from '../../src/isa/table.ts';
+import { GuestMemory } from '../../src/memory/guest-memory.ts';
+import { createLayout, createSharedMemory } from '../../src/memory/layout.ts';
+
+export const RAM_BASE = 0x8000_0000;
+export const ROM_BASE = 0x1000;
+const RAM_SIZE = 1024 * 1024;
+const ROM_SIZE = 4096;
+
+/** A device register for tests: what was written, and what reads answer. */
+export interface TestDevice {
+  readonly base: number;
+  readonly written: { offset: number; size: number; value: bigint }[];
+  value: bigint;
+}
+
+export class BareMachine {
+  readonly memory: GuestMemory;
+  readonly engine: Engine;
+  readonly device: TestDevice = { base: 0x1000_0000, written: [], value: 0n };
+  time = 0n;
+
+  constructor(harts = 1, dispatch: Dispatch = 'tree') {
+    const layout = createLayout(harts, [
+      { name: 'rom', size: ROM_SIZE },
+      { name: 'ram', size: RAM_SIZE },
+    ]);
+    this.memory = new GuestMemory(createSharedMemory(layout), layout);
+    const ram = this.memory.block('ram');
+    const rom = this.memory.block('rom');
+    const main = { base: RAM_BASE, size: RAM_SIZE, offset: ram.offset, firstPage: ram.firstPage };
+    const bus: Bus = {
+      memoryAt: (address): BusMemory | undefined => {
+        if (address >= RAM_BASE && address < RAM_BASE + RAM_SIZE) {
+          return { base: RAM_BASE, hostOffset: ram.offset, readonly: false };
+        }
+        if (address >= ROM_BASE && address < ROM_BASE + ROM_SIZE) {
+          return { base: ROM_BASE, hostOffset: rom.offset, readonly: true };
+        }
+        return undefined;
+      },
+      read: (address, size) =>
+        this.#onDevice(address) ? BigInt.asUintN(size * 8, this.device.value) : undefined,
+      write: (address, size, value) => {
+        if (!this.#onDevice(address)) return false;
+        this.device.written.push({ offset: address - this.device.base, size, value });
+        return true;
+      },
+    };
+    this.engine = new Engine(this.memory, main, bus, { time: () => this.time }, { dispatch });
+    for (const hart of this.engine.harts) hart.reset(BigInt(RAM_BASE));
+  }
+
+  get hart(): Hart {
+    return this.engine.harts[0] as Hart;
+  }
+
+  /** Puts code at a guest address of RAM. */
+  load(code: Uint8Array, address = RAM_BASE): void {
+    this.memory.write(this.at(address), code);
+  }
+
+  /** Byte offset in the shared memory of a guest address in RAM. */
+  at(address: number): number {
+    return address - RAM_BASE + this.memory.block('ram').offset;
+  }
+
+  read64(address: number): bigint {
+    return new DataView(this.memory.memory.buffer).getBigUint64(this.at(address), true);
+  }
+
+  /** Runs hart 0 for exactly `count` instructions (fewer if it waits). */
+  run(count: number): number {
+    return this.engine.run(this.hart, count);
+  }
+
+  #onDevice(address: number): boolean {
+    return address >= this.device.base && address < this.device.base + 0x100;
+  }
+}
+
+/** One line of assembly: a name of the ISA table and its operands; operands not given are 0. */
+export type Line = readonly [name: string, operands?: Operands];
+
+/** Assembles lines one after another. */
+export function assemble(...lines: readonly Line[]): Uint8Array {
+  return Uint8Array.from(
+    lines.flatMap(([name, given]) => {
+      const line = [...INSTRUCTIONS, ...COMPRESSED].find((candidate) => candidate.name === name);
+      if (line === undefined) throw new Error(`no instruction ${name}`);
+      const operands = Object.fromEntries(line.encoding.fields.map(({ operand }) => [operand, 0]));
+      const word = encode(line.encoding, { ...operands, ...given });
+      return Array.from({ length: line.encoding.length }, (_, i) => (word >>> (8 * i)) & 0xff);
+    }),
+  );
+}
