@@ -1,0 +1,116 @@
+/**
+ * What a machine starts from: the boot ROM with the reset vector, and the images that every reset copies into RAM.
+ * Both stand in RAM blocks of their own ("rom", "boot"), so they travel with the guest and a reset works at the
+ * destination, too.
+ *
+ * The boot block is a sequence of records, little endian: u64 guest address, u64 bytes in memory, u64 bytes that follow,
+ * then the bytes, padded to 8. A record of no bytes in memory ends it.
+ */
+
+import { GodwitError } from '../error.ts';
+import { encode, type Operands } from '../isa/encoding.ts';
+import { instructionNamed } from '../isa/table.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
+import { FDT_ALIGNMENT, FDT_LIMIT, MEMORY_MAP } from './memory-map.ts';
+
+/** A piece of memory as a reset leaves it. */
+export interface BootImage {
+  /** Guest-physical address. */
+  readonly address: number;
+  readonly bytes: Uint8Array;
+  /** Bytes in memory: what is beyond `bytes` is zeroed. */
+  readonly memorySize: number;
+}
+
+const RECORD_HEADER = 24;
+
+/**
+ * The boot ROM, as QEMU's `virt` has it: jump to `start` with a0 = hart id, a1 = address of the device tree.
+ * The two addresses stand as doublewords behind the code.
+ */
+export function resetVector(start: number, fdt: number): Uint8Array {
+  const [t0, a0, a1] = [5, 10, 11];
+  const code: [string, Operands][] = [
+    ['auipc', { rd: t0, imm: 0 }],
+    ['csrrs', { rd: a0, rs1: 0, imm: 0xf14 }], // mhartid
+    ['ld', { rd: a1, rs1: t0, imm: 32 }],
+    ['ld', { rd: t0, rs1: t0, imm: 24 }],
+    ['jalr', { rd: 0, rs1: t0, imm: 0 }],
+  ];
+  const rom = new DataView(new ArrayBuffer(40));
+  for (const [i, [name, operands]] of code.entries()) {
+    rom.setUint32(4 * i, encode(instructionNamed(name).encoding, operands), true);
+  }
+  rom.setBigUint64(24, BigInt(start), true);
+  rom.setBigUint64(32, BigInt(fdt), true);
+  return padded(new Uint8Array(rom.buffer));
+}
+
+/** Where the device tree goes: at the end of RAM, or of what 32-bit code can reach of it. */
+export function fdtAddress(ramSize: number, fdtSize: number): number {
+  const end = Math.min(MEMORY_MAP.ram.base + ramSize, FDT_LIMIT);
+  return Math.floor((end - fdtSize) / FDT_ALIGNMENT) * FDT_ALIGNMENT;
+}
+
+/** The boot block's contents, padded to whole pages. */
+export function encodeBootImages(images: readonly BootImage[]): Uint8Array {
+  const size = images.reduce((sum, image) => sum + RECORD_HEADER + align8(image.bytes.length), RECORD_HEADER);
+  const bytes = new Uint8Array(size);
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (const image of images) {
+    if (image.memorySize === 0) continue;
+    view.setBigUint64(at, BigInt(image.address), true);
+    view.setBigUint64(at + 8, BigInt(image.memorySize), true);
+    view.setBigUint64(at + 16, BigInt(image.bytes.length), true);
+    bytes.set(image.bytes, at + RECORD_HEADER);
+    at += RECORD_HEADER + align8(image.bytes.length);
+  }
+  return padded(bytes);
+}
+
+/**
+ * The images in a boot block. It may have come from another process, so it is checked.
+ * @throws GodwitError kind "format".
+ */
+export function decodeBootImages(block: Uint8Array, ramSize: number): BootImage[] {
+  const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
+  const images: BootImage[] = [];
+  const ramEnd = BigInt(MEMORY_MAP.ram.base + ramSize);
+  for (let at = 0; ; ) {
+    const bad = (expected: string, got: bigint): GodwitError =>
+      GodwitError.unexpected(
+        'format',
+        `boot images: image ${images.length}`,
+        expected,
+        `0x${got.toString(16)}`,
+        at,
+      );
+    if (at + RECORD_HEADER > block.length) throw bad('a record', BigInt(block.length - at));
+    const address = view.getBigUint64(at, true);
+    const memorySize = view.getBigUint64(at + 8, true);
+    const length = view.getBigUint64(at + 16, true);
+    if (memorySize === 0n) return images;
+    if (address < BigInt(MEMORY_MAP.ram.base) || address + memorySize > ramEnd)
+      throw bad('an address in RAM', address);
+    if (length > memorySize || BigInt(at + RECORD_HEADER) + length > BigInt(block.length))
+      throw bad('its bytes', length);
+    const from = at + RECORD_HEADER;
+    images.push({
+      address: Number(address),
+      memorySize: Number(memorySize),
+      bytes: block.subarray(from, from + Number(length)),
+    });
+    at = from + align8(Number(length));
+  }
+}
+
+function align8(value: number): number {
+  return Math.ceil(value / 8) * 8;
+}
+
+function padded(bytes: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(Math.ceil(bytes.length / PAGE_SIZE) * PAGE_SIZE);
+  whole.set(bytes);
+  return whole;
+}

@@ -1,0 +1,54 @@
+/** The state of a hart as it is saved: nothing but its descriptor, and where the fields stand. */
+import type { Hart } from '../cpu/hart.ts';
+import { HART_CSRS, type HartCsr } from '../memory/layout.ts';
+import { descriptor, type StateOf } from '../vmstate/descriptor.ts';
+import { arrayOf, bool, u64 } from '../vmstate/fields.ts';
+import { type DescribedMigratable, migratable } from '../vmstate/section.ts';
+
+const csrFields = Object.fromEntries(HART_CSRS.map((name) => [name, u64()])) as Record<
+  HartCsr,
+  ReturnType<typeof u64>
+>;
+
+const vmstateHart = descriptor({
+  name: 'hart',
+  version: 1,
+  minimumVersion: 1,
+  fields: {
+    pc: u64(),
+    /** x1 to x31. */
+    x: arrayOf(u64(), 31),
+    ...csrFields,
+    /** Address of the LR reservation; all ones for none. */
+    reservation: u64(),
+    waiting: bool(),
+  },
+});
+
+type HartState = StateOf<typeof vmstateHart>;
+
+/** Section "hartN" for the hart. */
+export function hartState(hart: Hart): DescribedMigratable {
+  return migratable(
+    vmstateHart,
+    {
+      get(): HartState {
+        return {
+          pc: hart.pc,
+          x: Array.from({ length: 31 }, (_, i) => hart.x(i + 1)),
+          ...(Object.fromEntries(HART_CSRS.map((name) => [name, hart.csr(name)])) as Record<HartCsr, bigint>),
+          reservation: BigInt.asUintN(64, hart.reservation),
+          waiting: hart.waiting,
+        };
+      },
+      set(state) {
+        hart.pc = state.pc;
+        for (const [i, value] of state.x.entries()) hart.setX(i + 1, value);
+        for (const name of HART_CSRS) hart.setCsr(name, state[name]);
+        hart.reservation = BigInt.asIntN(64, state.reservation);
+        hart.waiting = state.waiting;
+      },
+    },
+    `hart${hart.id}`,
+  );
+}

@@ -1,0 +1,271 @@
+/**
+ * The machine: harts, memory and devices, put together. It runs in one thread and in bursts; between two bursts is the
+ * safe point where everything else (a reset, a saved state, the dirty log) happens.
+ */
+import type { Clock } from '../clock.ts';
+import type { Bus } from '../cpu/bus.ts';
+import { Engine } from '../cpu/engine.ts';
+import { type Hart, INTERRUPT } from '../cpu/hart.ts';
+import type { Aclint } from '../devices/aclint.ts';
+import type { Device } from '../devices/device.ts';
+import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
+import type { Uart16550 } from '../devices/uart16550.ts';
+import { GodwitError } from '../error.ts';
+import { AddressSpace } from '../memory/address-space.ts';
+import { GuestMemory } from '../memory/guest-memory.ts';
+import { createLayout, type Layout, PAGE_FLAG } from '../memory/layout.ts';
+import { decodeSections, encodeSections } from '../vmstate/codec.ts';
+import type { Migratable } from '../vmstate/migratable.ts';
+import { createBoard } from './board.ts';
+import { decodeBootImages } from './boot.ts';
+import type { MachineConfiguration } from './configuration.ts';
+import { hartState } from './hart-state.ts';
+import { MEMORY_MAP } from './memory-map.ts';
+
+/** Instructions that a hart runs before it is the next one's turn, and before timers are looked at. */
+const SLICE = 25_000;
+
+const NS_PER_TICK = 1e9 / TIMEBASE_HZ;
+
+/** What a machine tells its host. Called during a burst: the host acts when the burst is over. */
+export interface MachineHost {
+  readonly clock: Clock;
+  /** A byte from the serial port. */
+  transmit(byte: number): void;
+  /** The guest switched the machine off; code 0 is success. The machine stands still until a reset. */
+  powerOff(code: number): void;
+  /** The guest asks for a reset. The machine stands still until it gets one. */
+  resetRequested(): void;
+}
+
+/** The offsets of a machine's memory. Both ends of a migration, and all threads, derive them from the configuration. */
+export function machineLayout(configuration: MachineConfiguration): Layout {
+  return createLayout(configuration.harts, [
+    { name: 'rom', size: configuration.rom.size },
+    { name: 'boot', size: configuration.boot.size },
+    { name: 'ram', size: configuration.ram },
+  ]);
+}
+
+/** What a burst ended with. */
+export type BurstEnd =
+  /** There is more to run. */
+  | { readonly kind: 'busy' }
+  /** Nothing runs before the timer (if one is set) or an input. */
+  | { readonly kind: 'idle'; readonly timerInNs: number | undefined }
+  /** Stopped, switched off, or waiting for a reset. */
+  | { readonly kind: 'halted' };
+
+export class Machine {
+  readonly memory: GuestMemory;
+  readonly engine: Engine;
+  readonly uart: Uart16550;
+  readonly devices: readonly Device[];
+  readonly configuration: MachineConfiguration;
+  readonly #addressSpace = new AddressSpace();
+  readonly #timebase: ClockTimebase;
+  readonly #aclint: Aclint;
+  readonly #state: readonly Migratable[];
+  #running = false;
+  #halted = false;
+
+  constructor(configuration: MachineConfiguration, memory: WebAssembly.Memory, host: MachineHost) {
+    this.configuration = configuration;
+    this.memory = new GuestMemory(memory, machineLayout(configuration));
+    this.#timebase = new ClockTimebase(host.clock);
+    const ram = this.memory.block('ram');
+    this.engine = new Engine(
+      this.memory,
+      { base: MEMORY_MAP.ram.base, size: ram.size, offset: ram.offset, firstPage: ram.firstPage },
+      this.#bus(),
+      { time: () => this.#timebase.now() },
+    );
+    const line =
+      (hart: Hart, number: number) =>
+      (level: boolean): void =>
+        hart.setInterrupt(number, level);
+    const halt = (then: () => void): void => {
+      this.#halted = true;
+      this.engine.leave();
+      then();
+    };
+    const board = createBoard({
+      timebase: this.#timebase,
+      lines: this.engine.harts.map((hart) => ({
+        msip: line(hart, INTERRUPT.machineSoftware),
+        mtip: line(hart, INTERRUPT.machineTimer),
+      })),
+      transmit: (byte) => host.transmit(byte),
+      powerOff: (code) => halt(() => host.powerOff(code)),
+      reset: () => halt(() => host.resetRequested()),
+    });
+    this.#aclint = board.aclint;
+    this.uart = board.uart;
+    this.devices = board.devices;
+    this.#mapMemory();
+    for (const device of this.devices) for (const region of device.regions) this.#addressSpace.add(region);
+    this.#state = [...this.devices.map((device) => device.state), ...this.engine.harts.map(hartState)];
+  }
+
+  /** Whether the harts may run and time goes on. */
+  get running(): boolean {
+    return this.#running;
+  }
+
+  start(): void {
+    this.#running = true;
+    this.#timebase.start();
+  }
+
+  /** Harts and time stand still. */
+  stop(): void {
+    this.#running = false;
+    this.#timebase.stop();
+  }
+
+  /** Puts the boot ROM and images in place. @throws GodwitError kind "internal" if they are not of the layout's size. */
+  installBoot(rom: Uint8Array, boot: Uint8Array): void {
+    for (const [name, bytes] of [
+      ['rom', rom],
+      ['boot', boot],
+    ] as const) {
+      const block = this.memory.block(name);
+      if (block.size !== bytes.length)
+        throw new GodwitError('internal', `${name} has another size than configured`);
+      this.memory.write(block.offset, bytes);
+    }
+  }
+
+  /** Power-on: images in RAM, devices and harts as the specifications say. RAM that no image covers stays as it is. */
+  reset(): void {
+    const boot = this.memory.block('boot');
+    const ram = this.memory.block('ram');
+    // A copy: the images are checked and then used, and nobody may change them in between.
+    const block = this.memory.view(boot.offset, boot.size).slice();
+    for (const image of decodeBootImages(block, this.configuration.ram)) {
+      const at = ram.offset + image.address - MEMORY_MAP.ram.base;
+      this.memory.write(at, image.bytes);
+      this.memory.clear(at + image.bytes.length, image.memorySize - image.bytes.length);
+    }
+    for (const hart of this.engine.harts) hart.reset(BigInt(MEMORY_MAP.rom.base));
+    for (const device of this.devices) device.reset();
+    this.#halted = false;
+  }
+
+  /**
+   * Runs the harts in turn until `enough` says so (asked after each round of slices), nothing is left to run, or the
+   * machine halts.
+   */
+  burst(enough: () => boolean): BurstEnd {
+    while (this.#running && !this.#halted) {
+      this.#aclint.update();
+      let ran = 0;
+      for (const hart of this.engine.harts) {
+        ran += this.engine.run(hart, SLICE);
+        if (this.#halted) return { kind: 'halted' };
+        // Another hart may store to what this one reserved.
+        if (this.engine.harts.length > 1) hart.reservation = -1n;
+      }
+      if (ran === 0) return { kind: 'idle', timerInNs: this.#timerInNs() };
+      if (enough()) return { kind: 'busy' };
+    }
+    return { kind: 'halted' };
+  }
+
+  /** All state but RAM, encoded. */
+  saveState(): Uint8Array {
+    return encodeSections(this.#state.map((part) => part.save()));
+  }
+
+  /**
+   * Validates a saved state as a whole; nothing changes before the returned function is called.
+   * @throws GodwitError kind "format" naming path, expected, got and offset.
+   */
+  prepareState(bytes: Uint8Array): () => void {
+    const sections = new Map(decodeSections(bytes).map((section) => [section.name, section]));
+    const apply = this.#state.map((part) => {
+      const section = sections.get(part.name);
+      sections.delete(part.name);
+      if (section === undefined) {
+        throw GodwitError.unexpected('format', 'device state', `a section ${part.name}`, 'none');
+      }
+      return part.prepare(section);
+    });
+    const [extra] = sections.keys();
+    if (extra !== undefined) {
+      throw GodwitError.unexpected(
+        'format',
+        'device state',
+        'only what this machine has',
+        `a section ${extra}`,
+      );
+    }
+    return () => {
+      for (const swap of apply) swap();
+      // RAM has arrived by another way than through the engine's stores.
+      this.engine.forgetMemory();
+      this.#halted = false;
+    };
+  }
+
+  /** From here on every write is logged. */
+  startDirtyLog(): void {
+    this.memory.setDirtyLog(true);
+    this.engine.tlbs.flush('writeTlb');
+  }
+
+  /** Moves what was logged to the pending bitmap; a later write to any page is logged again. */
+  syncDirtyLog(): void {
+    this.memory.collectDirty();
+    this.engine.tlbs.flush('writeTlb');
+  }
+
+  stopDirtyLog(): void {
+    this.memory.setDirtyLog(false);
+  }
+
+  #timerInNs(): number | undefined {
+    const deadline = this.#aclint.nextDeadline();
+    if (deadline === undefined) return undefined;
+    return Math.max(Number(deadline - this.#timebase.now()) * NS_PER_TICK, 0);
+  }
+
+  #mapMemory(): void {
+    const [rom, ram] = [this.memory.block('rom'), this.memory.block('ram')];
+    this.#addressSpace.add({
+      name: 'rom',
+      base: MEMORY_MAP.rom.base,
+      size: rom.size,
+      hostOffset: rom.offset,
+      readonly: true,
+    });
+    this.#addressSpace.add({
+      name: 'ram',
+      base: MEMORY_MAP.ram.base,
+      size: ram.size,
+      hostOffset: ram.offset,
+      readonly: false,
+    });
+    for (let page = 0; page < rom.pages; page++) {
+      this.memory.setPageFlag(rom.firstPage + page, PAGE_FLAG.readonly, true);
+    }
+  }
+
+  #bus(): Bus {
+    const space = this.#addressSpace;
+    return {
+      memoryAt(address) {
+        const mapping = space.lookup(address);
+        return mapping?.kind === 'ram' ? mapping.region : undefined;
+      },
+      read(address, size) {
+        if (size === 8) return space.read64(address);
+        const value = space.read(address, size);
+        return value === undefined ? undefined : BigInt(value);
+      },
+      write(address, size, value) {
+        return size === 8 ? space.write64(address, value) : space.write(address, size, Number(value));
+      },
+    };
+  }
+}

@@ -1,0 +1,20 @@
+/** The one address table of the machine: where QEMU's `virt` has its devices, and their interrupt numbers. */
+
+export const MEMORY_MAP = {
+  /** Boot ROM: the reset vector. */
+  rom: { base: 0x1000, size: 0xf000 },
+  finisher: { base: 0x10_0000 },
+  aclint: { base: 0x200_0000 },
+  uart: { base: 0x1000_0000, irq: 10 },
+  ram: { base: 0x8000_0000 },
+} as const;
+
+const MiB = 1024 * 1024;
+
+/** What RAM and hart counts a machine may have; RAM in bytes. */
+export const LIMITS = { minRam: 16 * MiB, maxRam: 3584 * MiB, maxHarts: 8 } as const;
+
+/** The device tree stands below this address, so that 32-bit code can reach it. */
+export const FDT_LIMIT = 0xc000_0000;
+/** The device tree's address is a multiple of this. */
+export const FDT_ALIGNMENT = 2 * MiB;
