@@ -1,0 +1,342 @@
+/**
+ * The options of godwit-system-riscv64, once: the parser, `-help` and the README's table derive from this table.
+ * Spelling and meaning are those of QEMU 7.2's qemu-options.hx.
+ */
+import { GodwitError } from '../error.ts';
+import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
+import {
+  parseChoice,
+  parseHarts,
+  parseKeyValues,
+  parseMemory,
+  parseUuid,
+  usageError,
+} from './system-options-values.ts';
+
+/** Machine-shaping options: a destination that was given one of them is compared with the source in it. */
+export type ShapingOption =
+  | 'machine'
+  | 'memory'
+  | 'harts'
+  | 'cpu'
+  | 'bios'
+  | 'kernel'
+  | 'append'
+  | 'initrd'
+  | 'dtb'
+  | 'uuid';
+
+/** What -d can log. */
+export const LOG_ITEMS = ['guest_errors', 'unimp', 'int', 'mmu', 'cpu_reset', 'in_asm', 'migration'] as const;
+export type LogItem = (typeof LOG_ITEMS)[number];
+
+/** What the options fill in, one after the other; defaults that depend on others come at the end. */
+export interface Draft {
+  machineType: 'virt';
+  machineProperties: Map<string, string>;
+  memoryBytes: number;
+  harts: number;
+  cpu: string;
+  bios: { kind: 'none' } | { kind: 'default' } | { kind: 'file'; path: string };
+  kernel?: string;
+  append?: string;
+  nographic: boolean;
+  display?: 'none';
+  serial: ChardevSpec[];
+  serialText: string[];
+  monitors: ChardevSpec[];
+  monitorText: string[];
+  qmp: ChardevSpec[];
+  qmpText: string[];
+  incoming?: string;
+  startPaused: boolean;
+  name?: string;
+  uuid?: string;
+  pidfile?: string;
+  logItems: Set<LogItem>;
+  logFile?: string;
+  noReboot: boolean;
+  noShutdown: boolean;
+  given: Set<ShapingOption>;
+  action?: 'help' | 'version' | { readonly list: readonly string[] };
+}
+
+export interface OptionRow {
+  /** Without dashes; the first is the main one. */
+  readonly names: readonly [string, ...string[]];
+  /** What the value is called in help; without it the option takes none. */
+  readonly value?: string;
+  readonly help: string;
+  readonly shapes?: ShapingOption;
+  /** `option` is the spelling used, with its dash. */
+  apply(draft: Draft, value: string, option: string): void;
+}
+
+/** A file name, which must not be empty. */
+function path(option: string, value: string): string {
+  if (value === '') throw usageError(option, 'a file name', "''");
+  return value;
+}
+
+const ignored = () => {};
+
+export const SYSTEM_OPTIONS: readonly OptionRow[] = [
+  {
+    names: ['machine', 'M'],
+    value: 'virt[,KEY=VALUE…]',
+    help: "the machine; only QEMU's RISC-V virt ('help' lists)",
+    shapes: 'machine',
+    apply(draft, value, option) {
+      if (value === 'help') {
+        draft.action = { list: ['virt  RISC-V VirtIO board'] };
+        return;
+      }
+      const properties = new Map(parseKeyValues(option, value, 'any', 'type'));
+      const type = properties.get('type');
+      if (type !== undefined) draft.machineType = parseChoice(option, type, ['virt']);
+      properties.delete('type');
+      const [unknown] = properties.keys();
+      if (unknown !== undefined) {
+        throw new GodwitError(
+          'usage',
+          `${option}: the property '${unknown}' of virt is not available in this version`,
+        );
+      }
+      draft.machineProperties = properties;
+    },
+  },
+  {
+    names: ['m'],
+    value: '[size=]SIZE',
+    help: 'RAM, 16M to 3584M; MiB without suffix (default 128M)',
+    shapes: 'memory',
+    apply: (draft, value, option) => {
+      draft.memoryBytes = parseMemory(option, value);
+    },
+  },
+  {
+    names: ['smp'],
+    value: '[cpus=]N',
+    help: 'harts, 1 to 8 (default 1)',
+    shapes: 'harts',
+    apply: (draft, value, option) => {
+      draft.harts = parseHarts(option, value);
+    },
+  },
+  {
+    names: ['cpu'],
+    value: 'MODEL',
+    help: 'CPU model (default rv64)',
+    shapes: 'cpu',
+    apply: (draft, value, option) => {
+      if (value === '') throw usageError(option, 'a CPU model such as rv64', "''");
+      draft.cpu = value;
+    },
+  },
+  {
+    names: ['bios'],
+    value: 'none|default|FILE',
+    help: 'firmware (default: default)',
+    shapes: 'bios',
+    apply: (draft, value, option) => {
+      if (value === 'none' || value === 'default') draft.bios = { kind: value };
+      else draft.bios = { kind: 'file', path: path(option, value) };
+    },
+  },
+  {
+    names: ['kernel'],
+    value: 'FILE',
+    help: 'kernel, an ELF or a raw image',
+    shapes: 'kernel',
+    apply: (draft, value, option) => {
+      draft.kernel = path(option, value);
+    },
+  },
+  {
+    names: ['append'],
+    value: 'TEXT',
+    help: "the kernel's command line",
+    shapes: 'append',
+    apply: (draft, value) => {
+      draft.append = value;
+    },
+  },
+  {
+    names: ['nographic'],
+    help: 'console and monitor on this terminal (Ctrl-A h for help)',
+    apply: (draft) => {
+      draft.nographic = true;
+    },
+  },
+  {
+    names: ['display'],
+    value: 'none',
+    help: 'no window (there never is one)',
+    apply: (draft, value, option) => {
+      draft.display = parseChoice(option, value, ['none']);
+    },
+  },
+  {
+    names: ['serial'],
+    value: 'DEV',
+    help: 'where the serial port goes: stdio, mon:stdio, unix:PATH[,server=on][,wait=off], tcp:HOST:PORT, file:PATH, null, none',
+    apply: (draft, value, option) => {
+      draft.serial.push(parseChardev(value, option));
+      draft.serialText.push(`${option} ${value}`);
+    },
+  },
+  {
+    names: ['monitor'],
+    value: 'DEV',
+    help: 'where the human monitor goes (as -serial)',
+    apply: (draft, value, option) => {
+      draft.monitors.push(parseChardev(value, option));
+      draft.monitorText.push(`${option} ${value}`);
+    },
+  },
+  {
+    names: ['qmp'],
+    value: 'DEV',
+    help: 'where QMP goes (as -serial)',
+    apply: (draft, value, option) => {
+      draft.qmp.push(parseChardev(value, option));
+      draft.qmpText.push(`${option} ${value}`);
+    },
+  },
+  {
+    names: ['incoming'],
+    value: 'URI|defer',
+    help: 'wait for a guest that migrates in; defer: until migrate_incoming says where from',
+    apply: (draft, value, option) => {
+      if (value !== 'defer' && !/^[a-z][a-z0-9+]*:./.test(value)) {
+        throw usageError(option, 'a URI such as tcp:HOST:PORT or unix:PATH, or defer', `'${value}'`);
+      }
+      draft.incoming = value;
+    },
+  },
+  {
+    names: ['S'],
+    help: 'do not start; cont in a monitor does',
+    apply: (draft) => {
+      draft.startPaused = true;
+    },
+  },
+  {
+    names: ['name'],
+    value: '[guest=]NAME',
+    help: "the machine's name",
+    apply: (draft, value, option) => {
+      const values = parseKeyValues(option, value, ['guest', 'process', 'debug-threads'], 'guest');
+      const name = values.get('guest');
+      if (name === undefined || name === '') throw usageError(option, 'a name', `'${value}'`);
+      draft.name = name;
+    },
+  },
+  {
+    names: ['uuid'],
+    value: 'UUID',
+    help: "the machine's UUID",
+    shapes: 'uuid',
+    apply: (draft, value, option) => {
+      draft.uuid = parseUuid(option, value);
+    },
+  },
+  {
+    names: ['pidfile'],
+    value: 'FILE',
+    help: "write the process's id there",
+    apply: (draft, value, option) => {
+      draft.pidfile = path(option, value);
+    },
+  },
+  {
+    names: ['d'],
+    value: 'ITEM,…',
+    help: `log: ${LOG_ITEMS.join(', ')} ('help' lists)`,
+    apply: (draft, value, option) => {
+      if (value === 'help') draft.action = { list: LOG_ITEMS };
+      else for (const item of value.split(',')) draft.logItems.add(parseChoice(option, item, LOG_ITEMS));
+    },
+  },
+  {
+    names: ['D'],
+    value: 'FILE',
+    help: 'log to a file instead of stderr',
+    apply: (draft, value, option) => {
+      draft.logFile = path(option, value);
+    },
+  },
+  {
+    names: ['no-reboot'],
+    help: 'exit instead of rebooting',
+    apply: (draft) => {
+      draft.noReboot = true;
+    },
+  },
+  {
+    names: ['no-shutdown'],
+    help: 'stop instead of exiting when the guest powers off',
+    apply: (draft) => {
+      draft.noShutdown = true;
+    },
+  },
+  { names: ['nodefaults'], help: 'accepted: no default devices, which there are none of', apply: ignored },
+  { names: ['no-user-config'], help: 'accepted: there are no configuration files', apply: ignored },
+  {
+    names: ['version'],
+    help: 'show the version',
+    apply: (draft) => {
+      draft.action ??= 'version';
+    },
+  },
+  {
+    names: ['help', 'h'],
+    help: 'show this help',
+    apply: (draft) => {
+      draft.action ??= 'help';
+    },
+  },
+];
+
+/** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
+export const UNAVAILABLE_OPTIONS: readonly string[] = [
+  ...['accel', 'icount', 'initrd', 'dtb', 'drive', 'device', 'netdev', 'nic', 'net', 'blockdev', 'object'],
+  ...['chardev', 'mon', 'global', 'snapshot', 'loadvm', 'only-migratable', 'gdb', 's', 'rtc', 'daemonize'],
+  ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
+  ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],
+  ...[
+    'fw_cfg',
+    'smbios',
+    'acpitable',
+    'virtfs',
+    'fsdev',
+    'sd',
+    'hda',
+    'cdrom',
+    'mtdblock',
+    'pflash',
+    'tpmdev',
+  ],
+  ...['enable-kvm', 'mem-path', 'mem-prealloc', 'overcommit', 'msg', 'dump-vmstate', 'seed', 'preconfig'],
+];
+
+/** The text of -help. */
+export function systemHelp(program = 'godwit-system-riscv64'): string {
+  const rows = SYSTEM_OPTIONS.map(({ names, value, help }) => {
+    const spelled = names.map((name) => `-${name}`).join(', ');
+    return [value === undefined ? spelled : `${spelled} ${value}`, help] as const;
+  });
+  const width = Math.min(32, Math.max(...rows.map(([left]) => left.length)));
+  const lines = rows.map(([left, help]) =>
+    left.length > width ? `  ${left}\n  ${''.padEnd(width)}  ${help}` : `  ${left.padEnd(width)}  ${help}`,
+  );
+  return [
+    `usage: ${program} [options]`,
+    '',
+    "QEMU's options, with one dash or two:",
+    ...lines,
+    '',
+    'Without -display, the machine behaves as with -nographic, for it has no window.',
+    '',
+  ].join('\n');
+}

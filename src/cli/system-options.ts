@@ -1,0 +1,193 @@
+/**
+ * The command line of godwit-system-riscv64: QEMU's spelling, from the table in system-options-table.ts, to a typed
+ * description of the machine to run. Which serial port and monitor there are by default follows QEMU 7.2's
+ * softmmu/vl.c, as tried out with it.
+ */
+import { GodwitError } from '../error.ts';
+import type { ChardevSpec } from '../host/chardev-spec.ts';
+import { didYouMean } from './suggest.ts';
+import {
+  type Draft,
+  type LogItem,
+  type OptionRow,
+  type ShapingOption,
+  SYSTEM_OPTIONS,
+  UNAVAILABLE_OPTIONS,
+} from './system-options-table.ts';
+import { MiB, usageError } from './system-options-values.ts';
+
+/** A machine as the command line asks for it. */
+export interface MachineOptions {
+  readonly machine: { readonly type: 'virt'; readonly properties: ReadonlyMap<string, string> };
+  readonly memoryBytes: number;
+  readonly harts: number;
+  readonly cpu: string;
+  readonly bios: Draft['bios'];
+  readonly kernel?: string;
+  readonly append?: string;
+  /** One per serial port; the machine has one, so there is exactly one entry (perhaps of kind 'none'). */
+  readonly serial: readonly ChardevSpec[];
+  /**
+   * Human monitors with a character device of their own. A serial port with `mux` has another one behind Ctrl-A c.
+   */
+  readonly monitors: readonly ChardevSpec[];
+  readonly qmp: readonly ChardevSpec[];
+  /** A URI, or "defer". */
+  readonly incoming?: string;
+  readonly startPaused: boolean;
+  /** -nographic was given or stands for a missing -display: Ctrl-C belongs to the guest. */
+  readonly nographic: boolean;
+  readonly name?: string;
+  readonly uuid?: string;
+  readonly pidfile?: string;
+  readonly logItems: ReadonlySet<LogItem>;
+  readonly logFile?: string;
+  readonly noReboot: boolean;
+  readonly noShutdown: boolean;
+  /** Which of the options that shape the machine were given, for the comparison with an incoming one. */
+  readonly given: ReadonlySet<ShapingOption>;
+}
+
+/** What a command line asks for. */
+export type SystemCommand =
+  | { readonly action: 'run'; readonly options: MachineOptions }
+  | { readonly action: 'help' }
+  | { readonly action: 'version' }
+  /** Lines to print (`-M help`). */
+  | { readonly action: 'list'; readonly lines: readonly string[] };
+
+function newDraft(): Draft {
+  return {
+    machineType: 'virt',
+    machineProperties: new Map(),
+    memoryBytes: 128 * MiB,
+    harts: 1,
+    cpu: 'rv64',
+    bios: { kind: 'default' },
+    nographic: false,
+    serial: [],
+    serialText: [],
+    monitors: [],
+    monitorText: [],
+    qmp: [],
+    qmpText: [],
+    startPaused: false,
+    logItems: new Set(),
+    noReboot: false,
+    noShutdown: false,
+    given: new Set(),
+  };
+}
+
+function findOption(word: string): OptionRow {
+  const name = word.replace(/^--?/, '');
+  const row = SYSTEM_OPTIONS.find(({ names }) => names.includes(name));
+  if (row !== undefined) return row;
+  if (UNAVAILABLE_OPTIONS.includes(name)) {
+    throw new GodwitError('usage', `${word}: this option of QEMU's is not available in this version`, {
+      where: word,
+    });
+  }
+  const known = SYSTEM_OPTIONS.flatMap(({ names }) => names);
+  throw new GodwitError('usage', `${word}: unknown option${didYouMean(name, known, '-')}`, { where: word });
+}
+
+/** Serial port and monitors that were not given. */
+function addDefaults(draft: Draft): void {
+  const stdio: ChardevSpec = { kind: 'stdio', mux: false };
+  const muxed = draft.serial.some(({ mux }) => mux) || draft.monitors.some(({ mux }) => mux);
+  const defaultSerial = draft.serial.length === 0;
+  // -qmp, too, takes the place of the default monitor in QEMU.
+  const defaultMonitor = draft.monitors.length === 0 && draft.qmp.length === 0 && !muxed;
+  if (!draft.nographic && draft.display === 'none') {
+    // The default serial port and monitor would be in the window.
+    if (defaultSerial) draft.serial.push({ kind: 'null', mux: false });
+    return;
+  }
+  draft.nographic = true;
+  const standsFor = 'the default of -nographic';
+  if (defaultSerial) {
+    draft.serial.push(defaultMonitor ? { ...stdio, mux: true } : stdio);
+    draft.serialText.push(standsFor);
+  } else if (defaultMonitor) {
+    draft.monitors.push(stdio);
+    draft.monitorText.push(standsFor);
+  }
+}
+
+/** The terminal can be used once; what shares it must be multiplexed. */
+function checkStdio(draft: Draft): void {
+  const users = [
+    ...draft.serial.map((spec, index) => ({ spec, text: draft.serialText[index] ?? '' })),
+    ...draft.monitors.map((spec, index) => ({ spec, text: draft.monitorText[index] ?? '' })),
+    ...draft.qmp.map((spec, index) => ({ spec, text: draft.qmpText[index] ?? '' })),
+  ].filter(({ spec }) => spec.kind === 'stdio');
+  if (users.length < 2) return;
+  const names = users.map(({ text }) => text).join(' and ');
+  throw new GodwitError(
+    'usage',
+    `cannot use stdio by multiple character devices: ${names} (-serial mon:stdio shares it with the monitor)`,
+  );
+}
+
+function checkWhole(draft: Draft): void {
+  if (draft.serial.length > 1) {
+    throw usageError('-serial', 'one serial port, which is what virt has', `${draft.serial.length} of them`);
+  }
+  if (draft.append !== undefined && draft.kernel === undefined && draft.incoming === undefined) {
+    throw usageError('-append', 'a -kernel to give the command line to', 'none');
+  }
+  if (draft.qmp.some(({ mux }) => mux)) {
+    throw usageError('-qmp', 'a character device of its own', "'mon:'");
+  }
+  checkStdio(draft);
+}
+
+/**
+ * Reads the arguments (without node and program).
+ * @throws GodwitError kind 'usage', one line that names the option, what was expected, and what was given.
+ */
+export function parseSystemOptions(args: readonly string[]): SystemCommand {
+  const draft = newDraft();
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] ?? '';
+    if (!/^-./.test(word)) {
+      throw new GodwitError(
+        'usage',
+        `'${word}': disk images are given with -drive, and a kernel with -kernel`,
+        {
+          expected: 'an option',
+          got: word,
+        },
+      );
+    }
+    const row = findOption(word);
+    let value = '';
+    if (row.value !== undefined) {
+      const next = args[++at];
+      if (next === undefined) throw usageError(word, row.value, 'nothing');
+      value = next;
+    }
+    row.apply(draft, value, word);
+    if (row.shapes !== undefined) draft.given.add(row.shapes);
+    // As in QEMU, help ends everything, whatever else is wrong.
+    if (draft.action !== undefined) break;
+  }
+  const { action } = draft;
+  if (action !== undefined) {
+    return typeof action === 'string' ? { action } : { action: 'list', lines: action.list };
+  }
+  addDefaults(draft);
+  checkWhole(draft);
+  return { action: 'run', options: finish(draft) };
+}
+
+function finish(draft: Draft): MachineOptions {
+  const { machineType, machineProperties, monitors, serialText, monitorText, qmpText, display, ...same } =
+    draft;
+  return {
+    ...same,
+    machine: { type: machineType, properties: machineProperties },
+    monitors: monitors.filter(({ kind }) => kind !== 'none'),
+  };
+}

@@ -1,0 +1,80 @@
+/**
+ * Commands about the machine as a whole: what runs, who we are, stop and go. QEMU: qapi/run-state.json,
+ * qapi/control.json, qapi/misc.json.
+ */
+import { type Command, command, versionInfo } from './command.ts';
+import type { Json } from './json-text.ts';
+
+const nothing = {};
+
+export const MACHINE_COMMANDS: readonly Command[] = [
+  command({
+    name: 'query-status',
+    help: 'whether the machine runs',
+    arguments: nothing,
+    async run({ target }): Promise<Json> {
+      const { status, running, singlestep = false } = await target.queryStatus();
+      return { status, singlestep, running };
+    },
+  }),
+  command({
+    name: 'query-version',
+    help: 'the version of QEMU whose monitor this is, and our own',
+    arguments: nothing,
+    run: async ({ host }) => versionInfo(host),
+  }),
+  command({
+    name: 'query-commands',
+    help: 'the names of all QMP commands',
+    arguments: nothing,
+    run: async ({ commands }) =>
+      commands.flatMap(({ name }): { name: string }[] => (name === undefined ? [] : [{ name }])),
+  }),
+  command({
+    name: 'query-name',
+    help: "the machine's name, if it has one",
+    arguments: nothing,
+    run: async ({ target }) => (target.name === undefined ? {} : { name: target.name }),
+  }),
+  command({
+    name: 'query-uuid',
+    help: "the machine's UUID",
+    arguments: nothing,
+    run: async ({ target }) => ({ UUID: target.uuid }),
+  }),
+  command({
+    name: 'stop',
+    help: 'stop emulation',
+    arguments: nothing,
+    human: { names: ['stop', 's'], arguments: [] },
+    run: async ({ target }) => void (await target.stop()),
+  }),
+  command({
+    name: 'cont',
+    help: 'resume emulation',
+    arguments: nothing,
+    human: { names: ['cont', 'c'], arguments: [] },
+    run: async ({ target }) => void (await target.cont()),
+  }),
+  command({
+    name: 'system_reset',
+    help: 'reset the system',
+    arguments: nothing,
+    human: { names: ['system_reset'], arguments: [] },
+    run: async ({ target }) => void (await target.systemReset()),
+  }),
+  command({
+    name: 'system_powerdown',
+    help: 'send system power down event',
+    arguments: nothing,
+    human: { names: ['system_powerdown'], arguments: [] },
+    run: async ({ target }) => void (await target.systemPowerdown()),
+  }),
+  command({
+    name: 'quit',
+    help: 'quit the emulator',
+    arguments: nothing,
+    human: { names: ['quit', 'q'], arguments: [] },
+    run: async ({ target }) => void (await target.quit()),
+  }),
+];

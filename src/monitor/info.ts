@@ -1,0 +1,43 @@
+/**
+ * The topics of the human monitor's `info`: the monitor's own, and those that the machine adds.
+ */
+import { GodwitError } from '../error.ts';
+import { type MonitorContext, QEMU_VERSION } from './command.ts';
+import { capabilityLines, parameterLines } from './migration-parameter-text.ts';
+import { migrationLines } from './migration-text.ts';
+import type { InfoTopic } from './target.ts';
+
+/** A topic without arguments, from its lines. */
+function topic(name: string, help: string, lines: () => Promise<string[]>): InfoTopic {
+  return {
+    name,
+    help,
+    async text(args) {
+      if (args !== '') throw new GodwitError('usage', `info ${name} takes no argument, got '${args}'`);
+      return (await lines()).join('\n');
+    },
+  };
+}
+
+/** All topics, sorted by name. */
+export function infoTopics({ target, host }: MonitorContext): InfoTopic[] {
+  const { major, minor, micro } = QEMU_VERSION;
+  return [
+    topic('status', 'show the current VM status (running|paused)', async () => {
+      const { status, running } = await target.queryStatus();
+      const detail = running || status === 'paused' ? '' : ` (${status})`;
+      return [`VM status: ${running ? 'running' : 'paused'}${detail}`];
+    }),
+    topic('version', 'show the version', async () => [`${major}.${minor}.${micro} (godwit ${host.version})`]),
+    topic('name', 'show the current VM name', async () => (target.name === undefined ? [] : [target.name])),
+    topic('uuid', 'show the current VM UUID', async () => [target.uuid]),
+    topic('migrate', 'show migration status', async () => migrationLines(await target.queryMigrate())),
+    topic('migrate_capabilities', 'show current migration capabilities', async () =>
+      capabilityLines(target.capabilities()),
+    ),
+    topic('migrate_parameters', 'show current migration parameters', async () =>
+      parameterLines(target.parameters()),
+    ),
+    ...target.infoTopics,
+  ].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}

@@ -1,0 +1,96 @@
+/**
+ * A migration's state as lines for people: `info migrate` with QEMU 7.2's names and units (memory in KiB), the line
+ * of progress, and the line at the end.
+ */
+import type { MigrationInfo } from './target.ts';
+
+const kbytes = (bytes: number) => `${Math.floor(bytes / 1024)} kbytes`;
+const mib = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+
+/** The lines of `info migrate`. */
+export function migrationLines(info: MigrationInfo): string[] {
+  const lines: string[] = [];
+  const add = (label: string, value: number | undefined, unit = '') => {
+    if (value !== undefined) lines.push(`${label}: ${value}${unit}`);
+  };
+  const reason = info['error-desc'] === undefined ? '' : ` (${info['error-desc']})`;
+  lines.push(`Migration status: ${info.status ?? 'none'}${reason}`);
+  for (const blocker of info['blocked-reasons'] ?? []) lines.push(`blocked by: ${blocker}`);
+  add('total time', info['total-time'], ' ms');
+  add('expected downtime', info['expected-downtime'], ' ms');
+  add('downtime', info.downtime, ' ms');
+  add('setup', info['setup-time'], ' ms');
+  const { ram } = info;
+  if (ram !== undefined) {
+    lines.push(
+      `transferred ram: ${kbytes(ram.transferred)}`,
+      `throughput: ${ram.mbps.toFixed(2)} mbps`,
+      `remaining ram: ${kbytes(ram.remaining)}`,
+      `total ram: ${kbytes(ram.total)}`,
+      `duplicate: ${ram.duplicate} pages`,
+      `skipped: ${ram.skipped ?? 0} pages`,
+      `normal: ${ram.normal} pages`,
+      `normal bytes: ${kbytes(ram['normal-bytes'])}`,
+      `dirty sync count: ${ram['dirty-sync-count']}`,
+      `page size: ${kbytes(ram['page-size'])}`,
+    );
+    add('pages-per-second', ram['pages-per-second']);
+    if (ram['dirty-pages-rate'] > 0) add('dirty pages rate', ram['dirty-pages-rate'], ' pages');
+    add('postcopy request count', ram['postcopy-requests'] || undefined);
+  }
+  if (info.disk !== undefined) {
+    lines.push(
+      `transferred disk: ${kbytes(info.disk.transferred)}`,
+      `remaining disk: ${kbytes(info.disk.remaining)}`,
+      `total disk: ${kbytes(info.disk.total)}`,
+    );
+  }
+  const cache = info['xbzrle-cache'];
+  if (cache !== undefined) {
+    lines.push(
+      `cache size: ${cache['cache-size']} bytes`,
+      `xbzrle transferred: ${kbytes(cache.bytes)}`,
+      `xbzrle pages: ${cache.pages} pages`,
+      `xbzrle cache miss: ${cache['cache-miss']} pages`,
+      `xbzrle cache miss rate: ${cache['cache-miss-rate'].toFixed(2)}`,
+      `xbzrle encoding rate: ${cache['encoding-rate'].toFixed(2)}`,
+      `xbzrle overflow: ${cache.overflow}`,
+    );
+  }
+  add('cpu throttle percentage', info['cpu-throttle-percentage']);
+  for (const pass of info.passes ?? []) {
+    lines.push(
+      `pass ${pass.pass}: ${pass.duration} ms, ${kbytes(pass.bytes)}, ${pass.pages} pages, ` +
+        `dirtied ${pass['dirty-pages-rate']} pages/s`,
+    );
+  }
+  for (const [part, ms] of Object.entries(info.pause ?? {})) add(`pause, ${part}`, ms, ' ms');
+  for (const address of info['socket-address'] ?? []) {
+    const where = address.path ?? `${address.host}:${address.port}`;
+    lines.push(`socket address: ${address.type === 'inet' ? 'tcp' : address.type}:${where}`);
+  }
+  return lines;
+}
+
+/** One line on how far a migration is, or undefined while there is nothing to say. */
+export function progressLine(info: MigrationInfo): string | undefined {
+  const { ram } = info;
+  if (ram === undefined || info.status === undefined) return undefined;
+  const expected = info['expected-downtime'];
+  return [
+    `${info.status}: pass ${ram['dirty-sync-count']}`,
+    `${mib(ram.transferred)} sent`,
+    `${mib(ram.remaining)} of ${mib(ram.total)} remaining`,
+    `${ram.mbps.toFixed(1)} Mbit/s`,
+    ...(expected === undefined ? [] : [`expected pause ${expected} ms`]),
+  ].join(', ');
+}
+
+/** The line after a migration that has ended. */
+export function resultLine(info: MigrationInfo): string {
+  const parts = [`Migration status: ${info.status ?? 'none'}`];
+  if (info['total-time'] !== undefined) parts.push(`total time ${info['total-time']} ms`);
+  if (info.downtime !== undefined) parts.push(`pause ${info.downtime} ms`);
+  if (info.ram !== undefined) parts.push(`${mib(info.ram.transferred)} sent`);
+  return parts.join(', ');
+}

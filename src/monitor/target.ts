@@ -1,0 +1,216 @@
+/**
+ * What a monitor needs of a virtual machine. Names, states and fields are QMP's (QEMU 7.2: qapi/run-state.json,
+ * qapi/migration.json, qapi/machine.json), so that a command hands them on as they are.
+ *
+ * A method that can't do what is asked rejects with a GodwitError, whose message becomes the monitor's error text.
+ */
+import type { Capabilities, Parameters } from './migration-parameters.ts';
+
+/** `query-status` (RunState). */
+export type RunState =
+  | 'prelaunch'
+  | 'running'
+  | 'paused'
+  | 'inmigrate'
+  | 'finish-migrate'
+  | 'postmigrate'
+  | 'save-vm'
+  | 'restore-vm'
+  | 'shutdown'
+  | 'io-error'
+  | 'internal-error';
+
+/** `query-migrate` (MigrationStatus). */
+export type MigrationStatus =
+  | 'none'
+  | 'setup'
+  | 'active'
+  | 'pre-switchover'
+  | 'device'
+  | 'postcopy-active'
+  | 'postcopy-paused'
+  | 'postcopy-recover-setup'
+  | 'postcopy-recover'
+  | 'completed'
+  | 'cancelling'
+  | 'cancelled'
+  | 'failed';
+
+/** States that a migration does not leave by itself. */
+export const FINAL_MIGRATION_STATES: ReadonlySet<MigrationStatus> = new Set([
+  'none',
+  'completed',
+  'cancelled',
+  'failed',
+]);
+
+export interface StatusInfo {
+  readonly status: RunState;
+  readonly running: boolean;
+  readonly singlestep?: boolean;
+}
+
+/** `ram` of `query-migrate`: bytes unless the name says pages; `mbps` in Mbit/s (10⁶). */
+export interface MigrationRam {
+  readonly transferred: number;
+  readonly remaining: number;
+  readonly total: number;
+  /** Pages that were all zero. */
+  readonly duplicate: number;
+  readonly skipped?: number;
+  /** Pages sent whole. */
+  readonly normal: number;
+  readonly 'normal-bytes': number;
+  readonly 'dirty-pages-rate': number;
+  readonly mbps: number;
+  readonly 'dirty-sync-count': number;
+  readonly 'page-size': number;
+  readonly 'pages-per-second'?: number;
+  readonly 'postcopy-requests'?: number;
+  readonly 'multifd-bytes'?: number;
+  readonly 'precopy-bytes'?: number;
+  readonly 'downtime-bytes'?: number;
+  readonly 'postcopy-bytes'?: number;
+}
+
+export interface MigrationXbzrle {
+  readonly 'cache-size': number;
+  readonly bytes: number;
+  readonly pages: number;
+  readonly 'cache-miss': number;
+  readonly 'cache-miss-rate': number;
+  readonly 'encoding-rate': number;
+  readonly overflow: number;
+}
+
+export interface MigrationDisk {
+  readonly transferred: number;
+  readonly remaining: number;
+  readonly total: number;
+}
+
+/** One pass over memory; godwit's own, QEMU has no such history. */
+export interface MigrationPass {
+  /** 1 for the pass over all pages. */
+  readonly pass: number;
+  /** From the pass's dirty sync to the next, ms. */
+  readonly duration: number;
+  readonly bytes: number;
+  readonly pages: number;
+  /** Pages per second that the guest dirtied meanwhile. */
+  readonly 'dirty-pages-rate': number;
+}
+
+/** What the pause was made of, ms; godwit's own. */
+export interface MigrationPause {
+  readonly 'final-pass'?: number;
+  readonly 'take-state'?: number;
+  readonly 'send-state'?: number;
+  readonly load?: number;
+  readonly resume?: number;
+}
+
+/** `query-migrate`; times in ms. An empty object if there was no migration. */
+export interface MigrationInfo {
+  readonly status?: MigrationStatus;
+  readonly 'error-desc'?: string;
+  readonly 'blocked-reasons'?: readonly string[];
+  readonly 'total-time'?: number;
+  readonly 'setup-time'?: number;
+  /** How long the guest stood still; only once it is known. */
+  readonly downtime?: number;
+  readonly 'expected-downtime'?: number;
+  readonly ram?: MigrationRam;
+  readonly 'xbzrle-cache'?: MigrationXbzrle;
+  readonly disk?: MigrationDisk;
+  readonly 'cpu-throttle-percentage'?: number;
+  readonly 'socket-address'?: readonly Readonly<Record<string, string | number | boolean>>[];
+  readonly passes?: readonly MigrationPass[];
+  readonly pause?: MigrationPause;
+}
+
+/** Why a machine was reset or shut down (ShutdownCause), as far as it can happen here. */
+export type ShutdownCause =
+  | 'none'
+  | 'host-error'
+  | 'host-qmp-quit'
+  | 'host-qmp-system-reset'
+  | 'host-signal'
+  | 'host-ui'
+  | 'guest-shutdown'
+  | 'guest-reset'
+  | 'guest-panic';
+
+/** What happens to a machine, as QMP names it. */
+export type MonitorEvent =
+  | { readonly event: 'STOP' | 'RESUME' | 'POWERDOWN' }
+  | {
+      readonly event: 'SHUTDOWN' | 'RESET';
+      readonly data: { readonly guest: boolean; readonly reason: ShutdownCause };
+    }
+  | { readonly event: 'MIGRATION'; readonly data: { readonly status: MigrationStatus } }
+  | { readonly event: 'MIGRATION_PASS'; readonly data: { readonly pass: number } };
+
+export interface MigrateRequest {
+  readonly uri: string;
+}
+
+/** A further `info` topic of the human monitor, given by the machine ("registers"). */
+export interface InfoTopic {
+  readonly name: string;
+  /** Shown after the name in help: "[-a]". */
+  readonly params?: string;
+  readonly help: string;
+  /** The text, lines divided by "\n". `args` is what stands after the topic, unparsed. */
+  text(args: string): Promise<string>;
+}
+
+/** A virtual machine, as its monitors see it. */
+export interface MonitorTarget {
+  readonly name?: string;
+  /** All zero if none was given. */
+  readonly uuid: string;
+  /** Further `info` topics; names must not be those of the monitor's own. */
+  readonly infoTopics: readonly InfoTopic[];
+
+  queryStatus(): Promise<StatusInfo>;
+  /** Resolves when the guest stands still; without effect if it does already. */
+  stop(): Promise<void>;
+  /** Lets the guest run; while a migration is awaited, it only says that the guest is to run on arrival. */
+  cont(): Promise<void>;
+  systemReset(): Promise<void>;
+  systemPowerdown(): Promise<void>;
+  /** Starts an orderly end of the process; resolves before it ends, so that the answer can be sent. */
+  quit(): Promise<void>;
+
+  /** Starts a migration; resolves when it has begun (it may fail later: see queryMigrate), rejects if refused. */
+  migrate(request: MigrateRequest): Promise<void>;
+  /** Without effect if none runs. Resolves at once; the end is a MIGRATION event. */
+  migrateCancel(): Promise<void>;
+  migrateIncoming(uri: string): Promise<void>;
+  queryMigrate(): Promise<MigrationInfo>;
+
+  /** The present ones. */
+  capabilities(): Capabilities;
+  /** All or none are taken over. The names and `supported` have been checked; refused while a migration runs. */
+  setCapabilities(changes: Partial<Capabilities>): Promise<void>;
+  parameters(): Parameters;
+  /** All or none are taken over, also while a migration runs. Types and ranges have been checked. */
+  setParameters(changes: Partial<Parameters>): Promise<void>;
+
+  /**
+   * Tells of every event, in order, MIGRATION and MIGRATION_PASS always too (the monitor drops them for clients
+   * while the capability `events` is off). Returns the function that ends it.
+   */
+  subscribe(listener: (event: MonitorEvent) => void): () => void;
+}
+
+/** What a monitor needs of the host it runs on. */
+export interface MonitorHost {
+  /** godwit's version, "0.1.0". */
+  readonly version: string;
+  /** Microseconds since 1970-01-01 UTC, for the time stamps of events. */
+  wallClockUs(): number;
+  /** Calls `run` every `ms` milliseconds until the returned function is called. */
+  every(ms: number, run: () => void): () => void;
+}

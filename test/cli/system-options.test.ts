@@ -1,0 +1,176 @@
+import { describe, expect, it } from 'vitest';
+import { didYouMean, editDistance, nearest } from '../../src/cli/suggest.ts';
+import { type MachineOptions, parseSystemOptions } from '../../src/cli/system-options.ts';
+import { SYSTEM_OPTIONS, systemHelp, UNAVAILABLE_OPTIONS } from '../../src/cli/system-options-table.ts';
+
+/** Words divided by blanks. */
+function parse(line: string): MachineOptions {
+  const command = parseSystemOptions(line.split(' ').filter((word) => word !== ''));
+  if (command.action !== 'run') throw new Error(`asks for ${command.action}`);
+  return command.options;
+}
+
+const stdio = { kind: 'stdio', mux: false };
+const muxed = { kind: 'stdio', mux: true };
+const unix = { kind: 'unix', path: '/m', server: true, wait: false, mux: false };
+
+describe('the command line of godwit-system-riscv64', () => {
+  it('has the defaults of QEMU', () => {
+    expect(parse('-nographic')).toMatchObject({
+      ...{ memoryBytes: 128 * 2 ** 20, harts: 1, cpu: 'rv64', bios: { kind: 'default' }, startPaused: false },
+      ...{ noReboot: false, noShutdown: false, given: new Set(), qmp: [] },
+    });
+  });
+
+  it('takes everything in the spelling of QEMU, with one dash or two', () => {
+    const uuid = '550E8400-e29b-41d4-a716-446655440000';
+    const options = parseSystemOptions([
+      ...['-M', 'virt', '--m', '1.5G', '-smp', '4', '-cpu', 'rv64', '-bios', 'none', '-kernel', 'k.elf'],
+      ...['-append', 'mib=64 rate=20000', '-nographic', '-S', '-name', 'guest=a,,b,process=x', '-uuid', uuid],
+      ...['-pidfile', 'p', '-d', 'int,unimp', '-D', 'log', '-no-reboot', '--no-shutdown'],
+      ...['-incoming', 'defer', '-display', 'none', '-nodefaults'],
+    ]);
+    expect(options).toMatchObject({
+      action: 'run',
+      options: {
+        ...{ memoryBytes: 1536 * 2 ** 20, harts: 4, bios: { kind: 'none' }, kernel: 'k.elf' },
+        ...{ append: 'mib=64 rate=20000', startPaused: true, name: 'a,b', uuid: uuid.toLowerCase() },
+        ...{ pidfile: 'p', logItems: new Set(['int', 'unimp']), logFile: 'log', noReboot: true },
+        ...{ noShutdown: true, incoming: 'defer' },
+        given: new Set(['machine', 'memory', 'harts', 'cpu', 'bios', 'kernel', 'append', 'uuid']),
+      },
+    });
+  });
+
+  // As observed with QEMU 7.2: which of serial port and monitors is on the terminal.
+  it.each([
+    ['-nographic', [muxed], []],
+    ['', [muxed], []],
+    ['-nographic -display none', [muxed], []],
+    ['-nographic -monitor unix:/m,server=on,wait=off', [stdio], [unix]],
+    ['-nographic -monitor none', [stdio], []],
+    ['-nographic -qmp unix:/m,server=on,wait=off', [stdio], []],
+    ['-nographic -serial null', [{ kind: 'null', mux: false }], [stdio]],
+    ['-nographic -serial mon:stdio', [muxed], []],
+    ['-nographic -serial null -monitor none', [{ kind: 'null', mux: false }], []],
+    ['-display none', [{ kind: 'null', mux: false }], []],
+    ['-display none -serial stdio', [stdio], []],
+    ['-display none -monitor stdio', [{ kind: 'null', mux: false }], [stdio]],
+    ['-display none -serial stdio -monitor unix:/m,server,nowait', [stdio], [unix]],
+  ])('"%s" puts serial port and monitors where QEMU does', (line, serial, monitors) => {
+    const options = parse(line);
+    expect({ serial: options.serial, monitors: options.monitors }).toEqual({ serial, monitors });
+  });
+
+  it.each([
+    ['-m 512', 512],
+    ['-m 512M', 512],
+    ['-m size=1G', 1024],
+    ['-m 16M', 16],
+    ['-m 3584M', 3584],
+    ['-m 3.5G', 3584],
+  ])('%s is %i MiB', (line, mib) => {
+    expect(parse(line).memoryBytes).toBe(mib * 2 ** 20);
+  });
+
+  it.each([
+    ['-smp 1', 1],
+    ['-smp cpus=8', 8],
+    ['-smp cores=2,threads=2', 4],
+    ['-smp 2,sockets=2,maxcpus=2', 2],
+  ])('%s is %i harts', (line, harts) => {
+    expect(parse(line).harts).toBe(harts);
+  });
+
+  it.each([
+    ['-kernl x', '-kernl: unknown option; did you mean -kernel?'],
+    ['--nographics', '--nographics: unknown option; did you mean -nographic?'],
+    ['-zzz', '-zzz: unknown option'],
+    ['-drive file=x', "-drive: this option of QEMU's is not available in this version"],
+    ['-icount shift=3', "-icount: this option of QEMU's is not available in this version"],
+    ['disk.img', "'disk.img': disk images are given with -drive, and a kernel with -kernel"],
+    ['-kernel', '-kernel: expected FILE, got nothing'],
+    ['-m 1x', "-m: expected a size such as 256M or 1G (MiB without suffix), got '1x'"],
+    ['-m 8M', "-m: expected RAM of 16M to 3584M (3.5G), got '8M'"],
+    ['-m 4G', "-m: expected RAM of 16M to 3584M (3.5G), got '4G'"],
+    [
+      '-m 99999999999999999999',
+      "-m: expected a size such as 256M or 1G (MiB without suffix), got '99999999999999999999'",
+    ],
+    ['-m 16385K', "-m: expected whole MiB, got '16385K'"],
+    ['-m siez=1G', "-m: expected one of size, slots, maxmem, got 'siez'; did you mean size?"],
+    ['-smp 0', "-smp: expected 1 to 8 harts, got '0'"],
+    ['-smp 9', "-smp: expected 1 to 8 harts, got '9'"],
+    ['-smp x', "-smp: expected a number for cpus, got 'x'"],
+    ['-smp 4,cores=2', '-smp: expected sockets × cores × threads to be 4 harts, got 2'],
+    ['-smp 2,maxcpus=4', "-smp: expected maxcpus=2 (harts can't be added later), got maxcpus=4"],
+    ['-M pc', "-M: expected virt, got 'pc'"],
+    ['-M virt,aia=aplic', "-M: the property 'aia' of virt is not available in this version"],
+    ['-uuid x', "-uuid: expected a UUID such as 550e8400-e29b-41d4-a716-446655440000, got 'x'"],
+    [
+      '-incoming /tmp/x',
+      "-incoming: expected a URI such as tcp:HOST:PORT or unix:PATH, or defer, got '/tmp/x'",
+    ],
+    [
+      '-d in_ams',
+      "-d: expected guest_errors or unimp or int or mmu or cpu_reset or in_asm or migration, got 'in_ams'; did you mean in_asm?",
+    ],
+    ['-display gtk', "-display: expected none, got 'gtk'"],
+    ['-append x', '-append: expected a -kernel to give the command line to, got none'],
+    [
+      '-serial foo:bar',
+      "-serial: expected stdio, none, null, unix:PATH, tcp:HOST:PORT, file:PATH or mon:stdio, got 'foo:bar'",
+    ],
+    ['-serial null -serial null', '-serial: expected one serial port, which is what virt has, got 2 of them'],
+    [
+      '-nographic -serial stdio',
+      'cannot use stdio by multiple character devices: -serial stdio and the default of -nographic (-serial mon:stdio shares it with the monitor)',
+    ],
+    [
+      '-display none -serial stdio -monitor stdio',
+      'cannot use stdio by multiple character devices: -serial stdio and -monitor stdio (-serial mon:stdio shares it with the monitor)',
+    ],
+  ])('refuses "%s" in one line', (line, message) => {
+    expect(() => parse(line)).toThrow(expect.objectContaining({ kind: 'usage', message }));
+  });
+
+  it('gives help, version and lists whatever comes after them', () => {
+    expect(parseSystemOptions(['-m', '256', '-h', '-bogus'])).toEqual({ action: 'help' });
+    expect(parseSystemOptions(['--version'])).toEqual({ action: 'version' });
+    expect(parseSystemOptions(['-M', 'help'])).toMatchObject({ action: 'list' });
+    expect(parseSystemOptions(['-d', 'help'])).toMatchObject({ action: 'list' });
+  });
+
+  it('describes every option once', () => {
+    const names = [...SYSTEM_OPTIONS.flatMap((row) => row.names), ...UNAVAILABLE_OPTIONS];
+    expect(new Set(names).size).toBe(names.length);
+    for (const {
+      names: [name],
+    } of SYSTEM_OPTIONS)
+      expect(systemHelp()).toContain(`-${name}`);
+    for (const line of systemHelp().split('\n')) expect(line.length).toBeLessThan(160);
+  });
+});
+
+describe('a suggestion', () => {
+  it.each([
+    ['', '', 0],
+    ['abc', '', 3],
+    ['kernl', 'kernel', 1],
+    ['sotp', 'stop', 1],
+    ['kitten', 'sitting', 3],
+  ])('counts the edits from %j to %j', (a, b, edits) => {
+    expect(editDistance(a, b)).toBe(edits);
+    expect(editDistance(b, a)).toBe(edits);
+  });
+
+  it('is made only when it is near', () => {
+    const words = ['stop', 'cont', 'migrate_incoming', 'c', 's', '?'];
+    expect(nearest('stpo', words)).toBe('stop');
+    expect(nearest('migrate_inc', words)).toBe('migrate_incoming');
+    expect(nearest('xyz', words)).toBeUndefined();
+    expect(nearest('!', words)).toBeUndefined();
+    expect(nearest('x'.repeat(100_000), words)).toBeUndefined();
+    expect(didYouMean('stpo', words, '-')).toBe('; did you mean -stop?');
+  });
+});

@@ -1,0 +1,183 @@
+/** A machine without a machine: what monitors do to it is written down, and its events are fired by the test. */
+import { GodwitError } from '../../src/error.ts';
+import type { CharStream } from '../../src/monitor/char-stream.ts';
+import { monitorContext } from '../../src/monitor/commands.ts';
+import {
+  type Capabilities,
+  defaultCapabilities,
+  defaultParameters,
+  type Parameters,
+} from '../../src/monitor/migration-parameters.ts';
+import type {
+  InfoTopic,
+  MigrateRequest,
+  MigrationInfo,
+  MonitorEvent,
+  MonitorHost,
+  MonitorTarget,
+  RunState,
+} from '../../src/monitor/target.ts';
+
+export class FakeTarget implements MonitorTarget {
+  readonly uuid = '00000000-0000-0000-0000-000000000000';
+  readonly infoTopics: InfoTopic[] = [
+    {
+      name: 'registers',
+      help: 'show the cpu registers',
+      text: async (args) => `pc 80000000\nargs '${args}'\n`,
+    },
+  ];
+  readonly calls: string[] = [];
+  status: RunState = 'running';
+  migration: MigrationInfo = {};
+  #capabilities = defaultCapabilities();
+  #parameters = defaultParameters();
+  readonly #listeners = new Set<(event: MonitorEvent) => void>();
+  /** While set, `stop` waits for it. */
+  gate: Promise<void> | undefined;
+
+  fire(event: MonitorEvent): void {
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+  async queryStatus() {
+    this.calls.push('queryStatus');
+    return { status: this.status, running: this.status === 'running' };
+  }
+  async stop() {
+    this.calls.push('stop');
+    await this.gate;
+    if (this.status !== 'running') return;
+    this.status = 'paused';
+    this.fire({ event: 'STOP' });
+  }
+  async cont() {
+    this.calls.push('cont');
+    this.status = 'running';
+    this.fire({ event: 'RESUME' });
+  }
+  async systemReset() {
+    this.calls.push('systemReset');
+    this.fire({ event: 'RESET', data: { guest: false, reason: 'host-qmp-system-reset' } });
+  }
+  async systemPowerdown() {
+    this.fire({ event: 'POWERDOWN' });
+  }
+  async quit() {
+    this.calls.push('quit');
+  }
+  async migrate({ uri }: MigrateRequest) {
+    this.calls.push(`migrate ${uri}`);
+    if (uri.startsWith('foo')) {
+      throw new GodwitError('usage', "Parameter 'uri' expects a valid migration protocol");
+    }
+    this.fire({ event: 'MIGRATION', data: { status: 'setup' } });
+  }
+  async migrateCancel() {
+    this.calls.push('migrateCancel');
+  }
+  async migrateIncoming(uri: string) {
+    this.calls.push(`migrateIncoming ${uri}`);
+    throw new GodwitError('state', "'-incoming' was not specified on the command line");
+  }
+  async queryMigrate() {
+    return this.migration;
+  }
+  capabilities() {
+    return this.#capabilities;
+  }
+  async setCapabilities(changes: Partial<Capabilities>) {
+    this.#capabilities = { ...this.#capabilities, ...changes };
+  }
+  parameters() {
+    return this.#parameters;
+  }
+  async setParameters(changes: Partial<Parameters>) {
+    this.#parameters = { ...this.#parameters, ...changes };
+  }
+  subscribe(listener: (event: MonitorEvent) => void) {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+}
+
+/** 2026-11-20 12:00:00.25 UTC. */
+export const NOW_US = 1_795_176_000_250_000;
+
+export class FakeHost implements MonitorHost {
+  readonly version = '0.1.0';
+  readonly tickers = new Set<() => void>();
+  wallClockUs() {
+    return NOW_US;
+  }
+  every(_ms: number, run: () => void) {
+    this.tickers.add(run);
+    return () => void this.tickers.delete(run);
+  }
+}
+
+/** The far end of a stream: collects what a session writes, and lets a test wait for a text. */
+export class FarEnd implements CharStream {
+  text = '';
+  closed = false;
+  #data: (bytes: Uint8Array) => void = () => {};
+  #close: () => void = () => {};
+  #end: () => void = () => {};
+  #woken: (() => void)[] = [];
+  paused = false;
+
+  write(bytes: Uint8Array) {
+    this.text += new TextDecoder().decode(bytes);
+    for (const wake of this.#woken.splice(0)) wake();
+  }
+  onData(listener: (bytes: Uint8Array) => void) {
+    this.#data = listener;
+  }
+  onClose(listener: () => void) {
+    this.#close = listener;
+  }
+  onEnd(listener: () => void) {
+    this.#end = listener;
+  }
+  close() {
+    if (this.closed) return;
+    this.closed = true;
+    this.#close();
+    for (const wake of this.#woken.splice(0)) wake();
+  }
+  pause() {
+    this.paused = true;
+  }
+  resume() {
+    this.paused = false;
+  }
+  send(data: string | Uint8Array) {
+    this.#data(typeof data === 'string' ? new TextEncoder().encode(data) : data);
+  }
+  end() {
+    this.#end();
+  }
+  /** Waits until `done` holds for what was written. The test's time limit is the only clock. */
+  async until(done: (text: string) => boolean): Promise<string> {
+    while (!done(this.text)) {
+      await new Promise<void>((resolve) => void this.#woken.push(resolve));
+    }
+    return this.text;
+  }
+  /** The first `count` messages that came as JSON lines. */
+  async messages(count: number): Promise<unknown[]> {
+    await this.until((text) => text.split('\r\n').length > count);
+    return this.text
+      .trimEnd()
+      .split('\r\n')
+      .map((line) => JSON.parse(line));
+  }
+}
+
+export function setUp() {
+  const target = new FakeTarget();
+  const host = new FakeHost();
+  return { target, host, far: new FarEnd(), context: monitorContext(target, host) };
+}
