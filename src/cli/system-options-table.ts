@@ -4,6 +4,7 @@
  */
 import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
+import { LOG_ITEMS, type LogItem } from '../host/log.ts';
 import {
   parseChoice,
   parseHarts,
@@ -25,10 +26,6 @@ export type ShapingOption =
   | 'initrd'
   | 'dtb'
   | 'uuid';
-
-/** What -d can log. */
-export const LOG_ITEMS = ['guest_errors', 'unimp', 'int', 'mmu', 'cpu_reset', 'in_asm', 'migration'] as const;
-export type LogItem = (typeof LOG_ITEMS)[number];
 
 /** What the options fill in, one after the other; defaults that depend on others come at the end. */
 export interface Draft {

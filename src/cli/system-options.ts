@@ -5,10 +5,10 @@
  */
 import { GodwitError } from '../error.ts';
 import type { ChardevSpec } from '../host/chardev-spec.ts';
+import type { LogItem } from '../host/log.ts';
 import { didYouMean } from './suggest.ts';
 import {
   type Draft,
-  type LogItem,
   type OptionRow,
   type ShapingOption,
   SYSTEM_OPTIONS,

@@ -31,6 +31,19 @@ export const MSTATUS = { mie: 1n << 3n, mpie: 1n << 7n, mpp: 3n << 11n } as cons
 
 const INTERRUPT_FLAG = 1n << 63n;
 
+/** One line about a trap that is about to be taken, in the form of QEMU's `-d int`. */
+export function describeTrap(hart: Hart, cause: bigint, tval: bigint): string {
+  const isInterrupt = (cause & INTERRUPT_FLAG) !== 0n;
+  const code = Number(cause & ~INTERRUPT_FLAG);
+  const names: Readonly<Record<string, number>> = isInterrupt ? INTERRUPT : CAUSE;
+  const name = Object.keys(names).find((key) => names[key] === code) ?? 'unknown';
+  const hex = (value: bigint): string => `0x${value.toString(16).padStart(16, '0')}`;
+  return (
+    `hart:${hart.id}, async:${isInterrupt ? 1 : 0}, cause:${code.toString(16).padStart(16, '0')}, ` +
+    `epc:${hex(hart.pc)}, tval:${hex(tval)}, desc=${name}`
+  );
+}
+
 const CSR_INDEX = Object.fromEntries(HART_CSRS.map((name, i) => [name, HART.csr / 8 + i])) as Record<
   HartCsr,
   number
@@ -44,6 +57,8 @@ export class Hart {
   waiting = false;
   /** Instructions that the current call into generated code may run. */
   budget = 0;
+  /** Told of every trap before it is taken, with mcause and mtval; for the log. */
+  onTrap: ((cause: bigint, tval: bigint) => void) | undefined;
   readonly #i64: BigInt64Array;
   readonly #i32: Int32Array;
 
@@ -157,6 +172,7 @@ export class Hart {
 
   /** §3.1.6.1, §3.1.7: mtvec's mode 1 sends interrupt n to base + 4 n. */
   #enterTrap(cause: bigint, tval: bigint): void {
+    this.onTrap?.(cause, tval);
     this.setCsr('mepc', this.pc);
     this.setCsr('mcause', cause);
     this.setCsr('mtval', tval);

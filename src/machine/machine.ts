@@ -166,7 +166,12 @@ export class Machine {
         // Another hart may store to what this one reserved.
         if (this.engine.harts.length > 1) hart.reservation = -1n;
       }
-      if (ran === 0) return { kind: 'idle', timerInNs: this.#timerInNs() };
+      if (ran === 0) {
+        // The deadline is taken before the lines are looked at again: one that passes in between is seen there.
+        const timerInNs = this.#timerInNs();
+        this.#aclint.update();
+        if (!this.engine.harts.some((hart) => hart.wakes)) return { kind: 'idle', timerInNs };
+      }
       if (enough()) return { kind: 'busy' };
     }
     return { kind: 'halted' };

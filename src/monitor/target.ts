@@ -167,7 +167,7 @@ export interface InfoTopic {
 
 /** A virtual machine, as its monitors see it. */
 export interface MonitorTarget {
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** All zero if none was given. */
   readonly uuid: string;
   /** Further `info` topics; names must not be those of the monitor's own. */

@@ -1,0 +1,144 @@
+/**
+ * Runs a VM as a command line asks: opens its character devices, builds the machine or waits for one, and ends the
+ * process as the guest or the user says.
+ */
+import { rmSync, writeFileSync } from 'node:fs';
+import { errorMessage, GodwitError } from '../error.ts';
+import type { Chardev } from '../host/chardev.ts';
+import { openChardev, serveHmp, serveMux, serveQmp } from '../host/chardev-open.ts';
+import { Log } from '../host/log.ts';
+import { type MachineRequest, newMachine } from '../host/new-machine.ts';
+import { VERSION } from '../host/version.ts';
+import { Vm, type WantedMachine } from '../host/vm.ts';
+import { cpuModel } from '../machine/cpu-models.ts';
+import { monitorContext } from '../monitor/commands.ts';
+import type { MonitorHost } from '../monitor/target.ts';
+import type { MachineOptions } from './system-options.ts';
+
+const monitorHost: MonitorHost = {
+  version: VERSION,
+  wallClockUs: () => Math.round((performance.timeOrigin + performance.now()) * 1000),
+  every(ms, run) {
+    const timer = setInterval(run, ms);
+    return () => clearInterval(timer);
+  },
+};
+
+/**
+ * Runs the VM to its end.
+ * @param program names the program in messages.
+ * @returns the exit status.
+ * @throws GodwitError for what is wrong with the options, files or sockets.
+ */
+export async function runSystem(options: MachineOptions, program: string): Promise<number> {
+  const opened: Chardev[] = [];
+  const log = new Log(options.logItems, options.logFile);
+  let vm: Vm | undefined;
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      start(options, program, opened, log, resolve).then((started) => {
+        vm = started;
+      }, reject);
+    });
+  } finally {
+    await vm?.close();
+    for (const chardev of opened) await chardev.close();
+    log.close();
+    if (options.pidfile !== undefined) rmSync(options.pidfile, { force: true });
+  }
+}
+
+async function start(
+  options: MachineOptions,
+  program: string,
+  opened: Chardev[],
+  log: Log,
+  end: (status: number) => void,
+): Promise<Vm> {
+  const machine = options.incoming === undefined ? newMachine(request(options)) : undefined;
+  const wanted = options.incoming === undefined ? {} : wantedMachine(options);
+  if (options.pidfile !== undefined) writePidfile(options.pidfile);
+  const open = async (spec: Parameters<typeof openChardev>[0]): Promise<Chardev> => {
+    const interrupt = options.nographic ? {} : { interrupt: () => vm.terminate() };
+    const chardev = await openChardev(spec, interrupt);
+    opened.push(chardev);
+    return chardev;
+  };
+  let toConsole: (bytes: Uint8Array) => void = () => {};
+  const vm = new Vm({
+    ...(options.name === undefined ? {} : { name: options.name }),
+    console: (bytes) => toConsole(bytes),
+    startPaused: options.startPaused,
+    noReboot: options.noReboot,
+    noShutdown: options.noShutdown,
+    log,
+    onEnd(status, reason) {
+      if (reason !== undefined) process.stderr.write(`${program}: ${reason}\n`);
+      end(status);
+    },
+  });
+  const context = monitorContext(vm, monitorHost);
+  for (const spec of options.serial) {
+    const chardev = await open(spec);
+    const console = spec.mux === true ? serveMux(chardev, context, () => terminated(program, vm)) : chardev;
+    toConsole = (bytes) => console.write(bytes);
+    console.onData((bytes) => vm.input(bytes));
+  }
+  for (const spec of options.monitors) serveHmp(await open(spec), context);
+  for (const spec of options.qmp) serveQmp(await open(spec), context);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => vm.terminate());
+  if (machine !== undefined) await vm.launch(machine);
+  else await vm.awaitIncoming(wanted, options.incoming === 'defer' ? undefined : options.incoming);
+  return vm;
+}
+
+function terminated(program: string, vm: Vm): void {
+  process.stderr.write(`\r\n${program}: terminated\r\n`);
+  vm.terminate();
+}
+
+function request(options: MachineOptions): MachineRequest {
+  const { kernel, append, uuid, bios } = options;
+  if (bios.kind === 'default') {
+    throw new GodwitError(
+      'usage',
+      '-bios default: there is no default firmware in this version; say -bios none or -bios FILE',
+    );
+  }
+  return {
+    harts: options.harts,
+    ram: options.memoryBytes,
+    cpu: options.cpu,
+    ...(bios.kind === 'file' ? { bios: bios.path } : {}),
+    ...(kernel === undefined ? {} : { kernel }),
+    ...(append === undefined ? {} : { append }),
+    ...(uuid === undefined ? {} : { uuid }),
+  };
+}
+
+/** What was said of an incoming machine; a kernel can only be compared if everything that shapes its images was said. */
+function wantedMachine(options: MachineOptions): WantedMachine {
+  const { given } = options;
+  const isa = cpuModel(options.cpu).isa;
+  const boot =
+    given.has('kernel') || given.has('append') || given.has('bios')
+      ? newMachine({
+          ...request({ ...options, bios: options.bios.kind === 'default' ? { kind: 'none' } : options.bios }),
+        }).configuration
+      : undefined;
+  return {
+    ...(given.has('harts') ? { harts: options.harts } : {}),
+    ...(given.has('memory') ? { ram: options.memoryBytes } : {}),
+    ...(given.has('cpu') ? { cpu: options.cpu, isa } : {}),
+    ...(options.uuid === undefined ? {} : { uuid: options.uuid }),
+    ...(boot === undefined || !given.has('kernel') ? {} : { boot: boot.boot, rom: boot.rom }),
+  };
+}
+
+function writePidfile(file: string): void {
+  try {
+    writeFileSync(file, `${process.pid}\n`);
+  } catch (error) {
+    throw new GodwitError('file', `-pidfile ${file}: can't be written: ${errorMessage(error)}`, {}, error);
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The machine thread: runs the machine in bursts and, between them, serves calls from the other threads. Every call is
+ * therefore at a safe point.
+ */
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { describeTrap } from '../cpu/hart.ts';
+import { GodwitError } from '../error.ts';
+import type { BootContents } from '../machine/boot-contents.ts';
+import type { MachineConfiguration } from '../machine/configuration.ts';
+import { type BurstEnd, Machine } from '../machine/machine.ts';
+import { Attention } from './attention.ts';
+import { hostClock } from './clock.ts';
+import { connect, type Port } from './rpc.ts';
+
+/** What the thread is started with. */
+export interface MachineThreadData {
+  readonly configuration: MachineConfiguration;
+  readonly memory: WebAssembly.Memory;
+  /** Absent at a destination: memory arrives. */
+  readonly boot?: BootContents;
+  /** Whether to call `trapped`. */
+  readonly logTraps: boolean;
+}
+
+/** What other threads may call. */
+export interface MachineApi {
+  start(): void;
+  /** Harts and time stand still; all console output so far has been sent. */
+  stop(): void;
+  reset(): void;
+  /** Bytes for the serial port. Returns how many it took. */
+  input(bytes: Uint8Array): number;
+  startDirtyLog(): void;
+  syncDirtyLog(): void;
+  stopDirtyLog(): void;
+  saveState(): Uint8Array;
+  checkState(state: Uint8Array): void;
+  loadState(state: Uint8Array): void;
+  /** Serves another thread on this port as well. */
+  attach(port: MessagePort): void;
+}
+
+/** What the machine thread calls in the main thread. */
+export interface MachineListener {
+  console(bytes: Uint8Array): void;
+  poweredOff(code: number): void;
+  resetRequested(): void;
+  /** A trap is taken; the line for the log. */
+  trapped(line: string): void;
+}
+
+/** How long a burst may keep calls and back ends waiting. */
+const BURST_NS = 2e6;
+/** Sleeps shorter than this block the thread: a timer of the event loop is only exact to a millisecond. */
+const SHORT_SLEEP_NS = 2e6;
+
+class MachineThread implements MachineApi {
+  readonly #machine: Machine;
+  readonly #attention: Attention;
+  readonly #main: ReturnType<typeof connect<MachineListener>>['remote'];
+  #output: number[] = [];
+  /** Set while the next burst has been asked for, or a timer will ask for it. */
+  #scheduled: NodeJS.Immediate | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(port: Port, { configuration, memory, boot, logTraps }: MachineThreadData) {
+    this.#machine = new Machine(configuration, memory, {
+      clock: hostClock,
+      transmit: (byte) => this.#output.push(byte),
+      powerOff: (code) => this.#later(() => this.#main.poweredOff(code)),
+      resetRequested: () => this.#later(() => this.#main.resetRequested()),
+    });
+    this.#attention = new Attention(memory, this.#machine.memory.layout);
+    if (boot !== undefined) {
+      this.#machine.installBoot(boot.rom, boot.boot);
+      this.#machine.reset();
+    }
+    this.#main = connect<MachineListener>(port, this).remote;
+    if (!logTraps) return;
+    for (const hart of this.#machine.engine.harts) {
+      hart.onTrap = (cause, tval) => void this.#main.trapped(describeTrap(hart, cause, tval));
+    }
+  }
+
+  start(): void {
+    this.#machine.start();
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#machine.stop();
+    this.#flushOutput();
+  }
+
+  reset(): void {
+    this.#machine.reset();
+    this.#schedule();
+  }
+
+  input(bytes: Uint8Array): number {
+    const taken = this.#machine.uart.receive(bytes);
+    this.#schedule();
+    return taken;
+  }
+
+  startDirtyLog(): void {
+    this.#machine.startDirtyLog();
+  }
+
+  syncDirtyLog(): void {
+    this.#machine.syncDirtyLog();
+  }
+
+  stopDirtyLog(): void {
+    this.#machine.stopDirtyLog();
+  }
+
+  saveState(): Uint8Array {
+    return this.#machine.saveState();
+  }
+
+  checkState(state: Uint8Array): void {
+    this.#machine.prepareState(state);
+  }
+
+  loadState(state: Uint8Array): void {
+    this.#machine.prepareState(state)();
+  }
+
+  attach(port: MessagePort): void {
+    connect(port, this);
+  }
+
+  #burst(): void {
+    this.#attention.clear();
+    const until = hostClock.nowNs() + BURST_NS;
+    const end = this.#machine.burst(() => this.#attention.rung || hostClock.nowNs() >= until);
+    this.#flushOutput();
+    this.#sleepUntilNext(end);
+  }
+
+  #sleepUntilNext(end: BurstEnd): void {
+    if (end.kind === 'busy') {
+      this.#schedule();
+      return;
+    }
+    // Halted: a call starts it again.
+    if (end.kind === 'halted' || end.timerInNs === undefined) return;
+    if (end.timerInNs > SHORT_SLEEP_NS) {
+      const early = Math.floor((end.timerInNs - SHORT_SLEEP_NS / 2) / 1e6);
+      this.#timer = setTimeout(() => this.#burst(), Math.min(early, 2 ** 31 - 1));
+    } else {
+      this.#attention.sleep(end.timerInNs / 1e6);
+      this.#schedule();
+    }
+  }
+
+  /** Asks for a burst after the events that are waiting now. */
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#scheduled ??= setImmediate(() => {
+      this.#scheduled = undefined;
+      this.#burst();
+    });
+  }
+
+  #flushOutput(): void {
+    if (this.#output.length === 0) return;
+    void this.#main.console(Uint8Array.from(this.#output));
+    this.#output = [];
+  }
+
+  /** After the burst that is under way, and its output. */
+  #later(what: () => void): void {
+    setImmediate(what);
+  }
+}
+
+if (parentPort === null) throw new GodwitError('internal', 'the machine thread was not started as a worker');
+new MachineThread(parentPort, workerData as MachineThreadData);

@@ -1,0 +1,161 @@
+/**
+ * The migration thread: runs the sender or the receiver, owns their connections and scans memory. With the machine
+ * thread it only speaks at the documented hand-shakes; the run state is the main thread's.
+ */
+import { type MessagePort, parentPort } from 'node:worker_threads';
+import { GodwitError } from '../error.ts';
+import type { MachineConfiguration } from '../machine/configuration.ts';
+import { machineLayout } from '../machine/machine.ts';
+import type {
+  Configuration,
+  DestinationBuilder,
+  DestinationVm,
+  SourceVm,
+} from '../migration/migratable-vm.ts';
+import type { MigrationParameters } from '../migration/parameters.ts';
+import { Receiver } from '../migration/receiver.ts';
+import { type MigrationEvent, Sender } from '../migration/sender.ts';
+import type { MigrationInfo } from '../migration/statistics.ts';
+import { Attention } from './attention.ts';
+import { hostClock } from './clock.ts';
+import type { MachineApi } from './machine-thread.ts';
+import { connect, type Remote } from './rpc.ts';
+import { connectTransport, listenTransport, type TransportListener } from './transport-open.ts';
+import { hostTimers } from './transport-timers.ts';
+
+/** A machine that another thread may talk to. */
+export interface MachineHandle {
+  readonly configuration: MachineConfiguration;
+  readonly memory: WebAssembly.Memory;
+  /** Leads to the machine thread. */
+  readonly port: MessagePort;
+}
+
+/** What the main thread may call. */
+export interface MigrationApi {
+  /** Runs an outgoing migration to its end; rejects if the guest is still, or again, ours. */
+  send(uri: string, machine: MachineHandle, parameters: Partial<MigrationParameters>): Promise<void>;
+  /** Listens, and resolves with the address where. `receive` is next. */
+  listen(uri: string): Promise<string>;
+  /** Takes the connection and runs the incoming migration to its end. */
+  receive(): Promise<void>;
+  cancel(): void;
+  setParameters(change: Partial<MigrationParameters>): void;
+  info(): MigrationInfo;
+}
+
+/** What the migration thread calls in the main thread. */
+export interface MigrationListener {
+  event(event: MigrationEvent): void;
+  /** Stops the VM for the hand-over. Resolves with whether it ran. */
+  stopForMigration(): Promise<boolean>;
+  /** Undoes that. */
+  resumeAfterMigration(): Promise<void>;
+  /** Builds the machine of this configuration, empty. */
+  buildIncoming(configuration: Configuration): Promise<MachineHandle>;
+  /** The guest has arrived. */
+  startIncoming(runningAtSource: boolean): Promise<void>;
+}
+
+function machineAt({ memory, configuration, port }: MachineHandle) {
+  const layout = machineLayout(configuration);
+  const attention = new Attention(memory, layout);
+  const { remote } = connect<MachineApi>(port, {}, { ring: () => attention.ring() });
+  return { layout, remote };
+}
+
+class MigrationThread implements MigrationApi {
+  readonly #main: Remote<MigrationListener>;
+  #listener: TransportListener | undefined;
+  #sender: Sender | undefined;
+  #receiver: Receiver | undefined;
+
+  constructor(port: NonNullable<typeof parentPort>) {
+    this.#main = connect<MigrationListener>(port, this).remote;
+  }
+
+  async send(uri: string, machine: MachineHandle, parameters: Partial<MigrationParameters>): Promise<void> {
+    const sender = new Sender({
+      vm: this.#source(machine),
+      open: () => connectTransport(uri),
+      clock: hostClock,
+      timers: hostTimers,
+      parameters,
+      onEvent: (event) => void this.#main.event(event),
+    });
+    this.#sender = sender;
+    try {
+      await sender.run();
+    } finally {
+      machine.port.close();
+    }
+  }
+
+  async listen(uri: string): Promise<string> {
+    this.#listener = await listenTransport(uri);
+    return this.#listener.address;
+  }
+
+  async receive(): Promise<void> {
+    if (this.#listener === undefined) throw new GodwitError('internal', 'receive before listen');
+    const receiver = new Receiver({
+      builder: this.#builder(),
+      transport: await this.#listener.accept(),
+      clock: hostClock,
+      timers: hostTimers,
+      onEvent: (event) => void this.#main.event(event),
+    });
+    this.#receiver = receiver;
+    await receiver.run();
+  }
+
+  cancel(): void {
+    this.#sender?.cancel();
+  }
+
+  setParameters(change: Partial<MigrationParameters>): void {
+    this.#sender?.setParameters(change);
+  }
+
+  info(): MigrationInfo {
+    return this.#sender?.info() ?? this.#receiver?.info() ?? { status: 'none' };
+  }
+
+  #source(machine: MachineHandle): SourceVm {
+    const { remote, layout } = machineAt(machine);
+    return {
+      memory: machine.memory,
+      layout,
+      configuration: { ...machine.configuration },
+      startDirtyLog: () => remote.startDirtyLog(),
+      syncDirtyLog: () => remote.syncDirtyLog(),
+      stopDirtyLog: () => remote.stopDirtyLog(),
+      saveState: () => remote.saveState(),
+      stop: () => this.#main.stopForMigration(),
+      resume: () => this.#main.resumeAfterMigration(),
+    };
+  }
+
+  #builder(): DestinationBuilder {
+    return {
+      build: async (configuration): Promise<DestinationVm> => {
+        const machine = await this.#main.buildIncoming(configuration);
+        const { remote, layout } = machineAt(machine);
+        return {
+          memory: machine.memory,
+          layout,
+          checkState: (state) => remote.checkState(state),
+          loadState: (state) => remote.loadState(state),
+          start: async (runningAtSource) => {
+            await this.#main.startIncoming(runningAtSource);
+            machine.port.close();
+          },
+        };
+      },
+    };
+  }
+}
+
+if (parentPort === null)
+  throw new GodwitError('internal', 'the migration thread was not started as a worker');
+new MigrationThread(parentPort);

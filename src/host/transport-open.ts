@@ -1,0 +1,189 @@
+/** Makes migration transports from addresses: one function for the source's side, one for the destination's. */
+import { lstat, unlink } from 'node:fs/promises';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { errorMessage, GodwitError } from '../error.ts';
+import type { Transport } from '../migration/transport.ts';
+import { formatTransportAddress, parseTransportAddress, type TransportAddress } from './transport-address.ts';
+import { createFileTransport, openFileTransport } from './transport-file.ts';
+import { SocketTransport } from './transport-socket.ts';
+
+/** Tells a peer that is gone without a word from one that has nothing to say. */
+const KEEP_ALIVE_MS = 10_000;
+
+type SocketAddress = Exclude<TransportAddress, { kind: 'file' }>;
+
+/** What is known of an error of the host, in words for a user. */
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nobody listens there',
+  ENOENT: 'there is no such socket',
+  ENOTSOCK: 'that is not a socket',
+  EACCES: 'permission denied',
+  EADDRINUSE: 'the address is in use',
+  EADDRNOTAVAIL: 'this host has no such address',
+  ENOTFOUND: 'there is no host of this name',
+  EAI_AGAIN: 'the name can not be looked up now',
+  EHOSTUNREACH: 'the host can not be reached',
+  ENETUNREACH: 'the network can not be reached',
+  ETIMEDOUT: 'the host does not answer',
+};
+
+/**
+ * The source's side: connects to a socket, or creates a file.
+ * @throws GodwitError kind "usage" for an address that can't be read, "transport" if there is no way to it.
+ */
+export async function connectTransport(uri: string): Promise<Transport> {
+  const address = parseTransportAddress(uri);
+  if (address.kind === 'file') return createFileTransport(address.path);
+  const socket = await connected(address);
+  return new SocketTransport(socket, formatTransportAddress(address));
+}
+
+/**
+ * The destination's side, ready: exactly one connection is taken, the first that says something. (Who only looks
+ * whether somebody listens does not use it up.)
+ */
+export interface TransportListener {
+  /** Where it really listens: port 0 has become a port. */
+  readonly address: string;
+  /**
+   * The one connection. Listening ends with it, and the socket's file is removed.
+   * @throws GodwitError kind "cancelled" after `close`.
+   */
+  accept(): Promise<Transport>;
+  /** Stops listening. A connection that was accepted stays. Idempotent. */
+  close(): void;
+}
+
+/**
+ * The destination's side: listens on a socket, or opens a file.
+ * @throws GodwitError kind "usage" for an address that can't be read, "transport" if it is in use or missing.
+ */
+export async function listenTransport(uri: string): Promise<TransportListener> {
+  const address = parseTransportAddress(uri);
+  if (address.kind === 'file') {
+    const transport = await openFileTransport(address.path);
+    let taken = false;
+    return {
+      address: uri,
+      accept: async () => {
+        taken = true;
+        return transport;
+      },
+      close: () => {
+        if (!taken) transport.destroy();
+      },
+    };
+  }
+  if (address.kind === 'unix') await removeStaleSocket(address);
+  return new SocketListener(await listening(address), address);
+}
+
+class SocketListener implements TransportListener {
+  readonly address: string;
+  readonly #server: Server;
+  readonly #connection: Promise<Transport>;
+
+  constructor(server: Server, address: SocketAddress) {
+    const bound = server.address();
+    const port = typeof bound === 'object' && bound !== null ? bound.port : undefined;
+    this.address = formatTransportAddress(
+      address.kind === 'tcp' && port !== undefined ? { ...address, port } : address,
+    );
+    this.#server = server;
+    this.#connection = new Promise((resolve, reject) => {
+      const candidates = new Set<SocketTransport>();
+      server.on('connection', async (socket) => {
+        prepare(socket);
+        const transport = new SocketTransport(socket, `connection to ${this.address}`);
+        candidates.add(transport);
+        const speaks = await transport.speaks();
+        if (!candidates.delete(transport) || !speaks) {
+          transport.destroy();
+          return;
+        }
+        resolve(transport);
+        server.close();
+        for (const other of candidates) other.destroy();
+        candidates.clear();
+      });
+      server.on('error', (error) => reject(problem(address, 'listen on', error)));
+      server.on('close', () => reject(new GodwitError('cancelled', `${this.address}: listening was ended`)));
+    });
+    this.#connection.catch(() => {});
+  }
+
+  accept(): Promise<Transport> {
+    return this.#connection;
+  }
+
+  close(): void {
+    this.#server.close();
+  }
+}
+
+function connected(address: SocketAddress): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket =
+      address.kind === 'unix'
+        ? createConnection({ path: address.path, allowHalfOpen: true })
+        : createConnection({
+            host: address.host === '' ? 'localhost' : address.host,
+            port: address.port,
+            allowHalfOpen: true,
+          });
+    const onError = (error: Error): void => reject(problem(address, 'connect to', error));
+    socket.once('error', onError);
+    socket.once('connect', () => {
+      socket.off('error', onError);
+      prepare(socket);
+      resolve(socket);
+    });
+  });
+}
+
+function listening(address: SocketAddress): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer({ allowHalfOpen: true });
+    const onError = (error: Error): void => reject(problem(address, 'listen on', error));
+    server.once('error', onError);
+    server.once('listening', () => {
+      server.off('error', onError);
+      resolve(server);
+    });
+    if (address.kind === 'unix') server.listen({ path: address.path });
+    else server.listen({ port: address.port, ...(address.host === '' ? {} : { host: address.host }) });
+  });
+}
+
+function prepare(socket: Socket): void {
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, KEEP_ALIVE_MS);
+}
+
+/** Removes the file of a socket that nobody listens on any more: a process that was killed leaves one behind. */
+async function removeStaleSocket(address: Extract<SocketAddress, { kind: 'unix' }>): Promise<void> {
+  const stat = await lstat(address.path).catch(() => undefined);
+  if (stat === undefined) return;
+  if (!stat.isSocket()) {
+    throw GodwitError.unexpected('transport', `unix:${address.path}`, 'a socket or nothing', 'another file');
+  }
+  try {
+    (await connected(address)).destroy();
+  } catch (error) {
+    const code = (error as { cause?: NodeJS.ErrnoException }).cause?.code;
+    if (code === 'ECONNREFUSED') await unlink(address.path).catch(() => {});
+    return;
+  }
+  throw problem(address, 'listen on', Object.assign(new Error('in use'), { code: 'EADDRINUSE' }));
+}
+
+function problem(address: SocketAddress, what: string, error: Error): GodwitError {
+  const { code } = error as NodeJS.ErrnoException;
+  const reason = (code === undefined ? undefined : REASONS[code]) ?? errorMessage(error);
+  return new GodwitError(
+    'transport',
+    `can't ${what} ${formatTransportAddress(address)}: ${reason}`,
+    {},
+    error,
+  );
+}

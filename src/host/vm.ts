@@ -1,0 +1,471 @@
+/**
+ * The VM as its process's main thread holds it: run state, events, the machine and the migration thread. This is what
+ * monitors drive; it answers whatever the guest or a migration does.
+ */
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { errorMessage, GodwitError } from '../error.ts';
+import type { BootContents } from '../machine/boot-contents.ts';
+import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
+import { machineLayout } from '../machine/machine.ts';
+import { createSharedMemory } from '../memory/layout.ts';
+import type { Configuration } from '../migration/migratable-vm.ts';
+import type { MigrationParameters } from '../migration/parameters.ts';
+import type { MigrationEvent } from '../migration/sender.ts';
+import type { MigrationInfo as EngineInfo } from '../migration/statistics.ts';
+import {
+  type Capabilities,
+  checkCapabilities,
+  checkParameter,
+  defaultCapabilities,
+  defaultParameters,
+  type ParameterName,
+  type Parameters,
+  type ParameterValue,
+} from '../monitor/migration-parameters.ts';
+import {
+  FINAL_MIGRATION_STATES,
+  type InfoTopic,
+  type MigrateRequest,
+  type MigrationInfo,
+  type MigrationStatus,
+  type MonitorEvent,
+  type MonitorTarget,
+  type RunState,
+  type ShutdownCause,
+  type StatusInfo,
+} from '../monitor/target.ts';
+import { Attention } from './attention.ts';
+import type { Log } from './log.ts';
+import type { MachineApi, MachineListener, MachineThreadData } from './machine-thread.ts';
+import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
+import { type NewMachine, NO_UUID } from './new-machine.ts';
+import { type Connection, connect, type Remote } from './rpc.ts';
+import { parseTransportAddress } from './transport-address.ts';
+
+export interface VmOptions {
+  readonly name?: string;
+  /** Where the guest's serial output goes. */
+  readonly console: (bytes: Uint8Array) => void;
+  /** -S: do not run until `cont`. */
+  readonly startPaused: boolean;
+  /** A guest that asks for a reset ends the VM. */
+  readonly noReboot: boolean;
+  /** A guest that switches off leaves the VM stopped, for a look at it. */
+  readonly noShutdown: boolean;
+  readonly log: Log;
+  /** The VM is over; the process is to end with this status. `reason` is for the user, if it was no ordinary end. */
+  readonly onEnd: (status: number, reason?: string) => void;
+}
+
+/** What the user asked of an incoming machine. */
+export type WantedMachine = Partial<MachineConfiguration>;
+
+interface MachineThreadHandle {
+  readonly configuration: MachineConfiguration;
+  readonly memory: WebAssembly.Memory;
+  readonly worker: Worker;
+  readonly connection: Connection<MachineApi>;
+  readonly attention: Attention;
+}
+
+export class Vm implements MonitorTarget {
+  readonly infoTopics: readonly InfoTopic[] = [];
+  readonly #options: VmOptions;
+  readonly #listeners = new Set<(event: MonitorEvent) => void>();
+  #state: RunState = 'prelaunch';
+  #machine: MachineThreadHandle | undefined;
+  #migration: { readonly worker: Worker; readonly remote: Remote<MigrationApi> } | undefined;
+  #migrationStatus: MigrationStatus = 'none';
+  /** The last outgoing migration's figures, kept when its thread is gone. */
+  #lastInfo: MigrationInfo = {};
+  #incoming: { wanted: WantedMachine; started: boolean; autostart: boolean } | undefined;
+  /** The run state that a migration's stop interrupted. */
+  #beforeMigration: RunState | undefined;
+  #handedOver = false;
+  #capabilities: Capabilities = defaultCapabilities();
+  #parameters: Parameters = defaultParameters();
+  #ended = false;
+
+  constructor(options: VmOptions) {
+    this.#options = options;
+  }
+
+  get name(): string | undefined {
+    return this.#options.name;
+  }
+
+  get uuid(): string {
+    return this.#machine?.configuration.uuid ?? this.#incoming?.wanted.uuid ?? NO_UUID;
+  }
+
+  /** Builds a machine and, unless it is to start paused, runs it. */
+  async launch({ configuration, boot }: NewMachine): Promise<void> {
+    this.#machine = this.#startMachine(configuration, boot);
+    if (!this.#options.startPaused) await this.#run();
+  }
+
+  /**
+   * Waits for a guest. With `uri` undefined ("defer") until `migrateIncoming` says where.
+   * @param wanted what the user said of the machine; another one is refused.
+   */
+  async awaitIncoming(wanted: WantedMachine, uri: string | undefined): Promise<void> {
+    this.#state = 'inmigrate';
+    this.#incoming = { wanted, started: false, autostart: !this.#options.startPaused };
+    if (uri !== undefined) await this.#listen(uri);
+  }
+
+  /** Bytes for the guest's serial port; dropped while there is no machine. */
+  input(bytes: Uint8Array): void {
+    void this.#machine?.connection.remote.input(bytes).catch(() => {});
+  }
+
+  /** Ends the threads. */
+  async close(): Promise<void> {
+    this.#ended = true;
+    const gone = new GodwitError('state', 'the VM is shut down');
+    this.#machine?.connection.close(gone);
+    await Promise.all([this.#machine?.worker.terminate(), this.#migration?.worker.terminate()]);
+  }
+
+  // --- run state
+
+  async queryStatus(): Promise<StatusInfo> {
+    return { status: this.#state, running: this.#state === 'running', singlestep: false };
+  }
+
+  async stop(): Promise<void> {
+    if (this.#incoming !== undefined && this.#state === 'inmigrate') {
+      this.#incoming.autostart = false;
+      return;
+    }
+    if (this.#state === 'finish-migrate') this.#beforeMigration = 'paused';
+    if (this.#state !== 'running') return;
+    await this.#halt('paused');
+  }
+
+  async cont(): Promise<void> {
+    switch (this.#state) {
+      case 'running':
+        return;
+      case 'inmigrate':
+        if (this.#incoming !== undefined) this.#incoming.autostart = true;
+        return;
+      case 'finish-migrate':
+        throw new GodwitError('state', 'Migration is not finalized yet');
+      case 'shutdown':
+        throw new GodwitError('state', 'Resetting the Virtual Machine is required');
+      case 'postmigrate':
+        if (this.#handedOver) {
+          throw new GodwitError(
+            'state',
+            'the guest was handed over: it belongs to the migration destination now',
+          );
+        }
+    }
+    await this.#run();
+  }
+
+  async systemReset(): Promise<void> {
+    await this.#reset({ guest: false, reason: 'host-qmp-system-reset' });
+  }
+
+  /** The machine has no button that a guest could notice: the event is all there is, as on QEMU's `virt`. */
+  async systemPowerdown(): Promise<void> {
+    this.#publish({ event: 'POWERDOWN' });
+  }
+
+  async quit(): Promise<void> {
+    this.#end(0, 'host-qmp-quit', false);
+  }
+
+  /** The process was told to end by a signal. */
+  terminate(): void {
+    this.#end(0, 'host-signal', false);
+  }
+
+  // --- migration
+
+  async migrate({ uri }: MigrateRequest): Promise<void> {
+    if (this.#state === 'inmigrate')
+      throw new GodwitError('state', 'Guest is waiting for an incoming migration');
+    if (!FINAL_MIGRATION_STATES.has(this.#migrationStatus)) {
+      throw new GodwitError('state', "There's a migration process in progress");
+    }
+    if (this.#handedOver) throw new GodwitError('state', 'the guest was handed over already');
+    if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine to migrate');
+    parseTransportAddress(uri);
+    // A thread of its own for each: nothing of a failed migration is left for the next one.
+    await this.#migration?.worker.terminate();
+    const { remote } = this.#startMigrationThread();
+    this.#lastInfo = { status: 'setup' };
+    this.#setMigrationStatus('setup');
+    void remote.send(uri, this.#handle(this.#machine), this.#engineParameters()).then(
+      () => this.#sent(uri),
+      () => this.#keepInfo(),
+    );
+  }
+
+  async migrateCancel(): Promise<void> {
+    if (this.#incoming === undefined) await this.#migration?.remote.cancel();
+  }
+
+  async migrateIncoming(uri: string): Promise<void> {
+    if (this.#incoming === undefined) {
+      throw new GodwitError('state', "'-incoming' was not specified on the command line");
+    }
+    if (this.#incoming.started)
+      throw new GodwitError('state', 'The incoming migration has already been started');
+    await this.#listen(uri);
+  }
+
+  async queryMigrate(): Promise<MigrationInfo> {
+    if (this.#migration === undefined) return this.#lastInfo;
+    const info = await this.#migration.remote.info();
+    if (info.status !== 'none') this.#lastInfo = monitorInfo(info, this.#migrationStatus);
+    return this.#lastInfo;
+  }
+
+  capabilities(): Capabilities {
+    return this.#capabilities;
+  }
+
+  async setCapabilities(changes: Partial<Capabilities>): Promise<void> {
+    if (!FINAL_MIGRATION_STATES.has(this.#migrationStatus)) {
+      throw new GodwitError('state', "There's a migration process in progress");
+    }
+    checkCapabilities(changes);
+    this.#capabilities = { ...this.#capabilities, ...changes };
+  }
+
+  parameters(): Parameters {
+    return this.#parameters;
+  }
+
+  async setParameters(changes: Partial<Parameters>): Promise<void> {
+    for (const [name, value] of Object.entries(changes)) {
+      checkParameter(name as ParameterName, value as ParameterValue, this.#parameters);
+    }
+    this.#parameters = { ...this.#parameters, ...changes };
+    await this.#migration?.remote.setParameters(this.#engineParameters());
+  }
+
+  subscribe(listener: (event: MonitorEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  // --- the machine
+
+  #startMachine(configuration: MachineConfiguration, boot?: BootContents): MachineThreadHandle {
+    const layout = machineLayout(configuration);
+    const memory = createSharedMemory(layout);
+    const attention = new Attention(memory, layout);
+    const worker = this.#startThread('machine-thread', {
+      configuration,
+      memory,
+      logTraps: this.#options.log.items.has('int'),
+      ...(boot === undefined ? {} : { boot }),
+    } satisfies MachineThreadData);
+    const listener: MachineListener = {
+      console: (bytes) => this.#options.console(bytes),
+      poweredOff: (code) => this.#poweredOff(code),
+      resetRequested: () => void this.#guestReset(),
+      trapped: (line) => this.#options.log.line('int', line),
+    };
+    const connection = connect<MachineApi>(worker, listener, { ring: () => attention.ring() });
+    return { configuration, memory, worker, connection, attention };
+  }
+
+  #startThread(name: string, workerData?: unknown): Worker {
+    const worker = new Worker(new URL(`./${name}.js`, import.meta.url), { workerData });
+    worker.on('error', (error) => this.#options.onEnd(1, `the ${name} failed: ${errorMessage(error)}`));
+    return worker;
+  }
+
+  async #run(): Promise<void> {
+    await this.#machine?.connection.remote.start();
+    this.#state = 'running';
+    this.#publish({ event: 'RESUME' });
+  }
+
+  async #halt(state: RunState): Promise<void> {
+    await this.#machine?.connection.remote.stop();
+    this.#state = state;
+    this.#publish({ event: 'STOP' });
+  }
+
+  async #reset(data: { guest: boolean; reason: ShutdownCause }): Promise<void> {
+    await this.#machine?.connection.remote.reset();
+    if (this.#state === 'paused' || this.#state === 'shutdown') this.#state = 'prelaunch';
+    this.#options.log.line('cpu_reset', `reset: ${data.reason}`);
+    this.#publish({ event: 'RESET', data });
+  }
+
+  async #guestReset(): Promise<void> {
+    if (this.#options.noReboot) this.#end(0, 'guest-reset', true);
+    else await this.#reset({ guest: true, reason: 'guest-reset' });
+  }
+
+  #poweredOff(code: number): void {
+    this.#end(code, code === 0 ? 'guest-shutdown' : 'guest-panic', true);
+  }
+
+  #end(status: number, reason: ShutdownCause, guest: boolean): void {
+    if (this.#ended) return;
+    this.#publish({ event: 'SHUTDOWN', data: { guest, reason } });
+    if (guest && this.#options.noShutdown) {
+      void this.#halt('shutdown');
+      return;
+    }
+    this.#ended = true;
+    this.#options.onEnd(status);
+  }
+
+  #publish(event: MonitorEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  // --- migration threads
+
+  #startMigrationThread(): { readonly worker: Worker; readonly remote: Remote<MigrationApi> } {
+    const worker = this.#startThread('migration-thread');
+    const listener: MigrationListener = {
+      event: (event) => this.#migrationEvent(event),
+      stopForMigration: () => this.#stopForMigration(),
+      resumeAfterMigration: () => this.#resumeAfterMigration(),
+      buildIncoming: (configuration) => this.#buildIncoming(configuration),
+      startIncoming: (runningAtSource) => this.#startIncoming(runningAtSource),
+    };
+    this.#migration = { worker, remote: connect<MigrationApi>(worker, listener).remote };
+    return this.#migration;
+  }
+
+  /** A way to the machine thread for another thread. */
+  #handle({ configuration, memory, connection }: MachineThreadHandle): MachineHandle {
+    const { port1, port2 } = new MessageChannel();
+    void connection.remote.attach(port1);
+    return { configuration, memory, port: port2 };
+  }
+
+  #engineParameters(): Partial<MigrationParameters> {
+    return {
+      downtimeLimitMs: this.#parameters['downtime-limit'],
+      maxBandwidth: this.#parameters['max-bandwidth'],
+    };
+  }
+
+  #migrationEvent(event: MigrationEvent): void {
+    if (event.event === 'pass') {
+      this.#options.log.line('migration', `migration: pass ${event.pass} is over`);
+      this.#publish({ event: 'MIGRATION_PASS', data: { pass: event.pass } });
+    } else this.#setMigrationStatus(event.status);
+  }
+
+  #setMigrationStatus(status: MigrationStatus): void {
+    if (status === this.#migrationStatus) return;
+    this.#migrationStatus = status;
+    this.#options.log.line('migration', `migration: ${status}`);
+    if (status === 'completed' && this.#incoming === undefined) this.#state = 'postmigrate';
+    this.#publish({ event: 'MIGRATION', data: { status } });
+  }
+
+  async #stopForMigration(): Promise<boolean> {
+    const ran = this.#state === 'running';
+    this.#beforeMigration = this.#state;
+    if (ran) await this.#halt('finish-migrate');
+    else this.#state = 'finish-migrate';
+    return ran;
+  }
+
+  async #resumeAfterMigration(): Promise<void> {
+    const before = this.#beforeMigration;
+    this.#beforeMigration = undefined;
+    if (before === undefined || this.#state !== 'finish-migrate') return;
+    this.#state = before;
+    if (before === 'running') await this.#run();
+  }
+
+  /** The guest is somebody else's, or in a file. */
+  async #sent(uri: string): Promise<void> {
+    this.#handedOver = parseTransportAddress(uri).kind !== 'file';
+    await this.#keepInfo();
+  }
+
+  async #keepInfo(): Promise<void> {
+    // Stopped by a migration that could not take it back: the user decides.
+    if (this.#state === 'finish-migrate') this.#state = 'postmigrate';
+    await this.queryMigrate();
+  }
+
+  // --- the destination
+
+  async #listen(uri: string): Promise<void> {
+    const incoming = this.#incoming;
+    if (incoming === undefined) throw new GodwitError('internal', 'no incoming migration is awaited');
+    incoming.started = true;
+    const { worker, remote } = this.#startMigrationThread();
+    try {
+      await remote.listen(uri);
+    } catch (error) {
+      incoming.started = false;
+      this.#migration = undefined;
+      await worker.terminate();
+      throw error;
+    }
+    void remote.receive().then(
+      () => {
+        this.#incoming = undefined;
+      },
+      (error) => {
+        // The guest is the source's: there is nothing left to do here.
+        if (!this.#ended) this.#options.onEnd(1, `incoming migration failed: ${errorMessage(error)}`);
+      },
+    );
+  }
+
+  async #buildIncoming(given: Configuration): Promise<MachineHandle> {
+    const configuration = checkConfiguration(given);
+    const different = differences(this.#incoming?.wanted ?? {}, configuration);
+    if (different.length > 0) {
+      throw new GodwitError('mismatch', `the machines differ: ${different.join('; ')}`);
+    }
+    this.#machine = this.#startMachine(configuration);
+    return this.#handle(this.#machine);
+  }
+
+  async #startIncoming(runningAtSource: boolean): Promise<void> {
+    if (runningAtSource && this.#incoming?.autostart === true) await this.#run();
+    else this.#state = 'paused';
+  }
+}
+
+/** The engine's figures in the monitors' form. */
+function monitorInfo(info: EngineInfo, status: MigrationStatus): MigrationInfo {
+  const { passes, pause, ...rest } = info;
+  return {
+    ...rest,
+    status,
+    ...(passes === undefined
+      ? {}
+      : {
+          passes: passes.map((pass) => ({
+            pass: pass.number,
+            duration: pass.durationMs,
+            bytes: pass.bytes,
+            pages: pass.pages,
+            'dirty-pages-rate': pass.dirtyPagesPerSecond,
+          })),
+        }),
+    ...(pause === undefined
+      ? {}
+      : {
+          pause: {
+            'final-pass': pause.finalPassMs,
+            'take-state': pause.takeStateMs,
+            'send-state': pause.sendStateMs,
+            load: pause.loadAndReadyMs,
+            resume: pause.resumeMs,
+          },
+        }),
+  };
+}

@@ -1,0 +1,74 @@
+/**
+ * Measures what the connection carries, over windows of at least 100 ms.
+ *
+ * Two figures: *throughput* is bytes per time that passed, waits for the bandwidth cap included. *Capacity* is bytes per
+ * time spent sending (packing, writing, waiting for the other side to confirm a pass); it is known once 100 ms of
+ * actual sending are gathered. Without a cap they are the same. The pause is planned with capacity, because the final
+ * pass is not capped; until that is known, with throughput, which is never more. What is mostly zero pages takes time
+ * to look at and hardly any bytes: it shows in the throughput, but says nothing about the link.
+ */
+import { PAGE_SIZE } from '../memory/layout.ts';
+
+const WINDOW_NS = 100e6;
+
+class Meter {
+  #bytes = 0;
+  #ns = 0;
+  /** Bytes per second in the last whole window. */
+  #rate: number | undefined;
+
+  add(bytes: number, ns: number): boolean {
+    this.#bytes += bytes;
+    this.#ns += ns;
+    if (this.#ns < WINDOW_NS) return false;
+    this.#rate = (this.#bytes / this.#ns) * 1e9;
+    this.#bytes = 0;
+    this.#ns = 0;
+    return true;
+  }
+
+  /** Bytes per second in the last window; undefined before the first is whole. */
+  get whole(): number | undefined {
+    return this.#rate;
+  }
+
+  /** The same, or what the window that has begun shows so far; undefined if no time has passed. */
+  get soFar(): number | undefined {
+    return this.#rate ?? (this.#ns > 0 ? (this.#bytes / this.#ns) * 1e9 : undefined);
+  }
+}
+
+export class Bandwidth {
+  readonly #all = new Meter();
+  readonly #pages = new Meter();
+  /** Without what is mostly zero pages. */
+  readonly #elapsed = new Meter();
+  readonly #sending = new Meter();
+
+  /**
+   * @param sendingNs time it took to send this.
+   * @param waitedNs time waited for the cap before that.
+   */
+  add(bytes: number, pages: number, sendingNs: number, waitedNs: number): void {
+    this.#all.add(bytes, sendingNs + waitedNs);
+    this.#pages.add(pages, sendingNs + waitedNs);
+    if (bytes < (pages * PAGE_SIZE) / 2) return;
+    this.#elapsed.add(bytes, sendingNs + waitedNs);
+    this.#sending.add(bytes, sendingNs);
+  }
+
+  /** Bytes per second as time passed; 0 if unknown. */
+  get throughput(): number {
+    return this.#all.soFar ?? 0;
+  }
+
+  /** Pages per second as time passed; 0 if unknown. */
+  get pagesPerSecond(): number {
+    return this.#pages.soFar ?? 0;
+  }
+
+  /** Bytes per second to plan the pause with; undefined while no time has passed. */
+  get forPause(): number | undefined {
+    return this.#sending.whole ?? this.#elapsed.soFar ?? this.#all.soFar;
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * Reads one direction of a migration stream and lets nothing through that is not exactly what was sent: every byte is
+ * covered by the opening, a header check or a checksum, and every frame by its number.
+ */
+import { GodwitError } from '../error.ts';
+import { CHECKED_SIZE, checkOpening, HEADER_SIZE, OPENING_SIZE } from './frame.ts';
+import { headerCheck } from './frame-writer.ts';
+import { Kernels } from './kernels.ts';
+import { type Direction, FRAMES, type FrameName, frameName } from './protocol.ts';
+import type { Transport } from './transport.ts';
+
+export interface Frame {
+  readonly type: FrameName;
+  /** Byte offset of the frame's header in the stream. */
+  readonly offset: number;
+  /** Valid until the next frame is asked for if it stands in the shared memory. */
+  readonly payload: Uint8Array;
+  /** Address of the payload in the shared memory, if it was read to there. */
+  readonly at: number | undefined;
+}
+
+/** Where payloads of one type are to be put: directly into the shared memory. */
+export interface Landing {
+  readonly type: FrameName;
+  readonly kernels: Kernels;
+  /** Byte offset in the kernels' memory, with room for the largest payload of the type. */
+  readonly at: number;
+}
+
+export class FrameReader {
+  readonly #transport: Transport;
+  readonly #direction: Direction;
+  #kernels = Kernels.standalone();
+  #landing: Landing | undefined;
+  #chunk: Uint8Array = new Uint8Array(0);
+  /** Bytes taken from the stream, those in `#chunk` that were not used yet left out. */
+  #offset = 0;
+  #sequence = 0;
+  #opened = false;
+
+  constructor(transport: Transport, direction: Direction) {
+    this.#transport = transport;
+    this.#direction = direction;
+  }
+
+  /** Stream bytes read and checked so far. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** From now on payloads of this type go straight to the shared memory. */
+  land(landing: Landing): void {
+    this.#landing = landing;
+    this.#kernels = landing.kernels;
+  }
+
+  /**
+   * The next frame; undefined if the stream ends after a whole frame.
+   * @throws GodwitError kind "format" that names the frame, its offset, what was expected and what was there;
+   * kind "transport" if the connection breaks.
+   */
+  async next(): Promise<Frame | undefined> {
+    if (!this.#opened) {
+      const bytes = new Uint8Array(OPENING_SIZE);
+      if (!(await this.#fill(bytes, 'stream opening', true))) return undefined;
+      checkOpening(bytes, this.#direction);
+      this.#opened = true;
+    }
+    const offset = this.#offset;
+    const header = new Uint8Array(HEADER_SIZE);
+    const where = `frame ${this.#sequence}`;
+    if (!(await this.#fill(header, where, true))) return undefined;
+    const { type, length, check } = this.#header(header, where, offset);
+    const checksum = new DataView(header.buffer).getBigUint64(16, true);
+    const named = `${where} "${type}"`;
+    const landing = this.#landing?.type === type ? this.#landing : undefined;
+    const payload =
+      landing === undefined
+        ? await this.#collect(length, named)
+        : new Uint8Array(landing.kernels.memory.buffer, landing.at, length);
+    if (landing !== undefined) await this.#fill(payload, named, false);
+    const hash =
+      landing === undefined
+        ? this.#kernels.hash(payload, check)
+        : landing.kernels.hashAt(landing.at, length, check);
+    const actual = BigInt.asUintN(64, hash);
+    if (actual !== checksum) {
+      throw GodwitError.unexpected(
+        'format',
+        `${named}, checksum`,
+        checksum.toString(16),
+        actual.toString(16),
+        offset,
+      );
+    }
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    return { type, offset, payload, at: landing?.at };
+  }
+
+  #header(
+    header: Uint8Array,
+    where: string,
+    offset: number,
+  ): { type: FrameName; length: number; check: number } {
+    const view = new DataView(header.buffer);
+    const check = headerCheck(this.#kernels, header.subarray(0, CHECKED_SIZE));
+    const fail = (what: string, expected: string, got: string): GodwitError =>
+      GodwitError.unexpected('format', `${where}, ${what}`, expected, got, offset);
+    const stored = view.getUint32(12, true);
+    if (stored !== check) throw fail('header check', stored.toString(16), check.toString(16));
+    const sequence = view.getUint32(4, true);
+    if (sequence !== this.#sequence) throw fail('sequence number', String(this.#sequence), String(sequence));
+    const code = view.getUint16(0, true);
+    const type = frameName(code);
+    if (type === undefined || FRAMES[type].direction !== this.#direction) {
+      const known = Object.entries(FRAMES).filter(([, { direction }]) => direction === this.#direction);
+      throw fail('type', `one of ${known.map(([name]) => name).join(', ')}`, type ?? `type ${code}`);
+    }
+    const flags = view.getUint16(2, true);
+    if (flags !== 0) throw fail(`"${type}" flags`, '0', String(flags));
+    const length = view.getUint32(8, true);
+    const { max } = FRAMES[type];
+    if (length > max) throw fail(`"${type}" length`, `at most ${max} bytes`, String(length));
+    return { type, length, check };
+  }
+
+  /** A payload in memory of its own, which grows only as bytes arrive. */
+  async #collect(length: number, where: string): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    for (let missing = length; missing > 0; ) {
+      const piece = new Uint8Array(Math.min(missing, 64 * 1024));
+      await this.#fill(piece, where, false);
+      pieces.push(piece);
+      missing -= piece.length;
+    }
+    if (pieces.length === 1) return pieces[0] as Uint8Array;
+    const payload = new Uint8Array(length);
+    let at = 0;
+    for (const piece of pieces) {
+      payload.set(piece, at);
+      at += piece.length;
+    }
+    return payload;
+  }
+
+  /** Fills `target` from the stream; false if the stream ends before its first byte and `mayEnd`. */
+  async #fill(target: Uint8Array, where: string, mayEnd: boolean): Promise<boolean> {
+    let have = 0;
+    while (have < target.length) {
+      if (this.#chunk.length === 0) {
+        const chunk = await this.#transport.read();
+        if (chunk === undefined) {
+          if (mayEnd && have === 0) return false;
+          throw GodwitError.unexpected(
+            'format',
+            where,
+            `${target.length - have} more bytes`,
+            'the end of the stream',
+            this.#offset,
+          );
+        }
+        this.#chunk = chunk;
+        continue;
+      }
+      const piece = this.#chunk.subarray(0, target.length - have);
+      target.set(piece, have);
+      have += piece.length;
+      this.#offset += piece.length;
+      this.#chunk = this.#chunk.subarray(piece.length);
+    }
+    return true;
+  }
+}

@@ -1,0 +1,92 @@
+/** Writes one direction of a migration stream: the opening, then frames with their numbers and checksums. */
+import { CHECKED_SIZE, HEADER_SIZE, OPENING_SIZE, opening } from './frame.ts';
+import type { Kernels } from './kernels.ts';
+import { type Direction, FRAMES, type FrameName } from './protocol.ts';
+import type { Transport } from './transport.ts';
+
+const NOTHING = new Uint8Array(0);
+
+export class FrameWriter {
+  readonly #transport: Transport;
+  readonly #kernels: Kernels;
+  readonly #memory: Uint8Array;
+  #opening: Uint8Array | undefined;
+  #sequence = 0;
+  #bytes = 0;
+  #writing = 0;
+
+  constructor(transport: Transport, kernels: Kernels, direction: Direction) {
+    this.#transport = transport;
+    this.#kernels = kernels;
+    this.#memory = new Uint8Array(kernels.memory.buffer);
+    this.#opening = opening(direction);
+  }
+
+  /** Bytes handed to the transport so far. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether all that was handed over has been taken. */
+  get idle(): boolean {
+    return this.#writing === 0;
+  }
+
+  /** Bytes that a frame with this payload takes in the stream. */
+  static size(payload: number): number {
+    return HEADER_SIZE + payload;
+  }
+
+  /** Writes a frame. Resolves when the operating system has taken it. @throws GodwitError kind "transport". */
+  send(type: FrameName, payload: Uint8Array = NOTHING): Promise<void> {
+    const frame = new Uint8Array(HEADER_SIZE + payload.length);
+    frame.set(payload, HEADER_SIZE);
+    const check = this.#header(frame, type, payload.length);
+    new DataView(frame.buffer).setBigUint64(16, this.#kernels.hash(payload, check), true);
+    return this.#write(frame);
+  }
+
+  /**
+   * Writes a frame whose payload already stands in the shared memory, with HEADER_SIZE bytes free before it. The
+   * memory may be used again when the promise resolves.
+   */
+  sendInPlace(type: FrameName, payloadAt: number, length: number): Promise<void> {
+    const frame = this.#memory.subarray(payloadAt - HEADER_SIZE, payloadAt + length);
+    const check = this.#header(frame, type, length);
+    new DataView(frame.buffer, frame.byteOffset).setBigUint64(
+      16,
+      this.#kernels.hashAt(payloadAt, length, check),
+      true,
+    );
+    return this.#write(frame);
+  }
+
+  /** Fills the header but for the payload's checksum; returns the header check. */
+  #header(frame: Uint8Array, type: FrameName, length: number): number {
+    const view = new DataView(frame.buffer, frame.byteOffset, HEADER_SIZE);
+    view.setUint16(0, FRAMES[type].code, true);
+    view.setUint16(2, 0, true);
+    view.setUint32(4, this.#sequence, true);
+    view.setUint32(8, length, true);
+    const check = headerCheck(this.#kernels, frame.subarray(0, CHECKED_SIZE));
+    view.setUint32(12, check, true);
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    return check;
+  }
+
+  async #write(frame: Uint8Array): Promise<void> {
+    const chunks = this.#opening === undefined ? [frame] : [this.#opening, frame];
+    this.#bytes += frame.length + (this.#opening === undefined ? 0 : OPENING_SIZE);
+    this.#opening = undefined;
+    this.#writing++;
+    try {
+      await this.#transport.write(chunks);
+    } finally {
+      this.#writing--;
+    }
+  }
+}
+
+export function headerCheck(kernels: Kernels, checked: Uint8Array): number {
+  return Number(kernels.hash(checked, 0) & 0xffff_ffffn);
+}

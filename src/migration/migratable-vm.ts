@@ -1,0 +1,54 @@
+/**
+ * All that migration knows of a virtual machine: memory in blocks, a dirty log, a stop and a go, a configuration and an
+ * opaque device state. It sees no hart and no device.
+ */
+import type { Layout } from '../memory/layout.ts';
+
+/** Plain data that msgpack can carry: what of a machine must be equal on both sides. */
+export type Configuration = Readonly<Record<string, unknown>>;
+
+/** The source's VM, as its migration thread sees it. Every promise rejects with a GodwitError. */
+export interface SourceVm {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: Layout;
+  readonly configuration: Configuration;
+  /** Turns the dirty log on, with nothing marked: from the moment this resolves, every write is logged. */
+  startDirtyLog(): Promise<void>;
+  /**
+   * At a safe point of the machine thread: takes the dirty bits, ORs them into `layout.pendingBitmap`, clears them and
+   * flushes write TLB entries. Once it resolves, a later write to any page will mark it again.
+   */
+  syncDirtyLog(): Promise<void>;
+  /** Turns the dirty log off. Does nothing if it is off. */
+  stopDirtyLog(): Promise<void>;
+  /**
+   * Stops the harts and time at a safe point; the console output so far has been handed over.
+   * Resolves with whether the guest ran until then: false if the user had paused it.
+   */
+  stop(): Promise<boolean>;
+  /**
+   * Undoes `stop`: the VM is as it was before (a VM that had been paused by the user stays paused). Also called when
+   * `stop` rejected, so it does nothing if the VM was not stopped.
+   */
+  resume(): Promise<void>;
+  /** Encoded device and hart state, at a safe point; a running VM may be asked as well. */
+  saveState(): Promise<Uint8Array>;
+}
+
+/** The destination's VM once it has been built from a configuration. */
+export interface DestinationVm {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: Layout;
+  /** Validates a device state completely and changes nothing. Rejects with the reason. */
+  checkState(state: Uint8Array): Promise<void>;
+  /** Validates, then swaps the state in. The VM is complete afterwards, and stopped. */
+  loadState(state: Uint8Array): Promise<void>;
+  /** The guest is this side's now: runs it, or leaves it paused if it was paused at the source or `-S` was given. */
+  start(runningAtSource: boolean): Promise<void>;
+}
+
+/** Builds the destination's VM, after comparing it with what the user asked for. */
+export interface DestinationBuilder {
+  /** @throws GodwitError kind "mismatch" that lists all differences at once. */
+  build(configuration: Configuration): Promise<DestinationVm>;
+}

@@ -1,0 +1,80 @@
+/** A set of page indices: one bit each, bit n & 31 of word n >> 5, as in the bitmaps of the shared memory. */
+export class PageBitmap {
+  readonly #words: Uint32Array;
+  readonly pages: number;
+
+  /** @param words at least `pages` bits; bits past `pages` are left alone and count for nothing if they are 0. */
+  constructor(words: Uint32Array, pages: number) {
+    this.#words = words;
+    this.pages = pages;
+  }
+
+  /** A bitmap of its own, all clear. */
+  static create(pages: number): PageBitmap {
+    return new PageBitmap(new Uint32Array(Math.ceil(pages / 32)), pages);
+  }
+
+  has(page: number): boolean {
+    return (((this.#words[page >>> 5] ?? 0) >>> (page & 31)) & 1) === 1;
+  }
+
+  add(page: number): void {
+    const word = page >>> 5;
+    this.#words[word] = (this.#words[word] ?? 0) | (1 << (page & 31));
+  }
+
+  addRange(first: number, count: number): void {
+    for (let page = first; page < first + count; ) {
+      if ((page & 31) === 0 && page + 32 <= first + count) {
+        this.#words[page >>> 5] = 0xffff_ffff;
+        page += 32;
+      } else {
+        this.add(page++);
+      }
+    }
+  }
+
+  delete(page: number): void {
+    const word = page >>> 5;
+    this.#words[word] = (this.#words[word] ?? 0) & ~(1 << (page & 31));
+  }
+
+  clear(): void {
+    this.#words.fill(0);
+  }
+
+  /** The first page of the set at or after `from`; -1 if there is none. */
+  next(from: number): number {
+    let word = from >>> 5;
+    const end = Math.ceil(this.pages / 32);
+    if (word >= end) return -1;
+    let bits = (this.#words[word] ?? 0) & (-1 << (from & 31));
+    while (bits === 0) {
+      if (++word >= end) return -1;
+      bits = this.#words[word] ?? 0;
+    }
+    const page = word * 32 + 31 - Math.clz32(bits & -bits);
+    return page < this.pages ? page : -1;
+  }
+
+  /** The first page at or after `from` that is *not* in the set; -1 if there is none. */
+  nextAbsent(from: number): number {
+    for (let page = from; page < this.pages; ) {
+      if ((page & 31) === 0 && this.#words[page >>> 5] === 0xffff_ffff) page += 32;
+      else if (this.has(page)) page++;
+      else return page;
+    }
+    return -1;
+  }
+
+  /** How many pages are in the set. */
+  count(): number {
+    let sum = 0;
+    for (const word of this.#words) {
+      let bits = word - ((word >>> 1) & 0x5555_5555);
+      bits = (bits & 0x3333_3333) + ((bits >>> 2) & 0x3333_3333);
+      sum += Math.imul((bits + (bits >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
+    }
+    return sum;
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * What a user can set about a migration, in plain numbers, with QEMU's defaults. All of it may change while a migration
+ * runs and takes effect at once.
+ */
+import { GodwitError } from '../error.ts';
+
+export interface MigrationParameters {
+  /** How long the guest may stand still, in ms: `downtime-limit`. */
+  readonly downtimeLimitMs: number;
+  /** Bytes per second while the guest runs, 0 for no cap: `max-bandwidth`. The final pass is never capped. */
+  readonly maxBandwidth: number;
+  /** How long the other side may keep us waiting (one hand-shake, one write) before it is given up, in ms. */
+  readonly stallTimeoutMs: number;
+}
+
+export const DEFAULT_PARAMETERS: MigrationParameters = {
+  downtimeLimitMs: 300,
+  maxBandwidth: 128 * 1024 * 1024,
+  stallTimeoutMs: 30_000,
+};
+
+const LIMITS: Readonly<Record<keyof MigrationParameters, readonly [min: number, max: number]>> = {
+  downtimeLimitMs: [0, 2_000_000],
+  maxBandwidth: [0, Number.MAX_SAFE_INTEGER],
+  stallTimeoutMs: [1, 2_000_000_000],
+};
+
+/**
+ * `base` with `change` over it.
+ * @throws GodwitError kind "usage" for a number out of range; then nothing has changed.
+ */
+export function changedParameters(
+  base: MigrationParameters,
+  change: Partial<MigrationParameters>,
+): MigrationParameters {
+  const changed = { ...base, ...change };
+  for (const [name, [min, max]] of Object.entries(LIMITS) as [
+    keyof MigrationParameters,
+    readonly [number, number],
+  ][]) {
+    const value = changed[name];
+    if (!(value >= min && value <= max)) {
+      throw GodwitError.unexpected('usage', name, `${min} to ${max}`, String(value));
+    }
+  }
+  return changed;
+}

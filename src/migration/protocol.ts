@@ -1,0 +1,217 @@
+/**
+ * The migration protocol, version 1: who says what when, and what each message holds. Frames are described in frame.ts,
+ * the payload of `ram` in ram-stream.ts.
+ *
+ * Over a connection (tcp, unix):
+ *
+ *     source                                     destination
+ *       | hello {features, blocks, configuration}  |
+ *       |----------------------------------------->|  builds or compares the machine
+ *       | checkState (of the running guest)        |
+ *       |----------------------------------------->|  validates it, changes nothing
+ *       |                 accepted, or refused     |
+ *       |<-----------------------------------------|
+ *       | ram … ram, pass 1                        |
+ *       |----------------------------------------->|
+ *       |                                 passed 1 |  all of the pass is in the destination's memory
+ *       |<-----------------------------------------|
+ *       | ram … ram, pass 2 …                      |  until the rest fits the pause limit
+ *    stops the guest                               |
+ *       | ram … ram, pass n (final)                |
+ *       | state, end {pagesSent, running}          |
+ *       |----------------------------------------->|  every page there? loads the state
+ *       |                                    ready |
+ *       |<-----------------------------------------|
+ *       | go                                       |  from here on the guest is the destination's
+ *       |----------------------------------------->|
+ *       |                                  running |
+ *       |<-----------------------------------------|  starts the guest
+ *    completed                                  completed
+ *
+ * Until `go` is handed to the connection, the source takes everything back after any error. A destination runs the
+ * guest only after `go`. It may answer with `refused` (before `accepted`) or `failed` at any time up to `running`, and
+ * whoever sends one of these never runs the guest; so may the source say `abort` up to `go`. If `go` was sent and
+ * neither `running` nor `failed` arrives, the source stays stopped.
+ *
+ * To a file there is no way back, so nothing is waited for; a file ends with `go`, and a file that does not is refused:
+ *
+ *     hello, checkState, (ram …, pass) …, state, end, go
+ *
+ * Versions: a stream opens with the protocol's version, and a receiver takes exactly the versions it knows. The number
+ * grows when a frame changes its meaning. What can be added beside the rest (another encoding of pages, more channels,
+ * post-copy, disks) is a *feature* with a name in `hello`: the receiver refuses a feature that it does not know, before
+ * anything moves, and a sender uses only features that it has named. An unknown frame, flag or field is an error.
+ */
+import { Packr, Unpackr } from 'msgpackr';
+import { errorMessage, GodwitError } from '../error.ts';
+import {
+  arrayUpTo,
+  bool,
+  bytesUpTo,
+  copyFields,
+  type Fields,
+  type StateOfFields,
+  string,
+  struct,
+  u32,
+} from '../vmstate/fields.ts';
+import { isRecord, Place, shown } from '../vmstate/place.ts';
+import { scan } from '../vmstate/scan.ts';
+import type { Configuration } from './migratable-vm.ts';
+import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
+
+export const PROTOCOL_VERSION = 1;
+
+/** The features this code can send and receive, all optional. None yet beyond version 1. */
+export const FEATURES: readonly string[] = [];
+
+/** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */
+export const DIRECTION = { forward: 0, return: 1 } as const;
+export type Direction = keyof typeof DIRECTION;
+
+const MAX_REASON = 4096;
+const MAX_MESSAGE = 64 * 1024;
+const MAX_CONFIGURATION = 1024 * 1024;
+/** Bytes of a device state. */
+export const MAX_STATE = 16 * 1024 * 1024;
+
+interface FrameType {
+  /** As it stands in the header. */
+  readonly code: number;
+  readonly direction: Direction;
+  /** The most bytes that the payload may have. */
+  readonly max: number;
+}
+
+/** All frames. Codes below 0x8000 go forward; 0x10 to 0x2f are kept for disks, post-copy and further channels. */
+export const FRAMES = {
+  hello: { code: 1, direction: 'forward', max: MAX_CONFIGURATION + MAX_MESSAGE },
+  checkState: { code: 2, direction: 'forward', max: MAX_STATE },
+  ram: { code: 3, direction: 'forward', max: MAX_RAM_PAYLOAD },
+  pass: { code: 4, direction: 'forward', max: MAX_MESSAGE },
+  state: { code: 5, direction: 'forward', max: MAX_STATE },
+  end: { code: 6, direction: 'forward', max: MAX_MESSAGE },
+  go: { code: 7, direction: 'forward', max: 0 },
+  abort: { code: 8, direction: 'forward', max: MAX_MESSAGE },
+  accepted: { code: 0x8001, direction: 'return', max: 0 },
+  refused: { code: 0x8002, direction: 'return', max: MAX_MESSAGE },
+  passed: { code: 0x8003, direction: 'return', max: MAX_MESSAGE },
+  ready: { code: 0x8004, direction: 'return', max: 0 },
+  running: { code: 0x8005, direction: 'return', max: 0 },
+  failed: { code: 0x8006, direction: 'return', max: MAX_MESSAGE },
+} as const satisfies Readonly<Record<string, FrameType>>;
+
+export type FrameName = keyof typeof FRAMES;
+export type ForwardFrame = {
+  [N in FrameName]: (typeof FRAMES)[N]['direction'] extends 'forward' ? N : never;
+}[FrameName];
+export type ReturnFrame = Exclude<FrameName, ForwardFrame>;
+
+const BY_CODE: ReadonlyMap<number, FrameName> = new Map(
+  (Object.keys(FRAMES) as FrameName[]).map((name) => [FRAMES[name].code, name]),
+);
+
+export function frameName(code: number): FrameName | undefined {
+  return BY_CODE.get(code);
+}
+
+/** The fields of the messages that are MessagePack objects. */
+export const MESSAGES = {
+  hello: {
+    features: arrayUpTo(string(64), 64),
+    pageSize: u32(),
+    /** The memory blocks in the order of their page indices; sizes in bytes. */
+    blocks: arrayUpTo(struct({ name: string(64), size: u32() }), 64),
+    /** The machine's configuration, in MessagePack. */
+    configuration: bytesUpTo(MAX_CONFIGURATION),
+  },
+  pass: {
+    /** 1 for the first. */
+    number: u32(),
+    /** Pages in this pass, and how many of them were zero. */
+    pages: u32(),
+    zeroPages: u32(),
+    /** Whether the guest is stopped, and no other pass follows. */
+    final: bool(),
+  },
+  end: {
+    /** Pages in all passes, modulo 2^32. */
+    pagesSent: u32(),
+    passes: u32(),
+    /** Whether the guest ran until it was stopped for the hand-over; otherwise the user had paused it. */
+    running: bool(),
+  },
+  passed: { number: u32() },
+  abort: { reason: string(MAX_REASON) },
+  refused: { reason: string(MAX_REASON) },
+  failed: { reason: string(MAX_REASON) },
+} as const satisfies Readonly<Partial<Record<FrameName, Fields>>>;
+
+export type MessageName = keyof typeof MESSAGES;
+export type Message<N extends MessageName> = StateOfFields<(typeof MESSAGES)[N]>;
+
+const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: false });
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
+const LIMITS = { depth: 16, values: 64 * 1024 };
+
+/** @throws GodwitError kind "internal" for a message that `decodeMessage` would refuse. */
+export function encodeMessage<N extends MessageName>(name: N, message: Message<N>): Uint8Array {
+  return packBytes(
+    copyFields(MESSAGES[name], message, new Place(`frame "${name}"`, undefined, 0, 'internal')),
+  );
+}
+
+/**
+ * Decodes and validates the payload of a frame.
+ * @param offset of the payload in the stream, for errors.
+ * @throws GodwitError kind "format".
+ */
+export function decodeMessage<N extends MessageName>(
+  name: N,
+  payload: Uint8Array,
+  offset: number,
+): Message<N> {
+  const place = new Place(`frame "${name}"`, offset);
+  return copyFields(MESSAGES[name], unpackBytes(payload, place), place) as Message<N>;
+}
+
+/** A reason as it may stand in a message. */
+export function reasonOf(error: unknown): string {
+  return errorMessage(error).slice(0, MAX_REASON);
+}
+
+/** @throws GodwitError kind "internal" if it is larger than the protocol allows. */
+export function encodeConfiguration(configuration: Configuration): Uint8Array {
+  const bytes = packBytes(configuration);
+  if (bytes.length > MAX_CONFIGURATION) {
+    throw GodwitError.unexpected(
+      'internal',
+      'machine configuration',
+      `at most ${MAX_CONFIGURATION} bytes`,
+      `${bytes.length}`,
+    );
+  }
+  return bytes;
+}
+
+/** @throws GodwitError kind "format". */
+export function decodeConfiguration(bytes: Uint8Array, offset: number): Configuration {
+  const place = new Place('machine configuration', offset);
+  const value = unpackBytes(bytes, place);
+  if (!isRecord(value)) throw place.unexpected('an object with named fields', shown(value));
+  return value;
+}
+
+/** A copy: the packer's result is a view of a buffer that it goes on filling. */
+function packBytes(value: unknown): Uint8Array {
+  return Uint8Array.from(packr.pack(value));
+}
+
+function unpackBytes(bytes: Uint8Array, place: Place): unknown {
+  scan(bytes, place.path, place.offset ?? 0, LIMITS);
+  try {
+    return unpackr.unpack(bytes);
+  } catch (error) {
+    throw place.unexpected('a MessagePack value', errorMessage(error));
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The destination's side of RAM: validates the payload of a `ram` frame completely, then puts its pages in place. Keeps
+ * which pages have arrived, and counts what the source will compare.
+ */
+import { GodwitError } from '../error.ts';
+import { type Layout, PAGE_SIZE } from '../memory/layout.ts';
+import type { Frame } from './frame-reader.ts';
+import type { Kernels } from './kernels.ts';
+import { PageBitmap } from './page-bitmap.ts';
+import type { Message } from './protocol.ts';
+import { MAX_RUNS, RAM_HEADER_SIZE, RUN_KIND, RUN_SIZE } from './ram-stream.ts';
+
+interface Run {
+  readonly page: number;
+  readonly count: number;
+  readonly kind: number;
+}
+
+export class RamLoad {
+  readonly #kernels: Kernels;
+  readonly #layout: Layout;
+  readonly #bytes: Uint8Array;
+  /** Pages that have arrived at least once. */
+  readonly received: PageBitmap;
+  /** Passes that have ended. */
+  #passes = 0;
+  #passPages = 0;
+  #passZeroPages = 0;
+  #final = false;
+  /** Pages in all passes. */
+  #pages = 0;
+
+  constructor(kernels: Kernels, layout: Layout) {
+    this.#kernels = kernels;
+    this.#layout = layout;
+    this.#bytes = new Uint8Array(kernels.memory.buffer);
+    this.received = PageBitmap.create(layout.pages);
+  }
+
+  /** Pages in all passes, and passes that have ended. */
+  get counts(): { pages: number; passes: number } {
+    return { pages: this.#pages, passes: this.#passes };
+  }
+
+  /**
+   * Applies a frame whose payload stands in the shared memory.
+   * @throws GodwitError kind "format"; then nothing of the frame was applied.
+   */
+  apply(frame: Frame): void {
+    const { payload, at } = frame;
+    if (at === undefined) throw new GodwitError('internal', 'a ram frame was read to the wrong memory');
+    const runs = this.#runs(frame);
+    let from = at + RAM_HEADER_SIZE + runs.length * RUN_SIZE;
+    for (const { page, count, kind } of runs) {
+      const to = this.#layout.blocksBase + page * PAGE_SIZE;
+      if (kind === RUN_KIND.data) {
+        this.#kernels.copy(to, from, count * PAGE_SIZE);
+        from += count * PAGE_SIZE;
+      } else {
+        this.#zero(to, count);
+        this.#passZeroPages += count;
+      }
+      this.received.addRange(page, count);
+      this.#passPages += count;
+    }
+    if (from !== at + payload.length) throw new GodwitError('internal', 'a ram frame was not used up');
+  }
+
+  /** @throws GodwitError kind "format" if what arrived in the pass is not what the source counted. */
+  endPass(message: Message<'pass'>, offset: number): void {
+    const check = (what: string, expected: number, got: number): void => {
+      if (expected !== got) throw unexpected(`frame "pass", ${what}`, String(expected), String(got), offset);
+    };
+    if (this.#final)
+      throw unexpected('frame "pass"', 'no pass after the final one', String(message.number), offset);
+    check('number', this.#passes + 1, message.number);
+    check('pages', this.#passPages, message.pages);
+    check('zeroPages', this.#passZeroPages, message.zeroPages);
+    this.#final = message.final;
+    this.#pages += this.#passPages;
+    this.#passes++;
+    this.#passPages = 0;
+    this.#passZeroPages = 0;
+  }
+
+  /** @throws GodwitError kind "format" if anything is missing. */
+  verifyComplete(message: Message<'end'>, offset: number): void {
+    if (!this.#final) throw unexpected('frame "end"', 'a final pass before it', 'none', offset);
+    const pages = this.#pages >>> 0;
+    if (message.pagesSent !== pages) {
+      throw unexpected('frame "end", pagesSent', String(pages), String(message.pagesSent), offset);
+    }
+    if (message.passes !== this.#passes) {
+      throw unexpected('frame "end", passes', String(this.#passes), String(message.passes), offset);
+    }
+    const missing = this.received.nextAbsent(0);
+    if (missing >= 0) {
+      throw unexpected('frame "end"', 'every page to have arrived', `nothing for page ${missing}`, offset);
+    }
+  }
+
+  #runs({ payload, offset }: Frame): Run[] {
+    const fail = (what: string, expected: string, got: number): GodwitError =>
+      unexpected(`frame "ram", ${what}`, expected, String(got), offset);
+    if (payload.length < RAM_HEADER_SIZE) {
+      throw fail('length', `at least ${RAM_HEADER_SIZE} bytes`, payload.length);
+    }
+    const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+    const pass = view.getUint32(0, true);
+    if (this.#final || pass !== this.#passes + 1) {
+      throw fail('pass', this.#final ? 'none after the final one' : String(this.#passes + 1), pass);
+    }
+    const count = view.getUint32(4, true);
+    const tableEnd = RAM_HEADER_SIZE + count * RUN_SIZE;
+    if (count < 1 || count > MAX_RUNS || tableEnd > payload.length) {
+      throw fail('runs', `1 to ${MAX_RUNS} inside the payload`, count);
+    }
+    const runs: Run[] = [];
+    let next = 0;
+    let dataPages = 0;
+    for (let i = 0; i < count; i++) {
+      const at = RAM_HEADER_SIZE + i * RUN_SIZE;
+      const run = {
+        page: view.getUint32(at, true),
+        count: view.getUint16(at + 4, true),
+        kind: view.getUint16(at + 6, true),
+      };
+      if (run.page < next || run.page >= this.#layout.pages) {
+        throw fail(`run ${i}, page`, `${next} to ${this.#layout.pages - 1}`, run.page);
+      }
+      if (run.count < 1 || run.count > this.#layout.pages - run.page) {
+        throw fail(`run ${i}, count`, `1 to ${this.#layout.pages - run.page}`, run.count);
+      }
+      if (run.kind === RUN_KIND.data) dataPages += run.count;
+      else if (run.kind !== RUN_KIND.zero) throw fail(`run ${i}, kind`, 'zero (0) or data (1)', run.kind);
+      next = run.page + run.count;
+      runs.push(run);
+    }
+    const length = tableEnd + dataPages * PAGE_SIZE;
+    if (length !== payload.length) throw fail('length', `${length} bytes`, payload.length);
+    return runs;
+  }
+
+  /** Writes only to pages that are not zero yet, so that untouched memory stays untouched. */
+  #zero(address: number, pages: number): void {
+    for (let done = 0; done < pages; done++) {
+      done += this.#kernels.zeroPages(address + done * PAGE_SIZE, pages - done);
+      if (done < pages) {
+        const at = address + done * PAGE_SIZE;
+        this.#bytes.fill(0, at, at + PAGE_SIZE);
+      }
+    }
+  }
+}
+
+function unexpected(where: string, expected: string, got: string, offset: number): GodwitError {
+  return GodwitError.unexpected('format', where, expected, got, offset);
+}

@@ -1,0 +1,176 @@
+/**
+ * One outgoing migration: drives the steps of a session by the table in sender-states.ts. Use one object per
+ * migration; after a failure or a cancel a new one can be made for the same VM.
+ */
+import type { Clock } from '../clock.ts';
+import { GodwitError } from '../error.ts';
+import { asGodwitError, Interrupt } from './interrupt.ts';
+import type { SourceVm } from './migratable-vm.ts';
+import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
+import { SenderSession } from './sender-session.ts';
+import {
+  SENDER_STATUS,
+  SENDER_TABLE,
+  type SenderAction,
+  type SenderEvent,
+  type SenderState,
+} from './sender-states.ts';
+import { StateMachine } from './state-machine.ts';
+import type { MigrationInfo, MigrationStatus } from './statistics.ts';
+import type { Timers } from './timers.ts';
+import type { Transport } from './transport.ts';
+
+/** What happens during a migration, as it is told to monitors. */
+export type MigrationEvent =
+  /** QEMU's MIGRATION event. */
+  | { readonly event: 'status'; readonly status: MigrationStatus; readonly error?: string }
+  /** QEMU's MIGRATION_PASS event: the pass is over, and the dirty log synced. */
+  | { readonly event: 'pass'; readonly pass: number };
+
+export interface SenderOptions {
+  readonly vm: SourceVm;
+  /** Makes the connection, or opens the file; called once. */
+  readonly open: () => Promise<Transport>;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly parameters?: Partial<MigrationParameters>;
+  readonly onEvent?: (event: MigrationEvent) => void;
+}
+
+export class Sender {
+  readonly #onEvent: (event: MigrationEvent) => void;
+  readonly #machine: StateMachine<SenderState, SenderEvent, SenderAction>;
+  readonly #interrupt: Interrupt;
+  readonly #session: SenderSession;
+  #parameters: MigrationParameters;
+  #status: MigrationStatus = 'none';
+  #error: GodwitError | undefined;
+
+  /** @throws GodwitError kind "usage" for a parameter out of range. */
+  constructor(options: SenderOptions) {
+    const { vm, open, clock, timers } = options;
+    this.#parameters = changedParameters(DEFAULT_PARAMETERS, options.parameters ?? {});
+    this.#onEvent = options.onEvent ?? (() => {});
+    this.#machine = new StateMachine<SenderState, SenderEvent, SenderAction>(SENDER_TABLE, 'none', (state) =>
+      this.#stateChanged(state),
+    );
+    this.#interrupt = new Interrupt(timers);
+    this.#session = new SenderSession({
+      vm,
+      open,
+      clock,
+      timers,
+      interrupt: this.#interrupt,
+      parameters: () => this.#parameters,
+      onPass: (pass) => this.#onEvent({ event: 'pass', pass }),
+    });
+  }
+
+  get state(): SenderState {
+    return this.#machine.state;
+  }
+
+  /** For `query-migrate`. Plain data. */
+  info(): MigrationInfo {
+    return this.#session.statistics.info(this.#status, this.#error?.message);
+  }
+
+  /**
+   * Runs the migration to its end. Resolves when the guest is the other side's, or the file is complete: the VM is
+   * stopped then. Rejects after everything has been taken back, with the VM as it was before; only if the destination
+   * may have the guest does the VM stay stopped, and the error says so.
+   * @throws GodwitError
+   */
+  async run(): Promise<void> {
+    let event: SenderEvent = 'start';
+    for (;;) {
+      const action = this.#machine.fire(event);
+      if (action === 'conclude') break;
+      try {
+        const next = await this.#perform(action);
+        if (next === undefined) break;
+        event = next;
+      } catch (thrown) {
+        event = await this.#failed(asGodwitError(thrown));
+      }
+    }
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  /**
+   * Asks for the end of the migration; `run` rejects when all is taken back. Returns false if there is nothing to
+   * cancel, or if it is too late because the guest is being handed over.
+   */
+  cancel(): boolean {
+    if (this.#machine.fire('cancel') !== 'interrupt') return this.#machine.state === 'cancelling';
+    this.#interrupt.fire(new GodwitError('cancelled', 'the migration was cancelled'));
+    return true;
+  }
+
+  /**
+   * Changes parameters; they take effect at once.
+   * @throws GodwitError kind "usage" for a number out of range; then nothing has changed.
+   */
+  setParameters(change: Partial<MigrationParameters>): void {
+    this.#parameters = changedParameters(this.#parameters, change);
+    this.#session.parametersChanged();
+  }
+
+  /** Does what the table says. Returns the event that follows; undefined at the end. */
+  async #perform(action: SenderAction): Promise<SenderEvent | undefined> {
+    const session = this.#session;
+    switch (action) {
+      case 'handshake':
+        await session.handshake();
+        return 'accepted';
+      case 'iterate':
+        await session.iterate();
+        return 'converged';
+      case 'switchOver':
+        await session.switchOver();
+        return 'ready';
+      case 'handOver':
+        await session.handOver();
+        return 'running';
+      case 'finish':
+        await session.finish();
+        return undefined;
+      case 'takeBack': {
+        const reason = this.#error ?? this.#interrupt.error ?? new GodwitError('internal', 'no reason');
+        const left = await session.takeBack(reason);
+        this.#error = left === undefined ? reason : extended(reason, left);
+        return 'restored';
+      }
+      case 'leaveStopped':
+        await session.leaveStopped();
+        return undefined;
+      default:
+        throw new GodwitError('internal', `migration: no such action "${action}"`);
+    }
+  }
+
+  async #failed(error: GodwitError): Promise<SenderEvent> {
+    // A cancel is the reason for whatever it made fail.
+    const cancelled = this.#interrupt.error?.kind === 'cancelled' ? this.#interrupt.error : undefined;
+    const reason = cancelled ?? (await this.#session.reasonFor(error));
+    this.#error = reason;
+    if (!this.#session.mayRunElsewhere || reason.kind === 'refused') return 'error';
+    this.#error = extended(
+      reason,
+      'the guest had been handed over and may be running at the destination: continue it here only if you know that it is not',
+    );
+    return 'unclear';
+  }
+
+  #stateChanged(state: SenderState): void {
+    const status = SENDER_STATUS[state];
+    if (status === undefined || status === this.#status) return;
+    this.#status = status;
+    const error = this.#error?.message;
+    this.#onEvent({ event: 'status', status, ...(error === undefined ? {} : { error }) });
+  }
+}
+
+function extended(error: GodwitError, more: string): GodwitError {
+  return new GodwitError(error.kind, `${error.message}; ${more}`, error.details, error);
+}

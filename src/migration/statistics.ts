@@ -1,0 +1,172 @@
+/**
+ * What `query-migrate` shows. Names and meaning are QEMU's (qapi/migration.json, MigrationInfo and MigrationStats,
+ * 9.0), so the object is answered as it stands; `passes` and `pause` are ours.
+ */
+import type { Clock } from '../clock.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
+import type { Bandwidth } from './bandwidth.ts';
+
+export type MigrationStatus =
+  | 'none'
+  | 'setup'
+  | 'active'
+  | 'device'
+  | 'completed'
+  | 'cancelling'
+  | 'cancelled'
+  | 'failed';
+
+export interface PassStatistics {
+  /** 1 for the first. */
+  readonly number: number;
+  /** From its first page to the other side's word that all is in place, in ms; waits for the cap included. */
+  readonly durationMs: number;
+  readonly pages: number;
+  /** Those of `pages` that were zero. */
+  readonly zeroPages: number;
+  /** In the stream, headers included. */
+  readonly bytes: number;
+  /** Pages that the guest dirtied during the pass, per second of it; of the final pass 0. */
+  readonly dirtyPagesPerSecond: number;
+}
+
+/** Where the pause went, in ms. The parts follow each other and their sum is `downtime`. */
+export interface PauseSplit {
+  /** From asking the guest to stop until its last page was handed over: the stop, the last sync, the pages. */
+  readonly finalPassMs: number;
+  /** Encoding the device state on the machine's side. */
+  readonly takeStateMs: number;
+  /** Handing over the device state and the end mark. */
+  readonly sendStateMs: number;
+  /** Until the destination said "ready": what is still on its way, verification, loading. To a file: 0. */
+  readonly loadAndReadyMs: number;
+  /** From "go" to "running"; the destination starts the guest right after that. To a file: until it is on disk. */
+  readonly resumeMs: number;
+}
+
+export interface RamStatistics {
+  /** Bytes handed over, everything included. */
+  readonly transferred: number;
+  /** Bytes of pages that are known to be pending, as whole pages. */
+  readonly remaining: number;
+  /** Bytes of all pages. */
+  readonly total: number;
+  /** Zero pages sent. */
+  readonly duplicate: number;
+  /** Whole pages sent, and their bytes. */
+  readonly normal: number;
+  readonly 'normal-bytes': number;
+  /** Throughput in megabits per second, waits for the cap included. */
+  readonly mbps: number;
+  readonly 'pages-per-second': number;
+  /** Pages dirtied per second between the last two syncs. */
+  readonly 'dirty-pages-rate': number;
+  readonly 'dirty-sync-count': number;
+  readonly 'page-size': number;
+  readonly 'postcopy-requests': number;
+  /** Bytes sent while the guest ran, and while it stood still. */
+  readonly 'precopy-bytes': number;
+  readonly 'downtime-bytes': number;
+  readonly 'postcopy-bytes': number;
+  readonly 'multifd-bytes': number;
+}
+
+export interface MigrationInfo {
+  readonly status: MigrationStatus;
+  readonly 'error-desc'?: string;
+  /** ms since the start; at the end, until the end. */
+  readonly 'total-time'?: number;
+  /** ms from the start to the first page: connecting, the hand-shake. */
+  readonly 'setup-time'?: number;
+  /** ms that the guest stood still; only when completed. */
+  readonly downtime?: number;
+  /** ms that the guest would stand still if it were stopped now; while it is not. */
+  readonly 'expected-downtime'?: number;
+  readonly ram?: RamStatistics;
+  readonly passes?: readonly PassStatistics[];
+  readonly pause?: PauseSplit;
+}
+
+/** Gathers the figures of one outgoing migration. Times are of the injected clock. */
+export class Statistics {
+  readonly #clock: Clock;
+  readonly #totalPages: number;
+  readonly #bandwidth: Bandwidth;
+  #startNs: number | undefined;
+  #setupNs: number | undefined;
+  #endNs: number | undefined;
+  readonly passes: PassStatistics[] = [];
+  readonly pause: { -readonly [K in keyof PauseSplit]?: number } = {};
+  transferred = 0;
+  remainingPages = 0;
+  duplicate = 0;
+  normal = 0;
+  dirtyPagesRate = 0;
+  dirtySyncCount = 0;
+  /** Bytes handed over when the guest was stopped. */
+  precopyBytes: number | undefined;
+  expectedDowntimeMs = 0;
+  downtimeMs: number | undefined;
+
+  constructor(clock: Clock, totalPages: number, bandwidth: Bandwidth) {
+    this.#clock = clock;
+    this.#totalPages = totalPages;
+    this.#bandwidth = bandwidth;
+  }
+
+  started(): void {
+    this.#startNs = this.#clock.nowNs();
+  }
+
+  setupDone(): void {
+    this.#setupNs = this.#clock.nowNs();
+  }
+
+  ended(): void {
+    this.#endNs = this.#clock.nowNs();
+  }
+
+  info(status: MigrationStatus, error: string | undefined): MigrationInfo {
+    const start = this.#startNs;
+    if (start === undefined) return { status };
+    const ms = (ns: number): number => Math.round((ns - start) / 1e6);
+    const done = status === 'completed';
+    const precopy = this.precopyBytes ?? this.transferred;
+    return {
+      status,
+      ...(error === undefined ? {} : { 'error-desc': error }),
+      'total-time': ms(this.#endNs ?? this.#clock.nowNs()),
+      ...(this.#setupNs === undefined ? {} : { 'setup-time': ms(this.#setupNs) }),
+      ...(done && this.downtimeMs !== undefined ? { downtime: Math.round(this.downtimeMs) } : {}),
+      ...(status === 'active' ? { 'expected-downtime': Math.round(this.expectedDowntimeMs) } : {}),
+      ram: {
+        transferred: this.transferred,
+        remaining: this.remainingPages * PAGE_SIZE,
+        total: this.#totalPages * PAGE_SIZE,
+        duplicate: this.duplicate,
+        normal: this.normal,
+        'normal-bytes': this.normal * PAGE_SIZE,
+        mbps: (this.#bandwidth.throughput * 8) / 1e6,
+        'pages-per-second': Math.round(this.#bandwidth.pagesPerSecond),
+        'dirty-pages-rate': Math.round(this.dirtyPagesRate),
+        'dirty-sync-count': this.dirtySyncCount,
+        'page-size': PAGE_SIZE,
+        'postcopy-requests': 0,
+        'precopy-bytes': precopy,
+        'downtime-bytes': this.transferred - precopy,
+        'postcopy-bytes': 0,
+        'multifd-bytes': 0,
+      },
+      passes: [...this.passes],
+      ...(done ? { pause: { ...NO_PAUSE, ...this.pause } } : {}),
+    };
+  }
+}
+
+const NO_PAUSE: PauseSplit = {
+  finalPassMs: 0,
+  takeStateMs: 0,
+  sendStateMs: 0,
+  loadAndReadyMs: 0,
+  resumeMs: 0,
+};

@@ -1,0 +1,21 @@
+/**
+ * A byte transport that carries a migration: a socket, a pipe or a file.
+ */
+
+export interface Transport {
+  /**
+   * Whether bytes also flow back: a socket has a return path, a file has none.
+   */
+  readonly duplex: boolean;
+  /**
+   * Hands `chunks` over in order. Resolves when all of them were taken by the operating system, so that their memory
+   * may be used again. @throws GodwitError kind "transport".
+   */
+  write(chunks: readonly Uint8Array[]): Promise<void>;
+  /** The next bytes, at least one; undefined at a clean end. The memory may be used again at the next call. */
+  read(): Promise<Uint8Array | undefined>;
+  /** Flushes what was written (to a file: to the disk) and closes this side's direction. */
+  end(): Promise<void>;
+  /** Drops the connection at once; pending reads and writes reject. Idempotent. */
+  destroy(): void;
+}
