@@ -405,7 +405,7 @@ export class Vm implements MonitorTarget {
     incoming.started = true;
     const { worker, remote } = this.#startMigrationThread();
     try {
-      await remote.listen(uri);
+      this.#lastInfo = { status: 'setup', 'socket-address': [socketAddress(await remote.listen(uri))] };
     } catch (error) {
       incoming.started = false;
       this.#migration = undefined;
@@ -437,6 +437,13 @@ export class Vm implements MonitorTarget {
     if (runningAtSource && this.#incoming?.autostart === true) await this.#run();
     else this.#state = 'paused';
   }
+}
+
+/** QEMU's SocketAddress of a transport's URI; a file is shown as one, too. */
+function socketAddress(uri: string): Readonly<Record<string, string>> {
+  const address = parseTransportAddress(uri);
+  if (address.kind !== 'tcp') return { type: address.kind, path: address.path };
+  return { type: 'inet', host: address.host, port: String(address.port) };
 }
 
 /** The engine's figures in the monitors' form. */

@@ -16,7 +16,7 @@ export interface RamRegion {
   readonly size: number;
   /** Where its first byte lies in the shared memory, in bytes. */
   readonly hostOffset: number;
-  /** True for ROM: guest stores fault. */
+  /** True for ROM: what the guest stores is lost. */
   readonly readonly: boolean;
 }
 

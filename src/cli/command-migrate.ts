@@ -1,0 +1,95 @@
+/** `godwit migrate`: moves a running guest from one VM to another, with a progress bar and a table at the end. */
+import type { CommandModule } from 'yargs';
+import { GodwitError } from '../error.ts';
+import { parseSize } from '../monitor/migration-parameter-text.ts';
+import type { MigrationInfo } from '../monitor/target.ts';
+import { followMigration } from './migrate.ts';
+import { finalReport, progressBar } from './migration-report.ts';
+import { MonitorClient, parseMonitorSocket } from './monitor-client.ts';
+
+interface MigrateArguments {
+  from: string;
+  to?: string | undefined;
+  uri?: string | undefined;
+  maxBandwidth?: string | undefined;
+  downtimeLimit?: number | undefined;
+  quit: boolean;
+  json: boolean;
+}
+
+export const migrateCommand: CommandModule<object, MigrateArguments> = {
+  command: 'migrate <from> [to]',
+  describe: 'Move the running guest of one VM to another VM',
+  builder: (yargs) =>
+    yargs
+      .positional('from', { type: 'string', demandOption: true, describe: "the source's QMP socket" })
+      .positional('to', {
+        type: 'string',
+        describe: "the destination's QMP socket; it was started with -incoming (defer will do)",
+      })
+      .option('uri', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'where to send the guest instead: unix:PATH, tcp:HOST:PORT, file:PATH',
+      })
+      .option('max-bandwidth', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'cap per second, such as 100M; 0 for none',
+      })
+      .option('downtime-limit', { type: 'number', requiresArg: true, describe: 'longest pause, in ms' })
+      .option('quit', {
+        type: 'boolean',
+        default: false,
+        describe: "end the source's process when it is done",
+      })
+      .option('json', { type: 'boolean', default: false, describe: 'print the figures as JSON' }),
+  async handler(args) {
+    process.exit(await migrate(args));
+  },
+};
+
+async function migrate(args: MigrateArguments): Promise<number> {
+  const from = await MonitorClient.connect(parseMonitorSocket(args.from));
+  const to = args.to === undefined ? undefined : await MonitorClient.connect(parseMonitorSocket(args.to));
+  const parameters = parametersOf(args);
+  if (Object.keys(parameters).length > 0) await from.execute('migrate-set-parameters', parameters);
+  process.once('SIGINT', () => void from.execute('migrate_cancel').catch(() => {}));
+  const bar = progressOutput(process.stderr);
+  const info = await followMigration({
+    from,
+    ...(to === undefined ? {} : { to }),
+    ...(args.uri === undefined ? {} : { uri: args.uri }),
+    onProgress: (progress) => bar.show(progress),
+  });
+  bar.end();
+  process.stdout.write(args.json ? `${JSON.stringify(info)}\n` : `${finalReport(info)}\n`);
+  if (info.status !== 'completed') return 1;
+  if (args.quit) await from.execute('quit');
+  return 0;
+}
+
+function parametersOf({ maxBandwidth, downtimeLimit }: MigrateArguments): Record<string, number> {
+  const parameters: Record<string, number> = {};
+  if (maxBandwidth !== undefined) {
+    const bytes = parseSize(maxBandwidth);
+    if (bytes === undefined) {
+      throw GodwitError.unexpected('usage', '--max-bandwidth', 'bytes per second such as 100M', maxBandwidth);
+    }
+    parameters['max-bandwidth'] = bytes;
+  }
+  if (downtimeLimit !== undefined) parameters['downtime-limit'] = downtimeLimit;
+  return parameters;
+}
+
+/** The bar rewrites its line on a terminal; elsewhere there is none. */
+export function progressOutput(stream: NodeJS.WriteStream) {
+  return {
+    show(info: MigrationInfo): void {
+      if (stream.isTTY) stream.write(`\r\x1b[2K${progressBar(info)}`.slice(0, stream.columns + 5));
+    },
+    end(): void {
+      if (stream.isTTY) stream.write('\n');
+    },
+  };
+}

@@ -1,0 +1,47 @@
+/** The program godwit. */
+import yargs from 'yargs';
+import { hideBin } from 'yargs/helpers';
+import { GodwitError } from '../error.ts';
+import { VERSION } from '../host/version.ts';
+import { demoCommand } from './command-demo.ts';
+import { guestsCommand } from './command-guests.ts';
+import { migrateCommand } from './command-migrate.ts';
+import { monitorCommand } from './command-monitor.ts';
+import { runCommand } from './command-run.ts';
+import { runMain } from './exit.ts';
+import { didYouMean } from './suggest.ts';
+
+await runMain('godwit', async () => {
+  const parser = yargs(hideBin(process.argv));
+  await parser
+    .scriptName('godwit')
+    .usage('$0 COMMAND\n\nRISC-V guests that move between processes while they run.')
+    .version(VERSION)
+    .command(runCommand)
+    .command(migrateCommand)
+    .command(monitorCommand)
+    .command(guestsCommand)
+    .command(demoCommand)
+    .demandCommand(1, 'a command is needed: see godwit --help')
+    .strict()
+    .recommendCommands()
+    .wrap(Math.min(100, parser.terminalWidth()))
+    .exitProcess(false)
+    .fail((message, error) => {
+      if (error !== undefined && error !== null && !(error.name === 'YError')) throw error;
+      throw new GodwitError('usage', withSuggestion(message, optionNames(parser)));
+    })
+    .parseAsync();
+  return 0;
+});
+
+function optionNames(parser: ReturnType<typeof yargs>): string[] {
+  const { key } = (parser as unknown as { getOptions(): { key: Record<string, unknown> } }).getOptions();
+  return Object.keys(key);
+}
+
+/** yargs' own text, with the nearest option for one that it does not know. */
+function withSuggestion(message: string, known: readonly string[]): string {
+  const unknown = /^Unknown arguments?: ([^,]+)/.exec(message)?.[1];
+  return unknown === undefined ? message : `--${unknown}: unknown option${didYouMean(unknown, known, '--')}`;
+}

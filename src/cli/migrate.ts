@@ -1,0 +1,65 @@
+/** Drives a migration between two running VMs over their monitors. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { GodwitError } from '../error.ts';
+import { FINAL_MIGRATION_STATES, type MigrationInfo, type StatusInfo } from '../monitor/target.ts';
+import type { MonitorClient } from './monitor-client.ts';
+
+export interface MigrateOptions {
+  readonly from: MonitorClient;
+  /** Absent: `uri` is all there is (a file, or a VM whose monitor can't be reached). */
+  readonly to?: MonitorClient;
+  /** Where the guest goes; found out or made up if absent. */
+  readonly uri?: string;
+  /** Called every 100 ms, and once at the end. */
+  readonly onProgress: (info: MigrationInfo) => void;
+}
+
+const PROGRESS_MS = 100;
+
+/**
+ * Starts the migration and follows it to its end.
+ * @returns the figures at the end, whatever the end is.
+ * @throws GodwitError if it could not be started.
+ */
+export async function followMigration({ from, to, uri, onProgress }: MigrateOptions): Promise<MigrationInfo> {
+  const folder = mkdtempSync(join(tmpdir(), 'godwit-'));
+  try {
+    const target = uri ?? (await destinationUri(to, join(folder, 'migration.sock')));
+    const events = from.events();
+    await from.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
+    await from.execute('migrate', { uri: target });
+    const query = async (): Promise<MigrationInfo> => (await from.execute('query-migrate')) as MigrationInfo;
+    const timer = setInterval(() => void query().then(onProgress, () => {}), PROGRESS_MS);
+    try {
+      for await (const { event, data } of events) {
+        const { status } = (data ?? {}) as MigrationInfo;
+        if (event === 'MIGRATION' && status !== undefined && FINAL_MIGRATION_STATES.has(status)) break;
+      }
+    } finally {
+      clearInterval(timer);
+    }
+    const info = await query();
+    onProgress(info);
+    return info;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Where the destination listens; one that was started with "-incoming defer" is told to listen at `path`. */
+async function destinationUri(to: MonitorClient | undefined, path: string): Promise<string> {
+  if (to === undefined) throw new GodwitError('usage', 'a destination is needed: a monitor socket, or --uri');
+  const { status } = (await to.execute('query-status')) as unknown as StatusInfo;
+  if (status !== 'inmigrate') {
+    throw GodwitError.unexpected('state', to.label, 'a VM started with -incoming', `one that is ${status}`);
+  }
+  const info = (await to.execute('query-migrate')) as MigrationInfo;
+  const [address] = info['socket-address'] ?? [];
+  if (address === undefined) {
+    await to.execute('migrate-incoming', { uri: `unix:${path}` });
+    return `unix:${path}`;
+  }
+  return address.type === 'inet' ? `tcp:${address.host}:${address.port}` : `${address.type}:${address.path}`;
+}
