@@ -62,6 +62,8 @@ function systemArguments(args: RunArguments): string[] {
   const { what, settings = [] } = args;
   const list = ['-nographic'];
   if (args.bios === undefined) list.push('-bios', 'none');
+  // Console and monitor share the terminal whatever else is asked for.
+  if (args.serial === undefined) list.push('-serial', args.monitor === undefined ? 'mon:stdio' : 'stdio');
   if (what !== undefined) list.push(...kernelArguments(what, settings, args));
   for (const [name, [option]] of Object.entries(OPTIONS)) {
     const value = args[name];

@@ -1,5 +1,5 @@
 /** The program godwit. */
-import yargs from 'yargs';
+import yargs, { type CommandModule } from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { GodwitError } from '../error.ts';
 import { VERSION } from '../host/version.ts';
@@ -11,20 +11,19 @@ import { runCommand } from './command-run.ts';
 import { runMain } from './exit.ts';
 import { didYouMean } from './suggest.ts';
 
+// yargs' types want one argument type for all.
+const COMMANDS = [runCommand, migrateCommand, monitorCommand, guestsCommand, demoCommand] as CommandModule[];
+const COMMAND_NAMES = COMMANDS.map(({ command }) => String(command).split(' ')[0] ?? '');
+
 await runMain('godwit', async () => {
   const parser = yargs(hideBin(process.argv));
   await parser
     .scriptName('godwit')
     .usage('$0 COMMAND\n\nRISC-V guests that move between processes while they run.')
     .version(VERSION)
-    .command(runCommand)
-    .command(migrateCommand)
-    .command(monitorCommand)
-    .command(guestsCommand)
-    .command(demoCommand)
+    .command(COMMANDS)
     .demandCommand(1, 'a command is needed: see godwit --help')
     .strict()
-    .recommendCommands()
     .wrap(Math.min(100, parser.terminalWidth()))
     .exitProcess(false)
     .fail((message, error) => {
@@ -40,8 +39,11 @@ function optionNames(parser: ReturnType<typeof yargs>): string[] {
   return Object.keys(key);
 }
 
-/** yargs' own text, with the nearest option for one that it does not know. */
-function withSuggestion(message: string, known: readonly string[]): string {
-  const unknown = /^Unknown arguments?: ([^,]+)/.exec(message)?.[1];
-  return unknown === undefined ? message : `--${unknown}: unknown option${didYouMean(unknown, known, '--')}`;
+/** yargs' own text, with the nearest command or option for one that it does not know. */
+function withSuggestion(message: string, options: readonly string[]): string {
+  const unknown = /^Unknown (?:argument|command)s?: ([^,]+)/.exec(message)?.[1];
+  if (unknown === undefined) return message;
+  if (process.argv.includes(unknown))
+    return `${unknown}: unknown command${didYouMean(unknown, COMMAND_NAMES)}`;
+  return `--${unknown}: unknown option${didYouMean(unknown, options, '--')}`;
 }

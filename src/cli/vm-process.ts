@@ -69,12 +69,7 @@ export class VmProcess {
     const attempt = async (): Promise<MonitorClient> => {
       for (;;) {
         try {
-          return await MonitorClient.connect({
-            kind: 'unix',
-            path: this.#qmpPath,
-            server: false,
-            wait: false,
-          });
+          return await MonitorClient.connect(parseMonitorSocket(this.#qmpPath));
         } catch {
           // The process has not made its socket yet; its end, or our patience's, ends this.
           await new Promise((resolve) => setTimeout(resolve, 20));
