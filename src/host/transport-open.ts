@@ -1,6 +1,13 @@
 /** Makes migration transports from addresses: one function for the source's side, one for the destination's. */
 import { lstat, unlink } from 'node:fs/promises';
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import {
+  createConnection,
+  createServer,
+  type OnReadOpts,
+  type Server,
+  Socket,
+  type SocketConstructorOpts,
+} from 'node:net';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { Transport } from '../migration/transport.ts';
 import { formatTransportAddress, parseTransportAddress, type TransportAddress } from './transport-address.ts';
@@ -9,6 +16,12 @@ import { SocketTransport } from './transport-socket.ts';
 
 /** Tells a peer that is gone without a word from one that has nothing to say. */
 const KEEP_ALIVE_MS = 10_000;
+const SOCKET_OPTIONS = {
+  allowHalfOpen: true,
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: KEEP_ALIVE_MS,
+} as const;
 
 type SocketAddress = Exclude<TransportAddress, { kind: 'file' }>;
 
@@ -34,8 +47,7 @@ const REASONS: Readonly<Record<string, string>> = {
 export async function connectTransport(uri: string): Promise<Transport> {
   const address = parseTransportAddress(uri);
   if (address.kind === 'file') return createFileTransport(address.path);
-  const socket = await connected(address);
-  return new SocketTransport(socket, formatTransportAddress(address));
+  return connected(address);
 }
 
 /**
@@ -82,6 +94,7 @@ class SocketListener implements TransportListener {
   readonly address: string;
   readonly #server: Server;
   readonly #connection: Promise<Transport>;
+  #refuse: (error: GodwitError) => void = () => {};
 
   constructor(server: Server, address: SocketAddress) {
     const bound = server.address();
@@ -92,9 +105,9 @@ class SocketListener implements TransportListener {
     this.#server = server;
     this.#connection = new Promise((resolve, reject) => {
       const candidates = new Set<SocketTransport>();
+      this.#refuse = reject;
       server.on('connection', async (socket) => {
-        prepare(socket);
-        const transport = new SocketTransport(socket, `connection to ${this.address}`);
+        const transport = new SocketTransport(adopted(socket), `connection to ${this.address}`);
         candidates.add(transport);
         const speaks = await transport.speaks();
         if (!candidates.delete(transport) || !speaks) {
@@ -107,7 +120,6 @@ class SocketListener implements TransportListener {
         candidates.clear();
       });
       server.on('error', (error) => reject(problem(address, 'listen on', error)));
-      server.on('close', () => reject(new GodwitError('cancelled', `${this.address}: listening was ended`)));
     });
     this.#connection.catch(() => {});
   }
@@ -118,32 +130,52 @@ class SocketListener implements TransportListener {
 
   close(): void {
     this.#server.close();
+    this.#refuse(new GodwitError('cancelled', `${this.address}: listening was ended`));
   }
 }
 
-function connected(address: SocketAddress): Promise<Socket> {
+function connected(address: SocketAddress): Promise<SocketTransport> {
   return new Promise((resolve, reject) => {
-    const socket =
-      address.kind === 'unix'
-        ? createConnection({ path: address.path, allowHalfOpen: true })
-        : createConnection({
-            host: address.host === '' ? 'localhost' : address.host,
-            port: address.port,
-            allowHalfOpen: true,
-          });
-    const onError = (error: Error): void => reject(problem(address, 'connect to', error));
-    socket.once('error', onError);
-    socket.once('connect', () => {
-      socket.off('error', onError);
-      prepare(socket);
-      resolve(socket);
-    });
+    const transport = new SocketTransport((onread) => {
+      const socket =
+        address.kind === 'unix'
+          ? createConnection({ ...SOCKET_OPTIONS, path: address.path, onread })
+          : createConnection({
+              ...SOCKET_OPTIONS,
+              host: address.host === '' ? 'localhost' : address.host,
+              port: address.port,
+              onread,
+            });
+      const onError = (error: Error): void => reject(problem(address, 'connect to', error));
+      socket.once('error', onError);
+      socket.once('connect', () => {
+        socket.off('error', onError);
+        resolve(transport);
+      });
+      return socket;
+    }, formatTransportAddress(address));
   });
+}
+
+/**
+ * Takes the connection out of a socket that a server has accepted, and into one that reads with `onread`: Node offers
+ * that option for outgoing connections only. The server must have been made with `pauseOnConnect`.
+ */
+function adopted(accepted: Socket): (onread: OnReadOpts) => Socket {
+  return (onread) => {
+    const holder = accepted as unknown as { _handle: unknown };
+    const options = { ...SOCKET_OPTIONS, handle: holder._handle, onread };
+    holder._handle = null;
+    const socket = new Socket(options as SocketConstructorOpts);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    return socket;
+  };
 }
 
 function listening(address: SocketAddress): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer({ allowHalfOpen: true });
+    const server = createServer({ pauseOnConnect: true });
     const onError = (error: Error): void => reject(problem(address, 'listen on', error));
     server.once('error', onError);
     server.once('listening', () => {
@@ -153,11 +185,6 @@ function listening(address: SocketAddress): Promise<Server> {
     if (address.kind === 'unix') server.listen({ path: address.path });
     else server.listen({ port: address.port, ...(address.host === '' ? {} : { host: address.host }) });
   });
-}
-
-function prepare(socket: Socket): void {
-  socket.setNoDelay(true);
-  socket.setKeepAlive(true, KEEP_ALIVE_MS);
 }
 
 /** Removes the file of a socket that nobody listens on any more: a process that was killed leaves one behind. */

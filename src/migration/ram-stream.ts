@@ -20,7 +20,7 @@ export const RUN_SIZE = 8;
 
 /** Runs in one frame. */
 export const MAX_RUNS = 511;
-/** Pages with bytes in one frame. Measured over a unix socket: 16 → 64 pages gains a fifth, more gains nothing. */
+/** Pages with bytes in one frame. Measured over a unix socket: 32, 64 and 128 are alike, 16 is a third slower. */
 export const MAX_DATA_PAGES = 64;
 /** Zero pages in one frame: bounds the time that one frame takes to make or to apply. */
 export const MAX_ZERO_PAGES = 8192;

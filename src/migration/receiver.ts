@@ -5,7 +5,6 @@
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE, SCRATCH_SIZE } from '../memory/layout.ts';
-import { HEADER_SIZE } from './frame.ts';
 import { type Frame, FrameReader } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { asGodwitError, Interrupt } from './interrupt.ts';
@@ -373,6 +372,6 @@ const EXPECTED: Readonly<Record<ReceiverState, string>> = {
 };
 
 /** Where in the scratch area the payload of a ram frame is read to. */
-const LANDING = KERNEL_SCRATCH + HEADER_SIZE;
-if (LANDING + MAX_RAM_PAYLOAD > SCRATCH_SIZE)
+const LANDING = KERNEL_SCRATCH;
+if (LANDING + MAX_RAM_PAYLOAD + 8 > SCRATCH_SIZE)
   throw new GodwitError('internal', 'the scratch area is too small');

@@ -1,0 +1,247 @@
+import { GodwitError } from '../../src/error.ts';
+import { createLayout, createSharedMemory, type Layout, PAGE_SIZE } from '../../src/memory/layout.ts';
+import type {
+  Configuration,
+  DestinationBuilder,
+  DestinationVm,
+  SourceVm,
+} from '../../src/migration/migratable-vm.ts';
+import type { VirtualTime } from './virtual-time.ts';
+
+export const PAGES = 200;
+/** The guest's sweep goes over these pages; the ones before hold a pattern, the ones after stay zero. */
+export const SWEEP = { first: 40, pages: 60 };
+
+export function testLayout(): Layout {
+  return createLayout(1, [
+    { name: 'ram', size: (PAGES - 1) * PAGE_SIZE },
+    { name: 'rom', size: PAGE_SIZE },
+  ]);
+}
+
+const pool: WebAssembly.Memory[] = [];
+
+/** Memories are reused: address space for thousands of them is not to be had. */
+export function borrowMemory(layout: Layout): WebAssembly.Memory {
+  const memory = pool.pop() ?? createSharedMemory(layout);
+  new Uint8Array(memory.buffer).fill(0);
+  return memory;
+}
+
+export function giveBack(memory: WebAssembly.Memory): void {
+  pool.push(memory);
+}
+
+/** All guest memory, copied. */
+export function contents(memory: WebAssembly.Memory, layout: Layout): Uint8Array {
+  return new Uint8Array(memory.buffer, layout.blocksBase, layout.pages * PAGE_SIZE).slice();
+}
+
+/**
+ * A guest that sweeps upwards through its pages for ever and adds 1 to byte 0 of each: the a-b rule. It runs whenever
+ * virtual time passes.
+ */
+class Guest {
+  readonly #bytes: Uint8Array;
+  readonly #dirty: Uint32Array;
+  readonly #layout: Layout;
+  readonly #nsPerPage: number;
+  #position: number;
+  #owedNs = 0;
+  running = true;
+  logging = false;
+
+  constructor(memory: WebAssembly.Memory, layout: Layout, nsPerPage: number, position = 0) {
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#dirty = new Uint32Array(memory.buffer, layout.dirtyBitmap, layout.bitmapSize / 4);
+    this.#layout = layout;
+    this.#nsPerPage = nsPerPage;
+    this.#position = position;
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  runFor(ns: number): void {
+    if (!this.running) return;
+    this.#owedNs += ns;
+    while (this.#owedNs >= this.#nsPerPage) {
+      this.#owedNs -= this.#nsPerPage;
+      this.step();
+    }
+  }
+
+  step(): void {
+    const page = SWEEP.first + this.#position;
+    this.#position = (this.#position + 1) % SWEEP.pages;
+    const at = this.#layout.blocksBase + page * PAGE_SIZE;
+    this.#bytes[at] = ((this.#bytes[at] ?? 0) + 1) & 0xff;
+    if (this.logging) this.#dirty[page >>> 5] = (this.#dirty[page >>> 5] ?? 0) | (1 << (page & 31));
+  }
+}
+
+/** The a-b rule: scanning upward, all bytes equal, but for one place where they fall by one. */
+export function checkSweep(memory: WebAssembly.Memory, layout: Layout): void {
+  const bytes = new Uint8Array(memory.buffer);
+  let falls = 0;
+  for (let i = 1; i < SWEEP.pages; i++) {
+    const at = layout.blocksBase + (SWEEP.first + i) * PAGE_SIZE;
+    const [before, here] = [bytes[at - PAGE_SIZE] ?? 0, bytes[at] ?? 0];
+    if (before === here) continue;
+    if (((here + 1) & 0xff) !== before || ++falls > 1) {
+      throw new Error(`the a-b rule is broken at page ${SWEEP.first + i}: ${here} after ${before}`);
+    }
+  }
+}
+
+export type VmCall = 'startDirtyLog' | 'syncDirtyLog' | 'stopDirtyLog' | 'stop' | 'resume' | 'saveState';
+
+export class FakeSourceVm implements SourceVm {
+  readonly layout = testLayout();
+  readonly memory: WebAssembly.Memory;
+  readonly configuration: Configuration = { machine: 'virt-1.0', harts: 1, isa: 'rv64imac' };
+  readonly guest: Guest;
+  readonly calls: VmCall[] = [];
+  /** Whether migration has stopped it. */
+  stopped = false;
+  /** Whether its user has paused it. */
+  paused: boolean;
+  /** Called before each call takes effect; may throw. */
+  onCall: (call: VmCall) => void = () => {};
+  /** What was in memory, and how many calls there had been, when it was stopped. */
+  atStop: Uint8Array | undefined;
+  readonly #time: VirtualTime;
+  #lastNs: number;
+
+  constructor(time: VirtualTime, { nsPerPage = 200_000, paused = false } = {}) {
+    this.#time = time;
+    this.#lastNs = time.nowNs();
+    this.memory = borrowMemory(this.layout);
+    this.guest = new Guest(this.memory, this.layout, nsPerPage);
+    this.paused = paused;
+    this.guest.running = !paused;
+    const bytes = new Uint8Array(this.memory.buffer, this.layout.blocksBase);
+    let x = 1;
+    for (let i = 0; i < 30 * PAGE_SIZE; i++) {
+      x = (Math.imul(x, 1103515245) + 12345) >>> 0;
+      bytes[i] = x >>> 16;
+    }
+    bytes[(PAGES - 1) * PAGE_SIZE + 17] = 99;
+  }
+
+  get running(): boolean {
+    return this.guest.running;
+  }
+
+  /** The guest does what it does in the time that has passed. */
+  catchUp(): void {
+    const now = this.#time.nowNs();
+    this.guest.runFor(now - this.#lastNs);
+    this.#lastNs = now;
+  }
+
+  async startDirtyLog(): Promise<void> {
+    await this.#call('startDirtyLog');
+    this.#dirty().fill(0);
+    this.guest.logging = true;
+  }
+
+  async syncDirtyLog(): Promise<void> {
+    await this.#call('syncDirtyLog');
+    if (!this.guest.logging) throw new Error('a sync without a dirty log');
+    const dirty = this.#dirty();
+    const pending = new Uint32Array(
+      this.memory.buffer,
+      this.layout.pendingBitmap,
+      this.layout.bitmapSize / 4,
+    );
+    for (let i = 0; i < dirty.length; i++) pending[i] = (pending[i] ?? 0) | (dirty[i] ?? 0);
+    dirty.fill(0);
+  }
+
+  async stopDirtyLog(): Promise<void> {
+    await this.#call('stopDirtyLog');
+    this.guest.logging = false;
+  }
+
+  async stop(): Promise<boolean> {
+    await this.#call('stop');
+    this.guest.running = false;
+    this.stopped = true;
+    this.atStop = contents(this.memory, this.layout);
+    return !this.paused;
+  }
+
+  async resume(): Promise<void> {
+    await this.#call('resume');
+    this.stopped = false;
+    this.guest.running = !this.paused;
+    this.#lastNs = this.#time.nowNs();
+  }
+
+  async saveState(): Promise<Uint8Array> {
+    await this.#call('saveState');
+    return new TextEncoder().encode(`position ${this.guest.position}`);
+  }
+
+  async #call(call: VmCall): Promise<void> {
+    this.calls.push(call);
+    this.#time.spend(10_000);
+    this.catchUp();
+    await Promise.resolve();
+    this.onCall(call);
+  }
+
+  #dirty(): Uint32Array {
+    return new Uint32Array(this.memory.buffer, this.layout.dirtyBitmap, this.layout.bitmapSize / 4);
+  }
+}
+
+export class FakeDestination implements DestinationBuilder, DestinationVm {
+  readonly layout = testLayout();
+  readonly memory = borrowMemory(this.layout);
+  readonly calls: string[] = [];
+  configuration: Configuration | undefined;
+  started: boolean | undefined;
+  position: number | undefined;
+  /** Throws at this call. */
+  failAt: string | undefined;
+
+  /** Whether the guest is this side's and runs. */
+  get running(): boolean {
+    return this.started === true;
+  }
+
+  async build(configuration: Configuration): Promise<DestinationVm> {
+    this.#call('build');
+    this.configuration = configuration;
+    return this;
+  }
+
+  async checkState(state: Uint8Array): Promise<void> {
+    this.#call('checkState');
+    parse(state);
+  }
+
+  async loadState(state: Uint8Array): Promise<void> {
+    this.#call('loadState');
+    this.position = parse(state);
+  }
+
+  async start(runningAtSource: boolean): Promise<void> {
+    this.#call('start');
+    this.started = runningAtSource;
+  }
+
+  #call(call: string): void {
+    this.calls.push(call);
+    if (call === this.failAt) throw new GodwitError('mismatch', `${call} says no`);
+  }
+}
+
+function parse(state: Uint8Array): number {
+  const match = /^position (\d+)$/.exec(new TextDecoder().decode(state));
+  if (match === null) throw new GodwitError('format', 'device state: expected a position');
+  return Number(match[1]);
+}

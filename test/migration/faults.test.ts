@@ -1,0 +1,203 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { HEADER_SIZE, OPENING_SIZE } from '../../src/migration/frame.ts';
+import { frameName } from '../../src/migration/protocol.ts';
+import { failingSource } from './failing-source.ts';
+import { FakeDestination, giveBack } from './fake-vm.ts';
+import { checkSafe, done, migrate, type Outcome } from './harness.ts';
+import type { Faults } from './memory-transport.ts';
+
+interface Place {
+  readonly offset: number;
+  readonly what: string;
+}
+
+/** Every frame boundary of a stream, and a place in every header and in every payload. */
+function places(bytes: Uint8Array): Place[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const found: Place[] = [
+    { offset: 0, what: 'before anything' },
+    { offset: 7, what: 'in the opening' },
+  ];
+  for (let at = OPENING_SIZE; at < bytes.length; ) {
+    const name = frameName(view.getUint16(at, true));
+    const length = view.getUint32(at + 8, true);
+    found.push({ offset: at, what: `before ${name}` });
+    found.push({ offset: at + 11, what: `in the header of ${name}` });
+    if (length > 0)
+      found.push({ offset: at + HEADER_SIZE + (length >> 1), what: `in the middle of ${name}` });
+    at += HEADER_SIZE + length;
+  }
+  found.push({ offset: bytes.length, what: 'after everything' });
+  return found;
+}
+
+/** A second migration, to a fresh destination: what was left behind must not harm it. */
+async function again(outcome: Outcome): Promise<void> {
+  const { source, time } = outcome;
+  giveBack(outcome.destination.memory);
+  source.guest.running = true;
+  source.stopped = false;
+  const second = await migrate({ source, time });
+  expect(second.sent).toBeUndefined();
+  expect(second.received).toBeUndefined();
+  checkSafe(second);
+  expect(second.destination.running).toBe(true);
+  done(second);
+}
+
+let streams: { forward: Place[]; back: Place[] };
+
+beforeAll(async () => {
+  const clean = await migrate();
+  expect(clean.sent).toBeUndefined();
+  const whole = (pieces: Uint8Array[]): Place[] => places(new Uint8Array(Buffer.concat(pieces)));
+  streams = { forward: whole(clean.link.forward.log), back: whole(clean.link.back.log) };
+  done(clean);
+});
+
+afterAll(() => {
+  expect(streams.forward.length).toBeGreaterThan(30);
+  expect(streams.back.length).toBeGreaterThan(10);
+});
+
+describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
+  test.each(['end', 'reset'] as const)(
+    'cut at and inside every frame (%s): exactly one side runs',
+    async (cutAs) => {
+      for (const { offset, what } of streams[direction]) {
+        const faults: Faults = { cutAt: offset, cutAs };
+        const outcome = await migrate({ link: { ...link(direction, faults) } });
+        try {
+          checkSafe(outcome);
+          if (what === 'after everything') {
+            expect(outcome.destination.running).toBe(true);
+          } else if (direction === 'forward') {
+            // Without a whole "go" the destination never runs; the source only knows until it has begun to say it.
+            expect(outcome.destination.started).toBeUndefined();
+            const saying = /in the header of go/.test(what) || what === 'before go';
+            if (!saying) expect(outcome.source.running, 'the source runs').toBe(true);
+          } else {
+            // "before running" is also right after "ready": the source hears of the cut before it says "go".
+            const told = what === 'in the header of running';
+            expect(outcome.destination.running, 'the destination runs').toBe(told);
+            expect(outcome.source.running, 'the source runs').toBe(!told);
+          }
+          if (outcome.destination.started === undefined) await again(outcome);
+          else done(outcome);
+        } catch (error) {
+          throw new Error(`cut ${what} (byte ${offset}): ${(error as Error).message}`, { cause: error });
+        }
+      }
+    },
+  );
+
+  test('stalled at and inside every frame: given up after the time that was set', async () => {
+    for (const { offset, what } of streams[direction].slice(0, -1)) {
+      const outcome = await migrate({ link: link(direction, { stallAt: offset }) });
+      try {
+        checkSafe(outcome);
+        const told = direction === 'back' && /running/.test(what);
+        expect(outcome.sent?.message).toMatch(
+          /the other side did not .* within 5000 ms|the destination f?.*failed|closed the connection|the end of the stream/,
+        );
+        expect(outcome.destination.running).toBe(told);
+        expect(outcome.time.nowNs()).toBeLessThan(12_000e6);
+        if (!told && outcome.source.running) await again(outcome);
+        else done(outcome);
+      } catch (error) {
+        throw new Error(`stalled ${what} (byte ${offset}): ${(error as Error).message}`, { cause: error });
+      }
+    }
+  });
+
+  test('a flipped bit in every frame is found, and the guest stays where it is', async () => {
+    for (const { offset, what } of streams[direction].slice(0, -1)) {
+      const flip = (bytes: Uint8Array, at: number): void => {
+        const i = offset - at;
+        if (i >= 0 && i < bytes.length) bytes[i] = (bytes[i] ?? 0) ^ 0x10;
+      };
+      const outcome = await migrate({ link: link(direction, { alter: flip }) });
+      try {
+        checkSafe(outcome);
+        expect(outcome.sent, 'the source fails').toBeDefined();
+        if (direction === 'forward') {
+          expect(outcome.received?.message).toMatch(/expected .*, got .* \(at byte \d+\)/);
+          expect(outcome.destination.started).toBeUndefined();
+          // The destination has said that it failed, so even a damaged "go" leaves no doubt.
+          expect(outcome.source.running).toBe(true);
+        }
+        done(outcome);
+      } catch (error) {
+        throw new Error(`flipped ${what} (byte ${offset}): ${(error as Error).message}`, { cause: error });
+      }
+    }
+  });
+});
+
+function link(direction: 'forward' | 'back', faults: Faults): { forward?: Faults; back?: Faults } {
+  return direction === 'forward' ? { forward: faults } : { back: faults };
+}
+
+test.each([
+  ['build', 'the destination refuses: build says no'],
+  ['checkState', 'the destination refuses: checkState says no'],
+  ['loadState', 'the destination failed: loadState says no'],
+])('a destination that fails in %s tells why, and the source runs on', async (call, message) => {
+  const destination = new FakeDestination();
+  destination.failAt = call;
+  const outcome = await migrate({ destination });
+  checkSafe(outcome);
+  expect(outcome.sent?.message).toBe(message);
+  expect(outcome.received?.message).toBe(`${call} says no`);
+  expect(outcome.statuses.at(-1)).toBe('failed');
+  expect(outcome.sender.info()['error-desc']).toBe(message);
+  expect(outcome.source.running).toBe(true);
+  if (call !== 'loadState') {
+    expect(outcome.source.calls, 'refused before RAM moves').not.toContain('startDirtyLog');
+    expect(outcome.link.forward.written).toBeLessThan(2000);
+  }
+  await again(outcome);
+});
+
+test('a destination whose guest does not start after "go" says so; the source is not told to run', async () => {
+  const destination = new FakeDestination();
+  destination.failAt = 'start';
+  const outcome = await migrate({ destination });
+  expect(outcome.received?.message).toContain('the guest is here and complete, but could not be started');
+  expect(outcome.source.running).toBe(false);
+  expect(outcome.sent).toBeUndefined();
+  done(outcome);
+});
+
+test.each(['startDirtyLog', 'syncDirtyLog', 'stop', 'saveState'] as const)(
+  'a source whose %s fails takes everything back',
+  async (call) => {
+    for (let skip = 0; skip < (call === 'syncDirtyLog' ? 4 : call === 'saveState' ? 2 : 1); skip++) {
+      let left = skip;
+      const outcome = await migrate({
+        ...failingSource(call, () => left-- === 0),
+      });
+      checkSafe(outcome);
+      expect(outcome.sent?.message).toBe(`${call} fails`);
+      expect(outcome.received?.message).toContain(`${call} fails`);
+      expect(outcome.source.running).toBe(true);
+      outcome.source.onCall = () => {};
+      await again(outcome);
+    }
+  },
+);
+
+test('garbage from the other side is an error with its place, not a hang', async () => {
+  for (const garbage of ['HTTP/1.1 400 Bad Request\r\n\r\n', '\0'.repeat(100), 'x']) {
+    const outcome = await migrate({
+      prepare: ({ link }) => {
+        void link.back.write(new TextEncoder().encode(garbage));
+        if (garbage.length < 16) link.back.end();
+      },
+    });
+    checkSafe(outcome);
+    expect(outcome.sent?.message).toMatch(/stream opening: expected .*, got /);
+    expect(outcome.source.running).toBe(true);
+    done(outcome);
+  }
+});

@@ -1,0 +1,112 @@
+import { expect } from 'vitest';
+import { DEFAULT_PARAMETERS, type MigrationParameters } from '../../src/migration/parameters.ts';
+import { type Arrival, Receiver } from '../../src/migration/receiver.ts';
+import { type MigrationEvent, Sender } from '../../src/migration/sender.ts';
+import { checkSweep, contents, FakeDestination, FakeSourceVm, giveBack } from './fake-vm.ts';
+import { Link, type LinkOptions } from './memory-transport.ts';
+import { VirtualTime } from './virtual-time.ts';
+
+export interface Setting {
+  readonly link?: LinkOptions;
+  readonly parameters?: Partial<MigrationParameters>;
+  readonly source?: FakeSourceVm;
+  readonly destination?: FakeDestination;
+  readonly time?: VirtualTime;
+  /** Called with both sides before they run. */
+  readonly prepare?: (sides: { sender: Sender; receiver: Receiver; link: Link }) => void;
+}
+
+export interface Outcome {
+  readonly time: VirtualTime;
+  readonly source: FakeSourceVm;
+  readonly destination: FakeDestination;
+  readonly sender: Sender;
+  readonly receiver: Receiver;
+  readonly link: Link;
+  /** What each side threw; undefined for success. */
+  readonly sent: Error | undefined;
+  readonly received: Error | undefined;
+  readonly arrival: Arrival | undefined;
+  readonly events: MigrationEvent[];
+  readonly statuses: string[];
+}
+
+/** A fast link, and a pause limit that takes some passes to reach. */
+export const PARAMETERS: MigrationParameters = {
+  ...DEFAULT_PARAMETERS,
+  downtimeLimitMs: 0.7,
+  maxBandwidth: 0,
+  stallTimeoutMs: 5000,
+};
+
+export async function migrate(setting: Setting = {}): Promise<Outcome> {
+  const time = setting.time ?? new VirtualTime();
+  const source = setting.source ?? new FakeSourceVm(time);
+  const destination = setting.destination ?? new FakeDestination();
+  const link = new Link({ time, rate: 40e6, onWrite: () => source.catchUp(), ...setting.link });
+  const events: MigrationEvent[] = [];
+  const parameters = { ...PARAMETERS, ...setting.parameters };
+  const sender = new Sender({
+    vm: source,
+    open: async () => link.source(),
+    clock: time,
+    timers: time,
+    parameters,
+    onEvent: (event) => events.push(event),
+  });
+  const receiver = new Receiver({
+    builder: destination,
+    transport: link.destination(),
+    clock: time,
+    timers: time,
+    parameters,
+  });
+  setting.prepare?.({ sender, receiver, link });
+  const sending = sender.run().then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  let arrival: Arrival | undefined;
+  const receiving = receiver.run().then(
+    (value) => {
+      arrival = value;
+      return undefined;
+    },
+    (error: Error) => error,
+  );
+  const [sent, received] = await time.run(Promise.all([sending, receiving]));
+  const statuses = events.flatMap((e) => (e.event === 'status' ? [e.status as string] : []));
+  return { time, source, destination, sender, receiver, link, sent, received, arrival, events, statuses };
+}
+
+/** What must hold however a migration ended. */
+export function checkSafe({ time, source, destination, sent, received }: Outcome): void {
+  const both = source.running && destination.running;
+  expect(both, 'both sides run').toBe(false);
+  expect(source.guest.logging, 'the dirty log is on').toBe(false);
+  expect(time.timers, 'timers left behind').toBe(0);
+  checkSweep(source.memory, source.layout);
+  if (destination.started !== undefined) {
+    expect(received).toBeUndefined();
+    expect(source.stopped, 'the source stays stopped').toBe(true);
+    const equal = Buffer.compare(
+      contents(destination.memory, destination.layout),
+      source.atStop ?? new Uint8Array(),
+    );
+    expect(equal, 'memory is equal at the hand-over').toBe(0);
+    expect(destination.position).toBe(source.guest.position);
+    checkSweep(destination.memory, destination.layout);
+  }
+  if (sent === undefined) {
+    expect(destination.started, 'the destination has the guest').toBeDefined();
+  } else if (!source.stopped) {
+    expect(source.running, 'the source runs on').toBe(!source.paused);
+  } else {
+    expect(sent.message).toContain('may be running at the destination');
+  }
+}
+
+export function done({ source, destination }: Outcome): void {
+  giveBack(source.memory);
+  giveBack(destination.memory);
+}

@@ -1,0 +1,124 @@
+import { expect, test } from 'vitest';
+import { ManualClock } from '../../src/clock.ts';
+import { GodwitError } from '../../src/error.ts';
+import { Bandwidth } from '../../src/migration/bandwidth.ts';
+import { decide, EncodingRatio } from '../../src/migration/convergence.ts';
+import { Interrupt } from '../../src/migration/interrupt.ts';
+import { changedParameters, DEFAULT_PARAMETERS } from '../../src/migration/parameters.ts';
+import { RateLimiter } from '../../src/migration/rate-limiter.ts';
+import { VirtualTime } from './virtual-time.ts';
+
+/** Sends frames of `size` bytes for `ms` of virtual time; returns the bytes sent. */
+async function send(time: VirtualTime, limiter: RateLimiter, size: number, ms: number): Promise<number> {
+  const interrupt = new Interrupt(time);
+  const end = time.nowNs() + ms * 1e6;
+  let sent = 0;
+  for (;;) {
+    await limiter.ready(interrupt);
+    if (time.nowNs() >= end) return sent;
+    limiter.charge(size);
+    sent += size;
+    time.spend(1000);
+  }
+}
+
+test.each([
+  [1_000_000, 4096],
+  [3_000_000, 262_144],
+  [100_000, 262_144],
+])('a cap of %i bytes/s holds with frames of %i bytes', async (rate, size) => {
+  const time = new VirtualTime();
+  const sent = await time.run(send(time, new RateLimiter(time, rate), size, 20_000));
+  expect(sent).toBeGreaterThan(rate * 20 * 0.98 - size);
+  expect(sent).toBeLessThan(rate * 20 * 1.02 + size + rate / 10);
+});
+
+test('an idle time is not saved up: after a minute of silence a window carries no more than ever', async () => {
+  const time = new VirtualTime();
+  const limiter = new RateLimiter(time, 1_000_000);
+  time.spend(60e9);
+  expect(await time.run(send(time, limiter, 10_000, 99))).toBe(100_000);
+});
+
+test('a changed cap wakes who waits, at once; an interruption too', async () => {
+  const time = new VirtualTime();
+  const limiter = new RateLimiter(time, 1000);
+  const interrupt = new Interrupt(time);
+  limiter.charge(1_000_000);
+  const start = time.nowNs();
+  const waiting = limiter.ready(interrupt);
+  limiter.setRate(0);
+  expect(await waiting).toBe(0);
+  expect(time.nowNs()).toBe(start);
+  limiter.setRate(1000);
+  limiter.charge(1_000_000);
+  const stopped = limiter.ready(interrupt);
+  interrupt.fire(new GodwitError('cancelled', 'enough'));
+  await expect(stopped).rejects.toThrow('enough');
+  expect(time.timers).toBe(0);
+});
+
+test('no cap, no wait', async () => {
+  const clock = new ManualClock();
+  const limiter = new RateLimiter(clock, 0);
+  limiter.charge(1e12);
+  expect(await limiter.ready(new Interrupt(new VirtualTime()))).toBe(0);
+  expect(limiter.budget).toBe(Infinity);
+});
+
+test('bandwidth for the pause leaves out waits for the cap, once 100 ms of sending are gathered', () => {
+  const bandwidth = new Bandwidth();
+  expect(bandwidth.forPause).toBeUndefined();
+  // 1 MB in 1 ms, then a wait of 99 ms: 10 MB/s as time passes, 1 GB/s while sending.
+  for (let i = 0; i < 99; i++) bandwidth.add(1e6, 250, 1e6, 99e6);
+  expect(bandwidth.throughput).toBeCloseTo(10e6, -3);
+  expect(bandwidth.forPause).toBeCloseTo(10e6, -3);
+  expect(bandwidth.pagesPerSecond).toBeCloseTo(2500, 0);
+  bandwidth.add(1e6, 250, 1e6, 99e6);
+  expect(bandwidth.forPause).toBeCloseTo(1e9, -5);
+  expect(bandwidth.throughput).toBeCloseTo(10e6, -3);
+});
+
+test('zero pages say nothing about the link', () => {
+  const bandwidth = new Bandwidth();
+  bandwidth.add(100e6, 25_000, 100e6, 0);
+  for (let i = 0; i < 10; i++) bandwidth.add(100, 8192, 50e6, 0);
+  expect(bandwidth.forPause).toBeCloseTo(1e9, -5);
+  expect(bandwidth.throughput).toBeLessThan(1e6);
+});
+
+test('the guest is stopped when what would really be sent fits the limit', () => {
+  const base = {
+    pendingPages: 10_000,
+    bytesPerPage: 4100,
+    stateBytes: 1000,
+    bandwidth: 100e6,
+    downtimeLimitMs: 300,
+  };
+  expect(decide(base)).toEqual({ remainingBytes: 41_001_000, expectedDowntimeMs: 410.01, converged: false });
+  expect(decide({ ...base, downtimeLimitMs: 411 }).converged).toBe(true);
+  // The same pages, most of them zero or small deltas: they would fit, and so they do.
+  expect(decide({ ...base, bytesPerPage: 100 }).converged).toBe(true);
+  expect(decide({ ...base, pendingPages: 0, bandwidth: 1, downtimeLimitMs: 0 }).converged).toBe(true);
+});
+
+test('the encoding of dirty pages is measured from the second pass on', () => {
+  const ratio = new EncodingRatio();
+  ratio.passDone(1, 65_536, 1000);
+  expect(ratio.bytesPerPage).toBe(4096);
+  ratio.passDone(2, 100, 9600);
+  expect(ratio.bytesPerPage).toBe(2096);
+  ratio.passDone(3, 0, 0);
+  expect(ratio.bytesPerPage).toBe(2096);
+});
+
+test('parameters out of range change nothing', () => {
+  expect(changedParameters(DEFAULT_PARAMETERS, { maxBandwidth: 0 })).toEqual({
+    ...DEFAULT_PARAMETERS,
+    maxBandwidth: 0,
+  });
+  expect(() => changedParameters(DEFAULT_PARAMETERS, { downtimeLimitMs: -1 })).toThrow(
+    'downtimeLimitMs: expected 0 to 2000000, got -1',
+  );
+  expect(() => changedParameters(DEFAULT_PARAMETERS, { maxBandwidth: Number.NaN })).toThrow(GodwitError);
+});

@@ -1,0 +1,168 @@
+import { expect, test } from 'vitest';
+import { GodwitError } from '../../src/error.ts';
+import { createLayout, createSharedMemory, PAGE_SIZE } from '../../src/memory/layout.ts';
+import type { Frame } from '../../src/migration/frame-reader.ts';
+import { KERNEL_SCRATCH, Kernels } from '../../src/migration/kernels.ts';
+import { PageBitmap } from '../../src/migration/page-bitmap.ts';
+import { RamLoad } from '../../src/migration/ram-load.ts';
+import { RamSave } from '../../src/migration/ram-save.ts';
+import { MAX_DATA_PAGES, MAX_RAM_PAYLOAD, MAX_RUNS, MAX_ZERO_PAGES } from '../../src/migration/ram-stream.ts';
+
+const PAGES = 20_000;
+const layout = createLayout(1, [{ name: 'ram', size: PAGES * PAGE_SIZE }]);
+const source = createSharedMemory(layout);
+const target = createSharedMemory(layout);
+const slot = layout.scratch + KERNEL_SCRATCH;
+
+/** Carries one payload from the source's scratch area to the destination's. */
+function carry(at: number, length: number): Frame {
+  const bytes = new Uint8Array(target.buffer, slot, length);
+  bytes.set(new Uint8Array(source.buffer, at, length));
+  return { type: 'ram', offset: 0, payload: bytes, at: slot };
+}
+
+const page = (memory: WebAssembly.Memory, index: number): Uint8Array =>
+  new Uint8Array(memory.buffer, layout.blocksBase + index * PAGE_SIZE, PAGE_SIZE);
+
+test('all pages travel, whatever the mix of zero and other pages; zero pages cost next to nothing', () => {
+  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const load = new RamLoad(new Kernels(target, layout.scratch), layout);
+  for (let i = 0; i < 2000; i += 2) page(source, i).fill(i & 0xff || 1);
+  for (let i = 2000; i < 2100; i++) page(source, i)[i] = 1;
+  page(target, 1).fill(7); // zero at the source
+  save.markAll();
+  expect(save.remaining).toBe(PAGES);
+  save.beginPass(1);
+  const totals = { pages: 0, zeroPages: 0, bytes: 0, frames: 0 };
+  for (;;) {
+    const payload = save.pack(slot);
+    if (payload === undefined) break;
+    expect(payload.length).toBeLessThanOrEqual(MAX_RAM_PAYLOAD);
+    load.apply(carry(payload.at, payload.length));
+    totals.pages += payload.pages;
+    totals.zeroPages += payload.zeroPages;
+    totals.bytes += payload.length;
+    totals.frames++;
+  }
+  expect(totals.pages).toBe(PAGES);
+  expect(totals.zeroPages).toBe(PAGES - 1100);
+  expect(totals.bytes - 1100 * PAGE_SIZE).toBeLessThan(20_000);
+  expect(save.remaining).toBe(0);
+  load.endPass({ number: 1, pages: PAGES, zeroPages: totals.zeroPages, final: true }, 0);
+  load.verifyComplete({ pagesSent: PAGES, passes: 1, running: true }, 0);
+  const all = (memory: WebAssembly.Memory): Uint8Array =>
+    new Uint8Array(memory.buffer, layout.blocksBase, PAGES * PAGE_SIZE);
+  expect(Buffer.compare(all(source), all(target))).toBe(0);
+});
+
+test('a frame holds at most so many pages, runs and zero pages', () => {
+  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const bitmap = new PageBitmap(
+    new Uint32Array(source.buffer, layout.pendingBitmap, layout.bitmapSize / 4),
+    PAGES,
+  );
+  save.clear();
+  bitmap.addRange(2000, 100);
+  save.beginPass(2);
+  expect(save.pack(slot)).toMatchObject({ pages: MAX_DATA_PAGES, zeroPages: 0 });
+  expect(save.pack(slot, 5)).toMatchObject({ pages: 5 });
+  save.clear();
+  save.beginPass(3);
+  for (let i = 4000; i < 6000; i += 2) bitmap.add(i);
+  expect(save.pack(slot)).toMatchObject({ pages: MAX_RUNS, zeroPages: MAX_RUNS });
+  save.clear();
+  save.beginPass(4);
+  bitmap.addRange(4000, 10_000);
+  expect(save.pack(slot)).toMatchObject({ pages: MAX_ZERO_PAGES, zeroPages: MAX_ZERO_PAGES });
+  save.clear();
+  save.beginPass(5);
+  expect(save.pack(slot)).toBeUndefined();
+});
+
+test('a payload that is not right is refused whole', () => {
+  const load = new RamLoad(new Kernels(target, layout.scratch), layout);
+  const build = (pass: number, runs: [number, number, number][], data: number): Frame => {
+    const bytes = new Uint8Array(target.buffer, slot, 8 + runs.length * 8 + data);
+    bytes.fill(0xab);
+    const view = new DataView(target.buffer, slot);
+    view.setUint32(0, pass, true);
+    view.setUint32(4, runs.length, true);
+    runs.forEach(([first, count, kind], i) => {
+      view.setUint32(8 + 8 * i, first, true);
+      view.setUint16(12 + 8 * i, count, true);
+      view.setUint16(14 + 8 * i, kind, true);
+    });
+    return { type: 'ram', offset: 5000, payload: bytes, at: slot };
+  };
+  page(target, 3).fill(1);
+  const before = page(target, 3).slice();
+  const good: [number, number, number] = [3, 1, 1];
+  for (const [what, pass, runs, data] of [
+    ['pass', 2, [good], 4096],
+    ['runs', 1, [], 0],
+    ['page', 1, [good, [PAGES, 1, 0]], 4096],
+    ['page', 1, [good, [0xffff_ffff, 1, 0]], 4096],
+    ['page', 1, [good, [3, 1, 1]], 8192],
+    ['page', 1, [good, [2, 1, 0]], 4096],
+    ['count', 1, [good, [5, 0, 0]], 4096],
+    ['count', 1, [good, [PAGES - 1, 2, 0]], 4096],
+    ['kind', 1, [good, [5, 1, 2]], 4096],
+    ['length', 1, [good], 4095],
+    ['length', 1, [good], 4097],
+    ['length', 1, [good, [4, 64, 1]], 4096],
+  ] satisfies [string, number, [number, number, number][], number][]) {
+    expect(() => load.apply(build(pass, runs, data)), what).toThrow(
+      new RegExp(`frame "ram", .*${what}: expected .*, got .* \\(at byte 5000\\)`),
+    );
+  }
+  const short: Frame = { type: 'ram', offset: 0, payload: new Uint8Array(target.buffer, slot, 7), at: slot };
+  expect(() => load.apply(short)).toThrow(GodwitError);
+  expect(page(target, 3)).toEqual(before);
+  expect(load.received.count()).toBe(0);
+});
+
+test('the end is accepted only when every page has come and all counts agree', () => {
+  const load = new RamLoad(new Kernels(target, layout.scratch), layout);
+  const end = { pagesSent: 0, passes: 1, running: true };
+  expect(() => load.verifyComplete({ ...end, passes: 0 }, 9)).toThrow(
+    'expected a final pass before it, got none',
+  );
+  expect(() => load.endPass({ number: 2, pages: 0, zeroPages: 0, final: true }, 9)).toThrow(
+    'number: expected 1',
+  );
+  expect(() => load.endPass({ number: 1, pages: 1, zeroPages: 0, final: true }, 9)).toThrow(
+    'pages: expected 0',
+  );
+  load.endPass({ number: 1, pages: 0, zeroPages: 0, final: true }, 9);
+  expect(() => load.endPass({ number: 2, pages: 0, zeroPages: 0, final: true }, 9)).toThrow(
+    'no pass after the final',
+  );
+  expect(() => load.verifyComplete({ ...end, pagesSent: 1 }, 9)).toThrow('pagesSent');
+  expect(() => load.verifyComplete({ ...end, passes: 2 }, 9)).toThrow('passes');
+  expect(() => load.verifyComplete(end, 9)).toThrow('every page to have arrived, got nothing for page 0');
+});
+
+test('bitmaps find, count and fill as sets do', () => {
+  const bitmap = PageBitmap.create(100);
+  expect(bitmap.next(0)).toBe(-1);
+  expect(bitmap.nextAbsent(0)).toBe(0);
+  for (const index of [0, 31, 32, 63, 99]) bitmap.add(index);
+  const found: number[] = [];
+  for (let at = bitmap.next(0); at >= 0; at = bitmap.next(at + 1)) found.push(at);
+  expect(found).toEqual([0, 31, 32, 63, 99]);
+  expect(bitmap.count()).toBe(5);
+  expect(bitmap.next(100)).toBe(-1);
+  bitmap.delete(31);
+  expect(bitmap.has(31)).toBe(false);
+  bitmap.clear();
+  bitmap.addRange(5, 90);
+  expect([bitmap.count(), bitmap.next(0), bitmap.nextAbsent(5), bitmap.has(94), bitmap.has(95)]).toEqual([
+    90,
+    5,
+    95,
+    true,
+    false,
+  ]);
+  bitmap.addRange(0, 100);
+  expect(bitmap.nextAbsent(0)).toBe(-1);
+});
