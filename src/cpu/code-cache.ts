@@ -37,7 +37,7 @@ export class CodeCache {
     const evicted = this.#pages[index] ?? -1;
     if (evicted >= 0) {
       this.#release(evicted);
-      this.#tlbs.flush('fetchTlb');
+      this.#tlbs.flush('fetch');
     }
     const slot = layout.slots + index * SLOT_SIZE;
     this.#bytes.fill(0, slot, slot + END_OFFSET);
@@ -45,7 +45,7 @@ export class CodeCache {
     this.#pages[index] = page;
     this.#view.setInt32(layout.codeSlots + page * 4, slot, true);
     this.#memory.setPageFlag(page, PAGE_FLAG.code, true);
-    this.#tlbs.flush('writeTlb');
+    this.#tlbs.flush('write');
     return slot;
   }
 

@@ -1,9 +1,11 @@
 /**
- * The control and status registers, each declared once: number, name, how it reads and what a write may change.
- * RISC-V Privileged ISA (20240411), chapter 2 (numbers, access) and 3.1 (machine-level CSRs).
+ * The control and status registers, each declared once: number, name, how it reads, what a write may change and what
+ * follows from it. RISC-V Privileged ISA (20240411): chapter 2 (numbers, access), §3.1 (machine level), §12.1
+ * (supervisor level); Sstc 1.0.
  */
 import type { HartCsr } from '../memory/layout.ts';
-import { type Hart, MSTATUS } from './hart.ts';
+import { type Hart, INTERRUPT, MSTATUS, PRIVILEGE } from './hart.ts';
+import { PMP_COUNT, type Pmp, pmpaddrMask } from './pmp.ts';
 
 /** What CSRs need beyond the hart itself. */
 export interface CsrContext {
@@ -11,41 +13,100 @@ export interface CsrContext {
   readonly time: () => bigint;
 }
 
+/** A hart's CSRs with what belongs to them. */
+export interface CsrHart {
+  readonly hart: Hart;
+  readonly pmp: Pmp;
+  readonly context: CsrContext;
+}
+
+/** What follows from a write. */
+export type CsrEffect =
+  /** Interrupts may be pending or enabled: they are looked at before the next instruction. */
+  | 'interrupts'
+  /** Privilege rules changed: another TLB set, another walk. */
+  | 'context'
+  /** What virtual addresses mean has changed: their TLBs are emptied. */
+  | 'translation';
+
 export interface Csr {
   readonly number: number;
   readonly name: string;
-  read(hart: Hart, context: CsrContext): bigint;
+  read(of: CsrHart): bigint;
   /** Absent: a write is ignored, unless the number itself says read-only (then it is illegal). */
-  write?(hart: Hart, value: bigint): void;
-  /** A write may make an interrupt pending or enabled: the slice ends so that it is looked at. */
-  readonly affectsInterrupts?: boolean;
+  write?(of: CsrHart, value: bigint): void;
+  readonly effects?: readonly CsrEffect[];
+  /** Whether the access is illegal in the present state, beyond what the number says. */
+  illegal?(hart: Hart): boolean;
 }
 
 const ALL = (1n << 64n) - 1n;
-const MACHINE_INTERRUPTS = (1n << 3n) | (1n << 7n) | (1n << 11n);
+const bits = (...numbers: number[]): bigint => numbers.reduce((sum, n) => sum | (1n << BigInt(n)), 0n);
 
-/** MXL = 2 (64 bits), extensions A, C, I, M (§3.1.1). */
-const MISA = (2n << 62n) | letters('ACIM');
+const MACHINE_INTERRUPTS = bits(3, 7, 11);
+const SUPERVISOR_INTERRUPTS = bits(1, 5, 9);
+/** Exceptions that machine mode can delegate (§3.1.8): all that can happen below it. */
+const DELEGABLE = bits(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15);
+/** menvcfg.STCE: supervisor mode has stimecmp (Sstc). */
+const STCE = 1n << 63n;
+/** Cache-block and fence bits of menvcfg and senvcfg that can be set and change nothing here. */
+const ENVCFG = bits(0, 4, 5, 6, 7);
 
-function letters(text: string): bigint {
-  return [...text].reduce((bits, letter) => bits | (1n << BigInt(letter.charCodeAt(0) - 65)), 0n);
-}
+/** MXL = 2 (64 bits), extensions A, C, I, M, S, U (§3.1.1). */
+const MISA = (2n << 62n) | [...'ACIMSU'].reduce((sum, letter) => sum | bits(letter.charCodeAt(0) - 65), 0n);
+
+const MSTATUS_WRITABLE =
+  MSTATUS.sie |
+  MSTATUS.mie |
+  MSTATUS.spie |
+  MSTATUS.mpie |
+  MSTATUS.spp |
+  MSTATUS.mpp |
+  MSTATUS.mprv |
+  MSTATUS.sum |
+  MSTATUS.mxr |
+  MSTATUS.tvm |
+  MSTATUS.tw |
+  MSTATUS.tsr;
+const SSTATUS_WRITABLE = MSTATUS.sie | MSTATUS.spie | MSTATUS.spp | MSTATUS.sum | MSTATUS.mxr;
+const SSTATUS_READABLE = SSTATUS_WRITABLE | MSTATUS.uxl | MSTATUS.sd | MSTATUS.fs;
 
 /** A CSR that is a field of the hart; `writable` bits change, the rest stays. */
-function field(number: number, name: HartCsr, writable: bigint, affectsInterrupts = false): Csr {
+function field(number: number, name: HartCsr, writable: bigint, ...effects: CsrEffect[]): Csr {
   return {
     number,
     name,
-    read: (hart) => hart.csr(name),
-    write: (hart, value) => hart.setCsr(name, (hart.csr(name) & ~writable) | (value & writable)),
-    affectsInterrupts,
+    read: ({ hart }) => hart.csr(name),
+    write: ({ hart }, value) => merge(hart, name, value, writable),
+    effects,
   };
+}
+
+/** A supervisor's view of some bits of a machine-level field. */
+function view(
+  number: number,
+  name: string,
+  of: HartCsr,
+  masks: { readonly readable: (hart: Hart) => bigint; readonly writable: (hart: Hart) => bigint },
+  ...effects: CsrEffect[]
+): Csr {
+  return {
+    number,
+    name,
+    read: ({ hart }) => hart.csr(of) & masks.readable(hart),
+    write: ({ hart }, value) => merge(hart, of, value, masks.writable(hart)),
+    effects,
+  };
+}
+
+function merge(hart: Hart, name: HartCsr, value: bigint, mask: bigint): void {
+  hart.setCsr(name, (hart.csr(name) & ~mask) | (value & mask));
 }
 
 const constant = (number: number, name: string, read: (hart: Hart) => bigint): Csr => ({
   number,
   name,
-  read,
+  read: ({ hart }) => read(hart),
 });
 
 /** Instructions run in this slice before the present one, which has been counted already. */
@@ -59,9 +120,73 @@ function counter(number: number, name: string, of: HartCsr): Csr {
   return {
     number,
     name,
-    read: (hart) => BigInt.asUintN(64, hart.csr(of) + runBefore(hart)),
-    write: (hart, value) => hart.setCsr(of, value - runBefore(hart) - 1n),
+    read: ({ hart }) => BigInt.asUintN(64, hart.csr(of) + runBefore(hart)),
+    write: ({ hart }, value) => hart.setCsr(of, value - runBefore(hart) - 1n),
   };
+}
+
+/** §3.1.11, §12.1.5: mcounteren and scounteren open the counters to the modes below. */
+function counterClosed(bit: number): (hart: Hart) => boolean {
+  return (hart) => {
+    const closed = (name: HartCsr): boolean => ((hart.csr(name) >> BigInt(bit)) & 1n) === 0n;
+    if (hart.privilege === PRIVILEGE.machine) return false;
+    return closed('mcounteren') || (hart.privilege === PRIVILEGE.user && closed('scounteren'));
+  };
+}
+
+const unprivilegedCounter = (number: number, csr: Omit<Csr, 'number' | 'illegal'>): Csr => ({
+  ...csr,
+  number,
+  illegal: counterClosed(number & 31),
+});
+
+/** Counts of events that do not exist here: zero, and writes are ignored. */
+function* zeroCounters(): Generator<Csr> {
+  const zero = { read: () => 0n, write: () => {} };
+  for (let i = 3; i < 32; i++) {
+    yield { number: 0xb00 + i, name: `mhpmcounter${i}`, ...zero };
+    yield { number: 0x320 + i, name: `mhpmevent${i}`, ...zero };
+    yield unprivilegedCounter(0xc00 + i, { name: `hpmcounter${i}`, ...zero });
+  }
+}
+
+/** §3.7.1: eight one-byte configurations in each even-numbered pmpcfg, then the addresses. */
+function* pmpRegisters(): Generator<Csr> {
+  for (let i = 0; i < 16; i += 2) {
+    yield {
+      number: 0x3a0 + i,
+      name: `pmpcfg${i}`,
+      read: ({ pmp }) => pmp.readConfigurations(i * 4),
+      write: ({ pmp }, value) => pmp.writeConfigurations(i * 4, value),
+    };
+  }
+  for (let i = 0; i < 64; i++) {
+    yield {
+      number: 0x3b0 + i,
+      name: `pmpaddr${i}`,
+      read: ({ pmp }) => (i < PMP_COUNT ? pmp.readAddress(i) : 0n),
+      write: ({ pmp }, value) => {
+        if (i < PMP_COUNT) pmp.writeAddress(i, value & pmpaddrMask);
+      },
+    };
+  }
+}
+
+const sie = { readable: (hart: Hart): bigint => hart.csr('mideleg') };
+const tvmTraps = (hart: Hart): boolean =>
+  hart.privilege === PRIVILEGE.supervisor && (hart.csr('mstatus') & MSTATUS.tvm) !== 0n;
+/** Sstc §2.1.1: without menvcfg.STCE, or mcounteren.TM, supervisor mode has no stimecmp. */
+const sstcClosed = (hart: Hart): boolean =>
+  hart.privilege === PRIVILEGE.supervisor &&
+  ((hart.csr('menvcfg') & STCE) === 0n || (hart.csr('mcounteren') & 2n) === 0n);
+
+/** Whether the hart's stimecmp, and not machine mode, drives the supervisor's timer interrupt. */
+export const hasSupervisorTimer = (hart: Hart): boolean => (hart.csr('menvcfg') & STCE) !== 0n;
+
+/** Sets STIP to what it is at `time`, if stimecmp drives it; to be called as time passes. */
+export function updateSupervisorTimer(hart: Hart, time: bigint): void {
+  if (!hasSupervisorTimer(hart)) return;
+  hart.setInterrupt(INTERRUPT.supervisorTimer, BigInt.asUintN(64, time) >= hart.csr('stimecmp'));
 }
 
 const CSRS: readonly Csr[] = [
@@ -72,13 +197,43 @@ const CSRS: readonly Csr[] = [
   constant(0xf14, 'mhartid', (hart) => BigInt(hart.id)),
   constant(0xf15, 'mconfigptr', () => 0n),
   constant(0x301, 'misa', () => MISA),
-  // §3.1.6: with machine mode alone, MPP always reads 3.
-  field(0x300, 'mstatus', MSTATUS.mie | MSTATUS.mpie, true),
+  // §3.1.6; MPP is WARL: 2 is no mode, and leaves it as it was.
+  {
+    number: 0x300,
+    name: 'mstatus',
+    read: ({ hart }) => hart.csr('mstatus'),
+    write: ({ hart }, value) => {
+      const mask = (value & MSTATUS.mpp) >> 11n === 2n ? MSTATUS_WRITABLE & ~MSTATUS.mpp : MSTATUS_WRITABLE;
+      merge(hart, 'mstatus', value, mask);
+    },
+    effects: ['interrupts', 'context'],
+  },
   // §3.1.7: BASE is 4-byte aligned, MODE 2 and 3 are reserved.
   field(0x305, 'mtvec', ALL & ~2n),
-  // §3.1.9: the machine-level pending bits are the devices' alone.
-  field(0x304, 'mie', MACHINE_INTERRUPTS, true),
-  field(0x344, 'mip', 0n),
+  field(0x302, 'medeleg', DELEGABLE),
+  field(0x303, 'mideleg', SUPERVISOR_INTERRUPTS, 'interrupts'),
+  field(0x304, 'mie', MACHINE_INTERRUPTS | SUPERVISOR_INTERRUPTS, 'interrupts'),
+  // §3.1.9: the machine-level pending bits are the devices' alone; with Sstc, so is STIP.
+  view(
+    0x344,
+    'mip',
+    'mip',
+    {
+      readable: () => ALL,
+      writable: (hart) =>
+        hasSupervisorTimer(hart) ? SUPERVISOR_INTERRUPTS & ~bits(5) : SUPERVISOR_INTERRUPTS,
+    },
+    'interrupts',
+  ),
+  field(0x306, 'mcounteren', 0xffff_ffffn),
+  field(0x320, 'mcountinhibit', 0n),
+  {
+    ...field(0x30a, 'menvcfg', STCE | ENVCFG, 'interrupts'),
+    write: ({ hart, context }, value) => {
+      merge(hart, 'menvcfg', value, STCE | ENVCFG);
+      updateSupervisorTimer(hart, context.time());
+    },
+  },
   field(0x340, 'mscratch', ALL),
   // §3.1.14: IALIGN is 16, so bit 0 is always 0.
   field(0x341, 'mepc', ALL & ~1n),
@@ -86,19 +241,65 @@ const CSRS: readonly Csr[] = [
   field(0x343, 'mtval', ALL),
   counter(0xb00, 'mcycle', 'mcycle'),
   counter(0xb02, 'minstret', 'minstret'),
-  counter(0xc00, 'cycle', 'mcycle'),
-  { number: 0xc01, name: 'time', read: (_hart, context) => BigInt.asUintN(64, context.time()) },
-  counter(0xc02, 'instret', 'minstret'),
+  unprivilegedCounter(0xc00, counter(0, 'cycle', 'mcycle')),
+  unprivilegedCounter(0xc01, {
+    name: 'time',
+    read: ({ context }) => BigInt.asUintN(64, context.time()),
+  }),
+  unprivilegedCounter(0xc02, counter(0, 'instret', 'minstret')),
+
+  // §12.1: supervisor level.
+  view(
+    0x100,
+    'sstatus',
+    'mstatus',
+    { readable: () => SSTATUS_READABLE, writable: () => SSTATUS_WRITABLE },
+    'interrupts',
+    'context',
+  ),
+  view(0x104, 'sie', 'mie', { ...sie, writable: sie.readable }, 'interrupts'),
+  field(0x105, 'stvec', ALL & ~2n),
+  field(0x106, 'scounteren', 0xffff_ffffn),
+  field(0x10a, 'senvcfg', ENVCFG),
+  field(0x140, 'sscratch', ALL),
+  field(0x141, 'sepc', ALL & ~1n),
+  field(0x142, 'scause', ALL),
+  field(0x143, 'stval', ALL),
+  // §12.1.3: of the pending bits, only SSIP is the supervisor's to write.
+  view(0x144, 'sip', 'mip', { ...sie, writable: (hart) => hart.csr('mideleg') & bits(1) }, 'interrupts'),
+  {
+    ...field(0x14d, 'stimecmp', ALL, 'interrupts'),
+    write: ({ hart, context }, value) => {
+      hart.setCsr('stimecmp', value);
+      updateSupervisorTimer(hart, context.time());
+    },
+    illegal: sstcClosed,
+  },
+  {
+    number: 0x180,
+    name: 'satp',
+    read: ({ hart }) => hart.csr('satp'),
+    // §12.1.11: a mode that does not exist leaves satp as it is. ASIDs have no bits.
+    write: ({ hart }, value) => {
+      const mode = value >> 60n;
+      if (mode === 0n || mode === 8n || mode === 9n) hart.setCsr('satp', value & ~(0xffffn << 44n));
+    },
+    effects: ['context', 'translation'],
+    illegal: tvmTraps,
+  },
+  ...pmpRegisters(),
+  ...zeroCounters(),
 ];
 
 const byNumber = new Map(CSRS.map((csr) => [csr.number, csr]));
 
-/** The CSR with this number, or undefined: accessing it is an illegal instruction. */
-export function csrNumbered(number: number): Csr | undefined {
-  return byNumber.get(number);
-}
-
-/** Bits 11:10 of a number say whether it is read-only (§2.1). */
-export function isReadOnly(number: number): boolean {
-  return number >> 10 === 3;
+/**
+ * The CSR with this number if the hart may access it in its mode.
+ * @returns undefined: the access is an illegal instruction.
+ */
+export function accessibleCsr(number: number, hart: Hart, writes: boolean): Csr | undefined {
+  // §2.1: bits 9:8 are the lowest mode that may access it, bits 11:10 all set mean read-only.
+  if (hart.privilege < ((number >> 8) & 3) || (writes && number >> 10 === 3)) return undefined;
+  const csr = byNumber.get(number);
+  return csr?.illegal?.(hart) === true ? undefined : csr;
 }

@@ -12,7 +12,8 @@ import { Hart } from './hart.ts';
 import { addInterpreter, type Dispatch } from './interpreter.ts';
 import { addMissHandlers } from './miss.ts';
 import type { MainMemory } from './physical-memory.ts';
-import { SlowPath } from './slow-path.ts';
+import { Pmp } from './pmp.ts';
+import { SlowPath, type Translate } from './slow-path.ts';
 
 type RunFunction = (hart: number, budget: number) => number;
 
@@ -22,6 +23,8 @@ export interface EngineOptions {
 
 export class Engine {
   readonly harts: readonly Hart[];
+  /** One per hart. */
+  readonly pmps: readonly Pmp[];
   readonly tlbs: Tlbs;
   readonly code: CodeCache;
   readonly #slow: SlowPath;
@@ -34,7 +37,8 @@ export class Engine {
     this.tlbs = new Tlbs(memory.memory, layout);
     this.tlbs.flushAll();
     this.code = new CodeCache(memory, this.tlbs);
-    this.#slow = new SlowPath(memory, this.tlbs, this.code, bus, csrs);
+    this.pmps = this.harts.map((hart) => new Pmp(hart, () => this.tlbs.flushHart(hart.id)));
+    this.#slow = new SlowPath(memory, this.tlbs, this.code, bus, csrs, this.pmps);
     const byOffset = new Map(this.harts.map((hart) => [hart.offset, hart]));
     const hartAt = (offset: number): Hart => byOffset.get(offset) as Hart;
     const module = new ModuleBuilder(layout.wasmPages);
@@ -51,6 +55,14 @@ export class Engine {
       },
     });
     this.#run = instance.exports.run as RunFunction;
+    this.#slow.translate = instance.exports.translate as Translate;
+  }
+
+  /** Power-on: every hart starts at `vector`. */
+  reset(vector: bigint): void {
+    for (const hart of this.harts) hart.reset(vector);
+    for (const pmp of this.pmps) pmp.reset();
+    this.tlbs.flushAll();
   }
 
   /** Makes the `run` that is under way return after the present instruction. */
@@ -74,7 +86,7 @@ export class Engine {
       if (this.#slow.keptBack !== undefined) {
         remaining += this.#slow.keptBack;
         this.#slow.keptBack = undefined;
-        this.tlbs.flushHart(hart.id, 'writeTlb');
+        this.tlbs.flush('write');
       }
       const ran = BigInt(left - remaining);
       hart.setCsr('mcycle', hart.csr('mcycle') + ran);

@@ -1,10 +1,21 @@
 /**
- * One hart as the host side sees it: its registers in the shared memory, traps and interrupts.
- * RISC-V Privileged ISA (20240411), chapter 3 (machine level).
+ * One hart as the host side sees it: its registers in the shared memory, privilege, traps and interrupts.
+ * RISC-V Privileged ISA (20240411), chapters 3 (machine level) and 12 (supervisor level).
  */
-import { HART, HART_CSRS, type HartCsr, type Layout } from '../memory/layout.ts';
+import {
+  HART,
+  HART_CSRS,
+  type HartCsr,
+  type Layout,
+  TLB_CONTEXT,
+  TLB_SET_SIZE,
+  WALK,
+} from '../memory/layout.ts';
 
-/** Exception codes (§3.1.15, table 14). */
+/** Privilege modes, as mstatus.MPP has them (§1.2). */
+export const PRIVILEGE = { user: 0, supervisor: 1, machine: 3 } as const;
+
+/** Exception codes (§3.1.15). */
 export const CAUSE = {
   instructionAccessFault: 1,
   illegalInstruction: 2,
@@ -13,21 +24,55 @@ export const CAUSE = {
   loadAccessFault: 5,
   storeMisaligned: 6,
   storeAccessFault: 7,
+  userEcall: 8,
+  supervisorEcall: 9,
   machineEcall: 11,
+  instructionPageFault: 12,
+  loadPageFault: 13,
+  storePageFault: 15,
 } as const;
 
-/** Interrupt numbers; also their bits in mip and mie (§3.1.9). */
-export const INTERRUPT = { machineSoftware: 3, machineTimer: 7, machineExternal: 11 } as const;
+/** Interrupt numbers; also their bits in mip and mie (§3.1.9, §12.1.3). */
+export const INTERRUPT = {
+  supervisorSoftware: 1,
+  machineSoftware: 3,
+  supervisorTimer: 5,
+  machineTimer: 7,
+  supervisorExternal: 9,
+  machineExternal: 11,
+} as const;
 
 /** The order in which interrupts that are pending together are taken (§3.1.9). */
 const INTERRUPT_PRIORITY = [
   INTERRUPT.machineExternal,
   INTERRUPT.machineSoftware,
   INTERRUPT.machineTimer,
+  INTERRUPT.supervisorExternal,
+  INTERRUPT.supervisorSoftware,
+  INTERRUPT.supervisorTimer,
 ] as const;
 
 /** Fields of mstatus (§3.1.6). */
-export const MSTATUS = { mie: 1n << 3n, mpie: 1n << 7n, mpp: 3n << 11n } as const;
+export const MSTATUS = {
+  sie: 1n << 1n,
+  mie: 1n << 3n,
+  spie: 1n << 5n,
+  mpie: 1n << 7n,
+  spp: 1n << 8n,
+  mpp: 3n << 11n,
+  fs: 3n << 13n,
+  mprv: 1n << 17n,
+  sum: 1n << 18n,
+  mxr: 1n << 19n,
+  tvm: 1n << 20n,
+  tw: 1n << 21n,
+  tsr: 1n << 22n,
+  /** UXL and SXL: both 2, 64 bits. */
+  uxl: 2n << 32n,
+  sxl: 2n << 34n,
+  sd: 1n << 63n,
+} as const;
+const MPP_SHIFT = 11n;
 
 const INTERRUPT_FLAG = 1n << 63n;
 
@@ -65,17 +110,18 @@ export class Hart {
   constructor(id: number, memory: WebAssembly.Memory, layout: Layout) {
     this.id = id;
     this.offset = layout.hart(id);
-    this.#i64 = new BigInt64Array(memory.buffer, this.offset, HART.readTlb / 8);
-    this.#i32 = new Int32Array(memory.buffer, this.offset, HART.readTlb / 4);
+    this.#i64 = new BigInt64Array(memory.buffer, this.offset, HART.tlbs / 8);
+    this.#i32 = new Int32Array(memory.buffer, this.offset, HART.tlbs / 4);
   }
 
-  /** Everything as the reset leaves it (§3.4); the reset vector becomes the pc. */
+  /** Everything as the reset leaves it (§3.4); the reset vector becomes the pc. The TLBs are the caller's to flush. */
   reset(vector: bigint): void {
     this.#i64.fill(0n);
     this.waiting = false;
     this.pc = vector;
     this.reservation = -1n;
-    this.setCsr('mstatus', MSTATUS.mpp);
+    this.setCsr('mstatus', MSTATUS.uxl | MSTATUS.sxl);
+    this.privilege = PRIVILEGE.machine;
   }
 
   get pc(): bigint {
@@ -108,6 +154,25 @@ export class Hart {
     this.#i32[HART.remaining / 4] = value;
   }
 
+  /** A PRIVILEGE. */
+  get privilege(): number {
+    return this.#i32[HART.privilege / 4] ?? 0;
+  }
+
+  set privilege(mode: number) {
+    this.#i32[HART.privilege / 4] = mode;
+    this.updateContext();
+  }
+
+  /** The set of TLBs for loads and stores, or for fetches, and what a walk for them has to know (WALK). */
+  get data(): { readonly tlbs: number; readonly walk: number } {
+    return { tlbs: this.#i32[HART.dataTlbs / 4] ?? 0, walk: this.#i32[HART.dataWalk / 4] ?? 0 };
+  }
+
+  get fetch(): { readonly tlbs: number; readonly walk: number } {
+    return { tlbs: this.#i32[HART.fetchTlbs / 4] ?? 0, walk: this.#i32[HART.fetchWalk / 4] ?? 0 };
+  }
+
   /** Register x`index`, unsigned. */
   x(index: number): bigint {
     return BigInt.asUintN(64, this.#i64[index] ?? 0n);
@@ -122,8 +187,21 @@ export class Hart {
     return BigInt.asUintN(64, this.#i64[CSR_INDEX[name]] ?? 0n);
   }
 
+  /** Sets the field alone; what follows from it (a flush, another context) is the caller's. */
   setCsr(name: HartCsr, value: bigint): void {
     this.#i64[CSR_INDEX[name]] = value;
+  }
+
+  /** Replaces the PMP's ranges: pages from `first` up to `end`, with ACCESS bits below and in machine mode. */
+  setPmp(ranges: readonly { first: bigint; end: bigint; below: number; machine: number }[]): void {
+    this.#i32[HART.pmpCount / 4] = ranges.length;
+    for (const [i, { first, end, below, machine }] of ranges.entries()) {
+      const at = HART.pmp + i * 24;
+      this.#i64[at / 8] = first;
+      this.#i64[at / 8 + 1] = end;
+      this.#i32[at / 4 + 4] = below;
+      this.#i32[at / 4 + 5] = machine;
+    }
   }
 
   /** Puts two predecoded words (of one instruction) and the end mark into the straddle slot. */
@@ -134,6 +212,20 @@ export class Hart {
     this.#i32[at + 4] = end;
   }
 
+  /** Derives the TLB sets and the walk's rules from privilege, mstatus and satp. To be called when one has changed. */
+  updateContext(): void {
+    const mstatus = this.csr('mstatus');
+    const previous = Number((mstatus & MSTATUS.mpp) >> MPP_SHIFT);
+    const { privilege } = this;
+    const data = (mstatus & MSTATUS.mprv) !== 0n && privilege === PRIVILEGE.machine ? previous : privilege;
+    const sum = (mstatus & MSTATUS.sum) !== 0n;
+    const mxr = (mstatus & MSTATUS.mxr) !== 0n ? WALK.mxr : 0;
+    this.#i32[HART.dataTlbs / 4] = this.#set(data, sum);
+    this.#i32[HART.dataWalk / 4] = this.#walk(data, sum) | mxr;
+    this.#i32[HART.fetchTlbs / 4] = this.#set(privilege, false);
+    this.#i32[HART.fetchWalk / 4] = this.#walk(privilege, false);
+  }
+
   /** Raises or lowers an interrupt line. */
   setInterrupt(number: number, level: boolean): void {
     const bit = 1n << BigInt(number);
@@ -141,51 +233,115 @@ export class Hart {
     this.setCsr('mip', level ? mip | bit : mip & ~bit);
   }
 
-  /** Whether WFI would go on (§3.3.3): an enabled interrupt is pending, whatever mstatus.MIE says. */
+  /** Whether WFI would go on (§3.3.3): an enabled interrupt is pending, whatever the global enables say. */
   get wakes(): boolean {
     return (this.csr('mip') & this.csr('mie')) !== 0n;
   }
 
-  /** Takes the interrupt that comes first, if one is pending and enabled. */
+  /** Takes the interrupt that comes first, if one is pending and enabled (§3.1.9). */
   takeInterrupt(): void {
     const pending = this.csr('mip') & this.csr('mie');
     if (pending === 0n) return;
     this.waiting = false;
-    if ((this.csr('mstatus') & MSTATUS.mie) === 0n) return;
-    const number = INTERRUPT_PRIORITY.find((candidate) => ((pending >> BigInt(candidate)) & 1n) === 1n);
-    if (number !== undefined) this.#enterTrap(INTERRUPT_FLAG | BigInt(number), 0n);
+    const mstatus = this.csr('mstatus');
+    const { privilege } = this;
+    const delegated = this.csr('mideleg');
+    const machineTakes = privilege < PRIVILEGE.machine || (mstatus & MSTATUS.mie) !== 0n;
+    const supervisorTakes =
+      privilege < PRIVILEGE.supervisor ||
+      (privilege === PRIVILEGE.supervisor && (mstatus & MSTATUS.sie) !== 0n);
+    const machine = machineTakes ? pending & ~delegated : 0n;
+    const takes = machine !== 0n ? machine : supervisorTakes ? pending & delegated : 0n;
+    const number = INTERRUPT_PRIORITY.find((candidate) => ((takes >> BigInt(candidate)) & 1n) === 1n);
+    if (number !== undefined) this.#enterTrap(INTERRUPT_FLAG | BigInt(number), 0n, takes !== machine);
   }
 
   /** Takes the exception that the instruction at pc caused; that instruction does not retire. */
   takeException(cause: number, tval: bigint): void {
     this.setCsr('minstret', this.csr('minstret') - 1n);
-    this.#enterTrap(BigInt(cause), tval);
+    const delegated = ((this.csr('medeleg') >> BigInt(cause)) & 1n) === 1n;
+    this.#enterTrap(BigInt(cause), tval, delegated && this.privilege < PRIVILEGE.machine);
   }
 
-  /** MRET (§3.3.2). */
-  returnFromTrap(): void {
+  /** MRET (§3.3.2, §3.1.6.1). */
+  returnFromMachineTrap(): void {
     const mstatus = this.csr('mstatus');
+    const privilege = Number((mstatus & MSTATUS.mpp) >> MPP_SHIFT);
     const mie = (mstatus & MSTATUS.mpie) !== 0n ? MSTATUS.mie : 0n;
-    this.setCsr('mstatus', (mstatus & ~MSTATUS.mie) | mie | MSTATUS.mpie);
+    const mprv = privilege < PRIVILEGE.machine ? MSTATUS.mprv : 0n;
+    this.setCsr('mstatus', (mstatus & ~(MSTATUS.mie | MSTATUS.mpp | mprv)) | mie | MSTATUS.mpie);
     this.pc = this.csr('mepc');
+    this.privilege = privilege;
   }
 
-  /** §3.1.6.1, §3.1.7: mtvec's mode 1 sends interrupt n to base + 4 n. */
-  #enterTrap(cause: bigint, tval: bigint): void {
+  /** SRET (§3.3.2, §12.1.1). */
+  returnFromSupervisorTrap(): void {
+    const mstatus = this.csr('mstatus');
+    const sie = (mstatus & MSTATUS.spie) !== 0n ? MSTATUS.sie : 0n;
+    const cleared = MSTATUS.sie | MSTATUS.spp | MSTATUS.mprv;
+    this.setCsr('mstatus', (mstatus & ~cleared) | sie | MSTATUS.spie);
+    this.pc = this.csr('sepc');
+    this.privilege = (mstatus & MSTATUS.spp) !== 0n ? PRIVILEGE.supervisor : PRIVILEGE.user;
+  }
+
+  #enterTrap(cause: bigint, tval: bigint, toSupervisor: boolean): void {
     this.onTrap?.(cause, tval);
+    if (toSupervisor) this.#enterSupervisorTrap(cause, tval);
+    else this.#enterMachineTrap(cause, tval);
+  }
+
+  /** §3.1.6.1. */
+  #enterMachineTrap(cause: bigint, tval: bigint): void {
     this.setCsr('mepc', this.pc);
     this.setCsr('mcause', cause);
     this.setCsr('mtval', tval);
     const mstatus = this.csr('mstatus');
     const mpie = (mstatus & MSTATUS.mie) !== 0n ? MSTATUS.mpie : 0n;
-    this.setCsr('mstatus', (mstatus & ~(MSTATUS.mie | MSTATUS.mpie)) | mpie | MSTATUS.mpp);
-    const mtvec = this.csr('mtvec');
-    const vectored = (mtvec & 1n) === 1n && (cause & INTERRUPT_FLAG) !== 0n;
-    const base = mtvec & ~3n;
-    this.pc = vectored ? base + 4n * (cause & ~INTERRUPT_FLAG) : base;
+    const mpp = BigInt(this.privilege) << MPP_SHIFT;
+    this.setCsr('mstatus', (mstatus & ~(MSTATUS.mie | MSTATUS.mpie | MSTATUS.mpp)) | mpie | mpp);
+    this.pc = vector(this.csr('mtvec'), cause);
+    this.privilege = PRIVILEGE.machine;
+  }
+
+  /** §12.1.1. */
+  #enterSupervisorTrap(cause: bigint, tval: bigint): void {
+    this.setCsr('sepc', this.pc);
+    this.setCsr('scause', cause);
+    this.setCsr('stval', tval);
+    const mstatus = this.csr('mstatus');
+    const spie = (mstatus & MSTATUS.sie) !== 0n ? MSTATUS.spie : 0n;
+    const spp = this.privilege === PRIVILEGE.supervisor ? MSTATUS.spp : 0n;
+    this.setCsr('mstatus', (mstatus & ~(MSTATUS.sie | MSTATUS.spie | MSTATUS.spp)) | spie | spp);
+    this.pc = vector(this.csr('stvec'), cause);
+    this.privilege = PRIVILEGE.supervisor;
+  }
+
+  #set(privilege: number, sum: boolean): number {
+    const context =
+      privilege === PRIVILEGE.machine
+        ? TLB_CONTEXT.physical
+        : privilege === PRIVILEGE.user
+          ? TLB_CONTEXT.user
+          : sum
+            ? TLB_CONTEXT.supervisorSum
+            : TLB_CONTEXT.supervisor;
+    return this.offset + HART.tlbs + context * TLB_SET_SIZE;
+  }
+
+  #walk(privilege: number, sum: boolean): number {
+    if (privilege === PRIVILEGE.machine) return WALK.machine;
+    const paging = this.csr('satp') >> 60n !== 0n ? WALK.paging : 0;
+    return paging | (privilege === PRIVILEGE.user ? WALK.user : sum ? WALK.sum : 0);
   }
 
   #read(offset: number): bigint {
     return this.#i64[offset / 8] ?? 0n;
   }
+}
+
+/** §3.1.7: mode 1 sends interrupt n to base + 4 n. */
+function vector(tvec: bigint, cause: bigint): bigint {
+  const vectored = (tvec & 1n) === 1n && (cause & INTERRUPT_FLAG) !== 0n;
+  const base = tvec & ~3n;
+  return vectored ? base + 4n * (cause & ~INTERRUPT_FLAG) : base;
 }

@@ -7,7 +7,7 @@
  * resumes as the call's answer says (`Resume`). Operands come from the entry; meaning comes from the ISA table alone.
  */
 import type { Action } from '../isa/semantics.ts';
-import { HART, PAGE_SIZE } from '../memory/layout.ts';
+import { HART, PAGE_SIZE, TLB } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { LOADS, type LoadOp, STORES, type StoreOp } from '../wasm/opcodes.ts';
@@ -57,6 +57,9 @@ class Interpreter {
   readonly #hart: Local;
   /** Instructions left. */
   readonly #left: Local;
+  /** The sets of TLBs for loads and stores, and for fetches. */
+  readonly #dataTlbs: Local;
+  readonly #fetchTlbs: Local;
   /** Address of the current entry. */
   readonly #entry: Local;
   /** Its first word. */
@@ -91,6 +94,8 @@ class Interpreter {
     this.#miss = miss;
     this.#hart = f.param(0);
     this.#left = f.param(1);
+    this.#dataTlbs = f.local('i32');
+    this.#fetchTlbs = f.local('i32');
     this.#entry = f.local('i32');
     this.#word = f.local('i32');
     this.#slotBase = f.local('i32');
@@ -105,9 +110,7 @@ class Interpreter {
 
   emit(dispatch: Dispatch): void {
     const f = this.#f;
-    f.get(this.#hart);
-    f.load('i64.load', HART.pc);
-    f.set(this.#target);
+    this.#loadContext();
     f.i64(1n); // no page begins there
     f.set(this.#slotPc);
     this.#exit = f.block();
@@ -152,14 +155,18 @@ class Interpreter {
     f.get(this.#slotPc);
     f.op('i64.ne');
     f.if();
-    f.get(this.#hart);
+    f.get(this.#fetchTlbs);
     emitTlbOffset(f, this.#target);
     f.op('i32.add');
     f.tee(this.#scratch);
-    f.load('i64.load', HART.fetchTlb);
+    f.load('i64.load', TLB.fetch);
     f.get(page);
     f.op('i64.ne');
     f.if();
+    f.get(this.#hart);
+    f.get(this.#target);
+    f.call(this.#miss.refillFetch);
+    f.brIf(this.#goto);
     this.#spill(this.#target);
     f.get(this.#hart);
     f.call(this.#host.fetch);
@@ -172,7 +179,7 @@ class Interpreter {
     f.br(this.#goto);
     f.end();
     f.get(this.#scratch);
-    f.load('i32.load', HART.fetchTlb + 8);
+    f.load('i32.load', TLB.fetch + 8);
     f.tee(this.#slotBase);
     f.set(this.#pageBase);
     f.get(page);
@@ -275,12 +282,12 @@ class Interpreter {
         this.#expr(action.address);
         f.set(this.#address);
         const size = LOADS[action.op][2];
-        this.#lookup(HART.readTlb, size, false, () => {
+        this.#lookup(TLB.read, size, false, () => {
           this.#leaveIfCrossing(size);
           f.br(this.#readMiss);
         });
         this.#destination();
-        this.#hostAddress(HART.readTlb);
+        this.#hostAddress(TLB.read);
         f.load(action.op);
         f.store('i64.store', HART.x);
         this.#advance(length);
@@ -290,14 +297,14 @@ class Interpreter {
         this.#expr(action.address);
         f.set(this.#address);
         const size = STORES[action.op][2];
-        this.#lookup(HART.writeTlb, size, false, () => {
+        this.#lookup(TLB.write, size, false, () => {
           f.i32(size);
           f.set(this.#size);
           f.i32(length * 4);
           f.set(this.#step);
           f.br(this.#storeMiss);
         });
-        this.#hostAddress(HART.writeTlb);
+        this.#hostAddress(TLB.write);
         this.#expr(action.value);
         f.store(action.op);
         this.#advance(length);
@@ -309,12 +316,12 @@ class Interpreter {
         return;
       case 'lr':
         this.#atomicAddress();
-        this.#lookupAligned(HART.readTlb, LOADS[action.load][2], this.#readMiss);
+        this.#lookupAligned(TLB.read, LOADS[action.load][2], this.#readMiss);
         f.get(this.#hart);
         f.get(this.#address);
         f.store('i64.store', HART.reservation);
         this.#destination();
-        this.#hostAddress(HART.readTlb);
+        this.#hostAddress(TLB.read);
         f.load(action.load);
         f.store('i64.store', HART.x);
         this.#advance(length);
@@ -350,8 +357,8 @@ class Interpreter {
     const found = f.local('i64');
     const hostAddress = f.local('i32');
     this.#atomicAddress();
-    this.#lookupAligned(HART.writeTlb, STORES[store][2], this.#writeMiss);
-    this.#hostAddress(HART.writeTlb);
+    this.#lookupAligned(TLB.write, STORES[store][2], this.#writeMiss);
+    this.#hostAddress(TLB.write);
     f.tee(hostAddress);
     f.load(load);
     f.set(found);
@@ -373,8 +380,8 @@ class Interpreter {
     f.get(this.#address);
     f.op('i64.eq');
     f.if();
-    this.#lookupAligned(HART.writeTlb, STORES[store][2], this.#writeMiss);
-    this.#hostAddress(HART.writeTlb);
+    this.#lookupAligned(TLB.write, STORES[store][2], this.#writeMiss);
+    this.#hostAddress(TLB.write);
     this.#emitLeaf('rs2');
     f.store(store);
     this.#destination();
@@ -427,7 +434,7 @@ class Interpreter {
   #lookup(tlb: number, size: number, aligned: boolean, onMiss: () => void): void {
     const f = this.#f;
     f.get(this.#address);
-    f.get(this.#hart);
+    f.get(this.#dataTlbs);
     emitTlbOffset(f, this.#address);
     f.op('i32.add');
     f.tee(this.#scratch);
@@ -630,10 +637,22 @@ class Interpreter {
   #reload(): void {
     const f = this.#f;
     f.get(this.#hart);
+    f.load('i32.load', HART.remaining);
+    f.set(this.#left);
+    this.#loadContext();
+  }
+
+  /** What a trap, a return or a CSR may have changed. */
+  #loadContext(): void {
+    const f = this.#f;
+    f.get(this.#hart);
     f.load('i64.load', HART.pc);
     f.set(this.#target);
     f.get(this.#hart);
-    f.load('i32.load', HART.remaining);
-    f.set(this.#left);
+    f.load('i32.load', HART.dataTlbs);
+    f.set(this.#dataTlbs);
+    f.get(this.#hart);
+    f.load('i32.load', HART.fetchTlbs);
+    f.set(this.#fetchTlbs);
   }
 }

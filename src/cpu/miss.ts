@@ -1,23 +1,27 @@
 /**
- * Generated code for TLB misses on RAM. One slow path, in the order of the design: translated code on the page, dirty
- * logging, fill; what is no plain RAM page is left to the host side (cpu/slow-path.ts). A dirty bit is set when a write
- * entry is filled, so a store that hits costs nothing extra; the log's flush removes the entries again.
+ * Generated code for TLB misses on RAM. One slow path, in the order of the design: translation, translated code on the
+ * page, dirty logging, fill; what is no plain RAM page is left to the host side (cpu/slow-path.ts). A dirty bit is set
+ * when a write entry is filled, so a store that hits costs nothing extra; the log's flush removes the entries again.
  */
-import { CONTROL, ENTRY_SIZE, HART, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
+import { HART, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, TLB } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import type { EngineContext } from './physical-memory.ts';
+import { emitDirty, emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
+import { ACCESS, addTranslate } from './translate.ts';
 
 export interface MissHandlers {
   /** (hart, address) → 1 if the read entry was filled and the access can be tried again. */
   readonly refillRead: Callable;
   /** (hart, address) → 1 if the write entry was filled. */
   readonly refillWrite: Callable;
+  /** (hart, address) → 1 if the fetch entry was filled: the page has predecoded code. */
+  readonly refillFetch: Callable;
   /** (hart, address, value, bytes) → 1 if the store was done. */
   readonly store: Callable;
 }
 
-/** Emits the TLB index: the byte offset of an address's entry from the start of a hart's TLB. */
+/** Emits the TLB index: the byte offset of an address's entry from the start of a TLB. */
 export function emitTlbOffset(f: FunctionBuilder, address: Local): void {
   f.get(address);
   f.op('i32.wrap_i64');
@@ -27,22 +31,32 @@ export function emitTlbOffset(f: FunctionBuilder, address: Local): void {
   f.op('i32.and');
 }
 
-/** Adds the three functions to a module. */
+/** Adds the functions to a module. */
 export function addMissHandlers(module: ModuleBuilder, context: EngineContext): MissHandlers {
+  const translate = addTranslate(module, context);
+  const parts = { module, context, translate };
   return {
-    refillRead: refillRead(module, context),
-    refillWrite: refillWrite(module, context),
-    store: storeMiss(module, context),
+    refillRead: refillRead(parts),
+    refillWrite: refillWrite(parts),
+    refillFetch: refillFetch(parts),
+    store: storeMiss(parts),
   };
 }
 
-function refillRead(module: ModuleBuilder, context: EngineContext): Callable {
+interface Parts {
+  readonly module: ModuleBuilder;
+  readonly context: EngineContext;
+  readonly translate: Callable;
+}
+
+function refillRead({ module, context, translate }: Parts): Callable {
   const f = module.function(['i32', 'i64'], ['i32']);
   const [hart, address] = [f.param(0), f.param(1)];
   const offset = f.local('i64');
   const no = f.block();
-  emitRamOffset(f, context, address, offset, no);
-  emitFill(f, context, HART.readTlb, hart, address, offset);
+  emitTranslate(f, translate, { hart, address, offset, access: ACCESS.read, walk: HART.dataWalk, no });
+  emitRamOffset(f, context, offset, offset, no);
+  emitFillData(f, context, TLB.read, hart, address, offset);
   f.i32(1);
   f.return();
   f.end();
@@ -50,19 +64,20 @@ function refillRead(module: ModuleBuilder, context: EngineContext): Callable {
   return f;
 }
 
-function refillWrite(module: ModuleBuilder, context: EngineContext): Callable {
+function refillWrite({ module, context, translate }: Parts): Callable {
   const f = module.function(['i32', 'i64'], ['i32']);
   const [hart, address] = [f.param(0), f.param(1)];
   const offset = f.local('i64');
   const page = f.local('i32');
   const no = f.block();
-  emitRamOffset(f, context, address, offset, no);
+  emitTranslate(f, translate, { hart, address, offset, access: ACCESS.write, walk: HART.dataWalk, no });
+  emitRamOffset(f, context, offset, offset, no);
   emitPageIndex(f, context, offset, page);
   f.get(page);
   f.load('i32.load8_u', context.layout.pageFlags);
   f.brIf(no);
   emitDirty(f, context, page);
-  emitFill(f, context, HART.writeTlb, hart, address, offset);
+  emitFillData(f, context, TLB.write, hart, address, offset);
   f.i32(1);
   f.return();
   f.end();
@@ -70,7 +85,32 @@ function refillWrite(module: ModuleBuilder, context: EngineContext): Callable {
   return f;
 }
 
-function storeMiss(module: ModuleBuilder, context: EngineContext): Callable {
+function refillFetch({ module, context, translate }: Parts): Callable {
+  const f = module.function(['i32', 'i64'], ['i32']);
+  const [hart, address] = [f.param(0), f.param(1)];
+  const offset = f.local('i64');
+  const page = f.local('i32');
+  const slot = f.local('i32');
+  const no = f.block();
+  emitTranslate(f, translate, { hart, address, offset, access: ACCESS.execute, walk: HART.fetchWalk, no });
+  emitRamOffset(f, context, offset, offset, no);
+  emitPageIndex(f, context, offset, page);
+  f.get(page);
+  f.i32(2);
+  f.op('i32.shl');
+  f.load('i32.load', context.layout.codeSlots);
+  f.tee(slot);
+  f.op('i32.eqz');
+  f.brIf(no);
+  emitFill(f, { hart, set: HART.fetchTlbs, tlb: TLB.fetch, address }, () => f.get(slot));
+  f.i32(1);
+  f.return();
+  f.end();
+  f.i32(0);
+  return f;
+}
+
+function storeMiss({ module, context, translate }: Parts): Callable {
   const { layout, ram } = context;
   const f = module.function(['i32', 'i64', 'i64', 'i32'], ['i32']);
   const [hart, address, value, size] = [f.param(0), f.param(1), f.param(2), f.param(3)];
@@ -88,7 +128,8 @@ function storeMiss(module: ModuleBuilder, context: EngineContext): Callable {
   f.i32(PAGE_SIZE);
   f.op('i32.gt_u');
   f.brIf(no);
-  emitRamOffset(f, context, address, offset, no);
+  emitTranslate(f, translate, { hart, address, offset, access: ACCESS.write, walk: HART.dataWalk, no });
+  emitRamOffset(f, context, offset, offset, no);
   emitPageIndex(f, context, offset, page);
   f.get(page);
   f.load('i32.load8_u', layout.pageFlags);
@@ -101,7 +142,7 @@ function storeMiss(module: ModuleBuilder, context: EngineContext): Callable {
   f.if();
   emitForgetEntries(f, context, page, offset, size);
   f.else();
-  emitFill(f, context, HART.writeTlb, hart, address, offset);
+  emitFillData(f, context, TLB.write, hart, address, offset);
   f.end();
 
   for (const [bytes, op] of [
@@ -127,57 +168,34 @@ function storeMiss(module: ModuleBuilder, context: EngineContext): Callable {
   return f;
 }
 
-/** offset ← address − RAM base; leaves to `no` if the address is not in RAM. */
-function emitRamOffset(
+/** offset ← the physical address; leaves to `no` at a fault, which the host side finds again and raises. */
+function emitTranslate(
   f: FunctionBuilder,
-  { ram }: EngineContext,
-  address: Local,
-  offset: Local,
-  no: Label,
+  translate: Callable,
+  parts: {
+    readonly hart: Local;
+    readonly address: Local;
+    readonly offset: Local;
+    readonly access: number;
+    /** Field of the hart with the WALK bits. */
+    readonly walk: number;
+    readonly no: Label;
+  },
 ): void {
-  f.get(address);
-  f.i64(BigInt(ram.base));
-  f.op('i64.sub');
-  f.tee(offset);
-  f.i64(BigInt(ram.size));
-  f.op('i64.ge_u');
-  f.brIf(no);
+  f.get(parts.hart);
+  f.get(parts.address);
+  f.i32(parts.access);
+  f.get(parts.hart);
+  f.load('i32.load', parts.walk);
+  f.call(translate);
+  f.tee(parts.offset);
+  f.i64(0n);
+  f.op('i64.lt_s');
+  f.brIf(parts.no);
 }
 
-function emitPageIndex(f: FunctionBuilder, { ram }: EngineContext, offset: Local, page: Local): void {
-  f.get(offset);
-  f.op('i32.wrap_i64');
-  f.i32(PAGE_SHIFT);
-  f.op('i32.shr_u');
-  f.i32(ram.firstPage);
-  f.op('i32.add');
-  f.set(page);
-}
-
-/** While the dirty log is on, marks the page. */
-function emitDirty(f: FunctionBuilder, { layout }: EngineContext, page: Local): void {
-  const word = f.local('i32');
-  f.i32(layout.control);
-  f.load('i32.load', CONTROL.dirtyLog);
-  f.if();
-  f.get(page);
-  f.i32(5);
-  f.op('i32.shr_u');
-  f.i32(2);
-  f.op('i32.shl');
-  f.tee(word);
-  f.get(word);
-  f.load('i32.load', layout.dirtyBitmap);
-  f.i32(1);
-  f.get(page);
-  f.op('i32.shl', 'i32.or');
-  f.store('i32.store', layout.dirtyBitmap);
-  f.end();
-  f.release(word);
-}
-
-/** Fills an entry: tag = page address, addend = host address − guest address. */
-function emitFill(
+/** Fills an entry for loads or stores: its addend is host address − guest address. */
+function emitFillData(
   f: FunctionBuilder,
   { ram }: EngineContext,
   tlb: number,
@@ -185,88 +203,34 @@ function emitFill(
   address: Local,
   offset: Local,
 ): void {
-  const entry = f.local('i32');
-  f.get(hart);
-  emitTlbOffset(f, address);
-  f.op('i32.add');
-  f.tee(entry);
-  f.get(address);
-  f.i64(BigInt(-PAGE_SIZE));
-  f.op('i64.and');
-  f.store('i64.store', tlb);
-  f.get(entry);
-  f.get(offset);
-  f.op('i32.wrap_i64');
-  f.i32(ram.offset);
-  f.op('i32.add');
-  f.get(address);
-  f.op('i32.wrap_i64', 'i32.sub');
-  f.store('i32.store', tlb + 8);
-  f.release(entry);
+  emitFill(f, { hart, set: HART.dataTlbs, tlb, address }, () => {
+    f.get(offset);
+    f.op('i32.wrap_i64');
+    f.i32(ram.offset);
+    f.op('i32.add');
+    f.get(address);
+    f.op('i32.wrap_i64', 'i32.sub');
+  });
 }
 
-/** Forgets the predecoded entries of the written bytes, and of an instruction that began a halfword before them. */
-function emitForgetEntries(
+/** Fills an entry of the set whose address stands in the hart's field `set`: tag = page address, then `value`. */
+function emitFill(
   f: FunctionBuilder,
-  { layout }: EngineContext,
-  page: Local,
-  offset: Local,
-  size: Local,
+  parts: { readonly hart: Local; readonly set: number; readonly tlb: number; readonly address: Local },
+  value: () => void,
 ): void {
-  const byte = f.local('i32');
   const entry = f.local('i32');
-  const last = f.local('i32');
-  const slot = f.local('i32');
-  const halfword = (local: Local): void => {
-    // Entry address of the halfword at byte `local`: slot + local / 2 * ENTRY_SIZE.
-    f.get(local);
-    f.i32(~1);
-    f.op('i32.and');
-    f.i32(ENTRY_SIZE / 2);
-    f.op('i32.mul');
-    f.get(slot);
-    f.op('i32.add');
-  };
-  f.get(page);
-  f.i32(2);
-  f.op('i32.shl');
-  f.load('i32.load', layout.codeSlots);
-  f.set(slot);
-  f.get(offset);
-  f.op('i32.wrap_i64');
-  f.i32(PAGE_SIZE - 1);
-  f.op('i32.and');
-  f.tee(byte);
-  f.get(size);
-  f.op('i32.add');
-  f.i32(1);
-  f.op('i32.sub');
-  f.set(last);
-  halfword(last);
-  f.set(last);
-  halfword(byte);
-  f.set(entry);
-  // One halfword earlier, unless the page begins here.
-  f.get(entry);
-  f.get(slot);
-  f.op('i32.gt_u');
-  f.if();
-  f.get(entry);
-  f.i32(ENTRY_SIZE);
-  f.op('i32.sub');
-  f.set(entry);
-  f.end();
-  const again = f.loop();
-  f.get(entry);
-  f.i64(0n);
-  f.store('i64.store');
-  f.get(entry);
-  f.i32(ENTRY_SIZE);
+  f.get(parts.hart);
+  f.load('i32.load', parts.set);
+  emitTlbOffset(f, parts.address);
   f.op('i32.add');
   f.tee(entry);
-  f.get(last);
-  f.op('i32.le_u');
-  f.brIf(again);
-  f.end();
-  f.release(byte, entry, last, slot);
+  f.get(parts.address);
+  f.i64(BigInt(-PAGE_SIZE));
+  f.op('i64.and');
+  f.store('i64.store', parts.tlb);
+  f.get(entry);
+  value();
+  f.store('i32.store', parts.tlb + 8);
+  f.release(entry);
 }

@@ -9,10 +9,12 @@ import { PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
 import type { Bus, BusMemory } from './bus.ts';
 import type { CodeCache } from './code-cache.ts';
-import { type CsrContext, csrNumbered, isReadOnly } from './csr.ts';
-import { CAUSE, type Hart } from './hart.ts';
+import { accessibleCsr, type CsrContext, type CsrEffect } from './csr.ts';
+import { CAUSE, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
 import { RESUME } from './interpreter.ts';
 import { END_WORD, ENTRY, OPERATIONS, predecode } from './operations.ts';
+import type { Pmp } from './pmp.ts';
+import { ACCESS, FAULT } from './translate.ts';
 
 /** Addresses from here on can't be numbers of JavaScript; nothing is there. */
 const ADDRESS_LIMIT = 1n << 53n;
@@ -21,6 +23,24 @@ const ADDRESS_LIMIT = 1n << 53n;
 const ACCESSES: readonly (MemoryAccess | undefined)[] = OPERATIONS.map((operation) =>
   operation.kind === 'instruction' ? memoryAccess(operation.instruction.action) : undefined,
 );
+
+/** (hart's offset, address, ACCESS, WALK) → physical address or FAULT: generated code. */
+export type Translate = (hart: number, address: bigint, access: number, walk: number) => bigint;
+
+/** The exceptions of a kind of access: no page, and no memory or no permission of the PMP. */
+interface Faults {
+  readonly page: number;
+  readonly access: number;
+}
+const FETCH_FAULTS: Faults = { page: CAUSE.instructionPageFault, access: CAUSE.instructionAccessFault };
+const LOAD_FAULTS: Faults = { page: CAUSE.loadPageFault, access: CAUSE.loadAccessFault };
+const STORE_FAULTS: Faults = { page: CAUSE.storePageFault, access: CAUSE.storeAccessFault };
+
+/** An exception that an access would cause. */
+interface Fault {
+  readonly cause: number;
+  readonly address: bigint;
+}
 
 /** An entry of the predecoded form, taken apart. */
 interface Current {
@@ -45,8 +65,19 @@ export class SlowPath {
    * instructions are kept back, and the entry is flushed (see `Engine.run`).
    */
   keptBack: number | undefined;
+  /** Set when the generated code is there. */
+  translate: Translate = () => FAULT.access;
+  readonly #pmps: readonly Pmp[];
 
-  constructor(memory: GuestMemory, tlbs: Tlbs, code: CodeCache, bus: Bus, csrs: CsrContext) {
+  constructor(
+    memory: GuestMemory,
+    tlbs: Tlbs,
+    code: CodeCache,
+    bus: Bus,
+    csrs: CsrContext,
+    pmps: readonly Pmp[],
+  ) {
+    this.#pmps = pmps;
     this.#memory = memory;
     this.#tlbs = tlbs;
     this.#code = code;
@@ -57,13 +88,13 @@ export class SlowPath {
 
   /** Fills the fetch entry of the hart's pc. @returns false if it trapped; the trap costs one instruction of the slice. */
   fetch(hart: Hart): boolean {
-    const host = this.#hostAddress(hart.pc);
-    if (host === undefined) {
-      hart.takeException(CAUSE.instructionAccessFault, hart.pc);
+    const host = this.#codeAt(hart, hart.pc);
+    if (typeof host !== 'number') {
+      hart.takeException(host.cause, host.address);
       hart.remaining -= 1;
       return false;
     }
-    this.#tlbs.fill(hart.id, 'fetchTlb', hart.pc, this.#code.slotOf(this.#pageIndex(host)));
+    this.#tlbs.fill(hart.fetch.tlbs, 'fetch', hart.pc, this.#code.slotOf(this.#pageIndex(host)));
     return true;
   }
 
@@ -112,8 +143,8 @@ export class SlowPath {
       return this.#again(hart, RESUME.retry);
     }
     // The second half lies on the next page, which may be another one by the next time: decoded anew each time.
-    const second = this.#hostAddress(pc + 2n);
-    if (second === undefined) return this.#trap(hart, CAUSE.instructionAccessFault, pc + 2n);
+    const second = this.#codeAt(hart, pc + 2n);
+    if (typeof second !== 'number') return this.#trap(hart, second.cause, second.address);
     const { word, immediate } = predecode((this.#view.getUint16(second, true) << 16) | low);
     hart.setStraddle(word, immediate, END_WORD);
     return this.#again(hart, RESUME.straddle);
@@ -126,12 +157,14 @@ export class SlowPath {
     if (access.aligned && address % BigInt(access.size) !== 0n) {
       return this.#trap(hart, isLoad ? CAUSE.loadMisaligned : CAUSE.storeMisaligned, address);
     }
-    const fault = isLoad ? CAUSE.loadAccessFault : CAUSE.storeAccessFault;
-    if (address + BigInt(access.size) > ADDRESS_LIMIT) return this.#trap(hart, fault, address);
-    const at = Number(address);
-    if ((at % PAGE_SIZE) + access.size > PAGE_SIZE) return this.#acrossPages(current, access, at);
+    const inPage = Number(address & BigInt(PAGE_SIZE - 1));
+    if (inPage + access.size > PAGE_SIZE) return this.#acrossPages(current, access, address);
+    const at = this.#physical(hart, address, access);
+    if (typeof at !== 'number') return this.#trap(hart, at.cause, address);
     const memory = this.#bus.memoryAt(at);
-    if (memory !== undefined) return this.#inMemory(current, access, address, memory);
+    if (memory !== undefined)
+      return this.#inMemory(current, access, address, memory.hostOffset + at - memory.base, memory);
+    const fault = isLoad ? CAUSE.loadAccessFault : CAUSE.storeAccessFault;
     if (access.kind === 'amo' || (isLoad && access.aligned)) return this.#trap(hart, fault, address);
     if (isLoad) {
       const value = this.#bus.read(at, access.size);
@@ -143,12 +176,18 @@ export class SlowPath {
     return this.#leave(current);
   }
 
-  #inMemory(current: Current, access: MemoryAccess, address: bigint, memory: BusMemory): number {
+  /** @param host where the bytes stand in the shared memory. */
+  #inMemory(
+    current: Current,
+    access: MemoryAccess,
+    address: bigint,
+    host: number,
+    memory: BusMemory,
+  ): number {
     const { hart, step } = current;
-    const host = Number(address) - memory.base + memory.hostOffset;
-    const addend = host - Number(address);
+    const addend = host - Number(BigInt.asUintN(32, address));
     if (access.kind === 'load') {
-      this.#tlbs.fill(hart.id, 'readTlb', address, addend | 0);
+      this.#tlbs.fill(hart.data.tlbs, 'read', address, addend);
       return this.#again(hart, RESUME.retry);
     }
     // A store to a ROM is lost, as on QEMU's virt; an atomic can't be done halfway.
@@ -157,20 +196,25 @@ export class SlowPath {
     }
     if (access.kind === 'store') throw new Error('a store to plain memory does not need the host side');
     this.#memory.wrote(host, access.size);
-    this.#tlbs.fill(hart.id, 'writeTlb', address, addend | 0);
+    this.#tlbs.fill(hart.data.tlbs, 'write', address, addend);
     this.keptBack = hart.remaining;
     hart.remaining = 1;
     return RESUME.retry;
   }
 
   /** A load or store whose bytes lie on two pages: both are checked before either is touched. */
-  #acrossPages(current: Current, access: MemoryAccess, at: number): number {
-    const fault = access.kind === 'load' ? CAUSE.loadAccessFault : CAUSE.storeAccessFault;
+  #acrossPages(current: Current, access: MemoryAccess, address: bigint): number {
+    const { hart } = current;
+    const second = (address | BigInt(PAGE_SIZE - 1)) + 1n;
     const hosts: number[] = [];
     for (let i = 0; i < access.size; i++) {
-      const memory = this.#bus.memoryAt(at + i);
-      if (memory === undefined) return this.#trap(current.hart, fault, BigInt(at + i));
-      if (access.kind === 'load' || !memory.readonly) hosts.push(at + i - memory.base + memory.hostOffset);
+      const byte = address + BigInt(i);
+      const at = this.#physical(hart, byte, access);
+      const fault = byte < second ? address : BigInt.asUintN(64, second);
+      if (typeof at !== 'number') return this.#trap(hart, at.cause, fault);
+      const memory = this.#bus.memoryAt(at);
+      if (memory === undefined) return this.#trap(hart, faultsOf(access).access, fault);
+      if (access.kind === 'load' || !memory.readonly) hosts.push(at - memory.base + memory.hostOffset);
     }
     if (access.kind === 'load') {
       const value = hosts.reduceRight((sum, host) => (sum << 8n) | BigInt(this.#view.getUint8(host)), 0n);
@@ -182,6 +226,19 @@ export class SlowPath {
       value >>= 8n;
     }
     return current.step;
+  }
+
+  /** The physical address of a byte that a load or store wants. */
+  #physical(hart: Hart, address: bigint, access: MemoryAccess): number | Fault {
+    const kind = access.kind === 'load' ? ACCESS.read : ACCESS.write;
+    return this.#translated(hart, address, kind, hart.data.walk, faultsOf(access));
+  }
+
+  #translated(hart: Hart, address: bigint, access: number, walk: number, faults: Faults): number | Fault {
+    const physical = this.translate(hart.offset, BigInt.asIntN(64, address), access, walk);
+    if (physical === FAULT.page) return { cause: faults.page, address };
+    if (physical < 0n || physical >= ADDRESS_LIMIT) return { cause: faults.access, address };
+    return Number(physical);
   }
 
   #finishLoad({ hart, word, step }: Current, access: MemoryAccess, value: bigint): number {
@@ -203,14 +260,25 @@ export class SlowPath {
     const { hart } = current;
     switch (helper) {
       case 'ecall':
-        return this.#trap(hart, CAUSE.machineEcall, 0n);
+        return this.#trap(hart, CAUSE.userEcall + hart.privilege, 0n);
       case 'ebreak':
         return this.#trap(hart, CAUSE.breakpoint, hart.pc);
       case 'mret':
-        hart.returnFromTrap();
+        if (hart.privilege < PRIVILEGE.machine) return this.#illegal(hart);
+        hart.returnFromMachineTrap();
+        return RESUME.exit;
+      case 'sret':
+        if (!this.#supervisorMay(hart, MSTATUS.tsr)) return this.#illegal(hart);
+        hart.returnFromSupervisorTrap();
         return RESUME.exit;
       case 'wfi':
+        if (!this.#supervisorMay(hart, MSTATUS.tw)) return this.#illegal(hart);
         hart.waiting = !hart.wakes;
+        return this.#leave(current);
+      case 'sfence_vma':
+        if (!this.#supervisorMay(hart, MSTATUS.tvm)) return this.#illegal(hart);
+        this.#tlbs.flushVirtual(hart.id);
+        // The page that runs may be another one now.
         return this.#leave(current);
       case 'fence_i':
         // Stores to code forget its entries at once, so there is nothing left to do.
@@ -229,36 +297,59 @@ export class SlowPath {
     const rd = (word & ENTRY.rdMask) >> 3;
     const operand = isImmediate ? BigInt(rs1) : hart.x(rs1);
     const writes = helper === 'csrrw' || rs1 !== 0;
-    const csr = csrNumbered(number);
-    if (csr === undefined || (writes && isReadOnly(number))) {
-      return this.#trap(hart, CAUSE.illegalInstruction, this.#bitsAt(hart.pc));
-    }
+    const csr = accessibleCsr(number, hart, writes);
+    const pmp = this.#pmps[hart.id];
+    if (csr === undefined || pmp === undefined) return this.#illegal(hart);
+    const of = { hart, pmp, context: this.#csrs };
     const reads = helper !== 'csrrw' || rd !== ENTRY.sink;
-    const old = reads ? csr.read(hart, this.#csrs) : 0n;
-    if (writes) {
-      csr.write?.(hart, helper === 'csrrw' ? operand : helper === 'csrrs' ? old | operand : old & ~operand);
-    }
+    const old = reads ? csr.read(of) : 0n;
+    const mxr = hart.csr('mstatus') & MSTATUS.mxr;
+    if (writes)
+      csr.write?.(of, helper === 'csrrw' ? operand : helper === 'csrrs' ? old | operand : old & ~operand);
     hart.setX(rd, old);
-    return writes && csr.affectsInterrupts === true ? this.#leave(current) : current.step;
+    if (!writes || csr.effects === undefined || csr.effects.length === 0) return current.step;
+    this.#apply(hart, csr.effects, mxr !== (hart.csr('mstatus') & MSTATUS.mxr));
+    return this.#leave(current);
   }
 
-  /** The instruction word of a CSR access, for mtval: read from where it was fetched. */
-  #bitsAt(pc: bigint): bigint {
-    const low = this.#hostAddress(pc);
-    const high = this.#hostAddress(pc + 2n);
-    if (low === undefined || high === undefined) return 0n;
+  /** @param mxrChanged loads may read other pages than the TLBs were filled for. */
+  #apply(hart: Hart, effects: readonly CsrEffect[], mxrChanged: boolean): void {
+    if (effects.includes('context')) hart.updateContext();
+    if (effects.includes('translation') || mxrChanged) this.#tlbs.flushVirtual(hart.id);
+  }
+
+  /** Whether an instruction of supervisor level may run: not in user mode, nor where this mstatus bit traps it. */
+  #supervisorMay(hart: Hart, trapBit: bigint): boolean {
+    if (hart.privilege === PRIVILEGE.machine) return true;
+    return hart.privilege === PRIVILEGE.supervisor && (hart.csr('mstatus') & trapBit) === 0n;
+  }
+
+  #illegal(hart: Hart): number {
+    return this.#trap(hart, CAUSE.illegalInstruction, this.#bitsAt(hart, hart.pc));
+  }
+
+  /** The word of the instruction at pc, for mtval: read from where it was fetched. */
+  #bitsAt(hart: Hart, pc: bigint): bigint {
+    const low = this.#codeAt(hart, pc);
+    const high = this.#codeAt(hart, pc + 2n);
+    if (typeof low !== 'number' || typeof high !== 'number') return 0n;
     return BigInt(this.#view.getUint16(low, true)) | (BigInt(this.#view.getUint16(high, true)) << 16n);
   }
 
   /** Where the code at a guest address stands in the shared memory. */
-  #hostAddress(address: bigint): number | undefined {
-    if (address >= ADDRESS_LIMIT) return undefined;
-    const at = Number(address);
+  #codeAt(hart: Hart, address: bigint): number | Fault {
+    const at = this.#translated(hart, address, ACCESS.execute, hart.fetch.walk, FETCH_FAULTS);
+    if (typeof at !== 'number') return at;
     const memory = this.#bus.memoryAt(at);
-    return memory === undefined ? undefined : at - memory.base + memory.hostOffset;
+    if (memory === undefined) return { cause: FETCH_FAULTS.access, address };
+    return at - memory.base + memory.hostOffset;
   }
 
   #pageIndex(host: number): number {
     return (host - this.#memory.layout.blocksBase) >>> PAGE_SHIFT;
   }
+}
+
+function faultsOf(access: MemoryAccess): Faults {
+  return access.kind === 'load' ? LOAD_FAULTS : STORE_FAULTS;
 }

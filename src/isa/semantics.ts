@@ -18,7 +18,17 @@ export const memory = leaf('i64', 'memory');
 export type OperandLeaf = 'rs1' | 'rs2' | 'imm' | 'pc' | 'memory';
 
 /** What an expression can't say; each is one function of the engine (cpu/helpers.ts). */
-export type Helper = 'ecall' | 'ebreak' | 'mret' | 'wfi' | 'fence_i' | 'csrrw' | 'csrrs' | 'csrrc';
+export type Helper =
+  | 'ecall'
+  | 'ebreak'
+  | 'mret'
+  | 'sret'
+  | 'wfi'
+  | 'sfence_vma'
+  | 'fence_i'
+  | 'csrrw'
+  | 'csrrs'
+  | 'csrrc';
 
 export type Action =
   /** No effect. */

@@ -1,4 +1,4 @@
-/** Zicsr, Zifencei and the machine-mode instructions. Unprivileged ISA chapters 6 and 7; Privileged ISA (20240411) §3.3. */
+/** Zicsr, Zifencei and the privileged instructions. Unprivileged ISA (20240411) chapters 6 and 7; Privileged ISA (20240411). */
 import { type Extension, instruction as insn } from './instruction.ts';
 import { helper } from './semantics.ts';
 
@@ -21,11 +21,13 @@ export const zifencei: Extension = {
   instructions: [insn('fence.i', 'imm[11:0] rs1 001 rd 0001111', helper('fence_i'))],
 };
 
-export const machineMode: Extension = {
-  name: 'Machine',
-  section: 'Privileged ISA §3.3',
+export const privileged: Extension = {
+  name: 'Privileged',
+  section: 'Privileged ISA §3.3 (trap return, WFI), §12.2 (SFENCE.VMA)',
   instructions: [
     insn('mret', '001100000010 00000 000 00000 1110011', helper('mret')),
+    insn('sret', '000100000010 00000 000 00000 1110011', helper('sret')),
     insn('wfi', '000100000101 00000 000 00000 1110011', helper('wfi')),
+    insn('sfence.vma', '0001001 rs2 rs1 000 00000 1110011', helper('sfence_vma')),
   ],
 };

@@ -4,9 +4,9 @@ import { rv64a } from './rv64a.ts';
 import { rv64c } from './rv64c.ts';
 import { rv64i } from './rv64i.ts';
 import { rv64m } from './rv64m.ts';
-import { machineMode, zicsr, zifencei } from './system.ts';
+import { privileged, zicsr, zifencei } from './system.ts';
 
-export const EXTENSIONS: readonly Extension[] = [rv64i, rv64m, rv64a, rv64c, zicsr, zifencei, machineMode];
+export const EXTENSIONS: readonly Extension[] = [rv64i, rv64m, rv64a, rv64c, zicsr, zifencei, privileged];
 
 /** Every instruction with a meaning of its own. */
 export const INSTRUCTIONS: readonly Instruction[] = EXTENSIONS.flatMap((extension) => extension.instructions);

@@ -1,8 +1,9 @@
 /** The state of a hart as it is saved: nothing but its descriptor, and where the fields stand. */
 import type { Hart } from '../cpu/hart.ts';
+import { PMP_COUNT, type Pmp } from '../cpu/pmp.ts';
 import { HART_CSRS, type HartCsr } from '../memory/layout.ts';
 import { descriptor, type StateOf } from '../vmstate/descriptor.ts';
-import { arrayOf, bool, u64 } from '../vmstate/fields.ts';
+import { arrayOf, bool, u8, u64 } from '../vmstate/fields.ts';
 import { type DescribedMigratable, migratable } from '../vmstate/section.ts';
 
 const csrFields = Object.fromEntries(HART_CSRS.map((name) => [name, u64()])) as Record<
@@ -22,13 +23,19 @@ const vmstateHart = descriptor({
     /** Address of the LR reservation; all ones for none. */
     reservation: u64(),
     waiting: bool(),
+    privilege: u8(),
+    pmpcfg: arrayOf(u8(), PMP_COUNT),
+    pmpaddr: arrayOf(u64(), PMP_COUNT),
+  },
+  afterLoad(state, refuse) {
+    if (![0, 1, 3].includes(state.privilege)) throw refuse('privilege', '0, 1 or 3', String(state.privilege));
   },
 });
 
 type HartState = StateOf<typeof vmstateHart>;
 
 /** Section "hartN" for the hart. */
-export function hartState(hart: Hart): DescribedMigratable {
+export function hartState(hart: Hart, pmp: Pmp): DescribedMigratable {
   return migratable(
     vmstateHart,
     {
@@ -39,6 +46,9 @@ export function hartState(hart: Hart): DescribedMigratable {
           ...(Object.fromEntries(HART_CSRS.map((name) => [name, hart.csr(name)])) as Record<HartCsr, bigint>),
           reservation: BigInt.asUintN(64, hart.reservation),
           waiting: hart.waiting,
+          privilege: hart.privilege,
+          pmpcfg: [...pmp.configurations],
+          pmpaddr: [...pmp.addresses],
         };
       },
       set(state) {
@@ -47,6 +57,10 @@ export function hartState(hart: Hart): DescribedMigratable {
         for (const name of HART_CSRS) hart.setCsr(name, state[name]);
         hart.reservation = BigInt.asIntN(64, state.reservation);
         hart.waiting = state.waiting;
+        pmp.configurations.set(state.pmpcfg);
+        pmp.addresses.set(state.pmpaddr);
+        pmp.update();
+        hart.privilege = state.privilege;
       },
     },
     `hart${hart.id}`,

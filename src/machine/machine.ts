@@ -4,8 +4,10 @@
  */
 import type { Clock } from '../clock.ts';
 import type { Bus } from '../cpu/bus.ts';
+import { hasSupervisorTimer, updateSupervisorTimer } from '../cpu/csr.ts';
 import { Engine } from '../cpu/engine.ts';
 import { type Hart, INTERRUPT } from '../cpu/hart.ts';
+import type { Pmp } from '../cpu/pmp.ts';
 import type { Aclint } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
@@ -104,7 +106,10 @@ export class Machine {
     this.devices = board.devices;
     this.#mapMemory();
     for (const device of this.devices) for (const region of device.regions) this.#addressSpace.add(region);
-    this.#state = [...this.devices.map((device) => device.state), ...this.engine.harts.map(hartState)];
+    this.#state = [
+      ...this.devices.map((device) => device.state),
+      ...this.engine.harts.map((hart, i) => hartState(hart, this.engine.pmps[i] as Pmp)),
+    ];
   }
 
   /** Whether the harts may run and time goes on. */
@@ -147,7 +152,7 @@ export class Machine {
       this.memory.write(at, image.bytes);
       this.memory.clear(at + image.bytes.length, image.memorySize - image.bytes.length);
     }
-    for (const hart of this.engine.harts) hart.reset(BigInt(MEMORY_MAP.rom.base));
+    this.engine.reset(BigInt(MEMORY_MAP.rom.base));
     for (const device of this.devices) device.reset();
     this.#halted = false;
   }
@@ -158,7 +163,7 @@ export class Machine {
    */
   burst(enough: () => boolean): BurstEnd {
     while (this.#running && !this.#halted) {
-      this.#aclint.update();
+      this.#updateTimers();
       let ran = 0;
       for (const hart of this.engine.harts) {
         ran += this.engine.run(hart, SLICE);
@@ -169,7 +174,7 @@ export class Machine {
       if (ran === 0) {
         // The deadline is taken before the lines are looked at again: one that passes in between is seen there.
         const timerInNs = this.#timerInNs();
-        this.#aclint.update();
+        this.#updateTimers();
         if (!this.engine.harts.some((hart) => hart.wakes)) return { kind: 'idle', timerInNs };
       }
       if (enough()) return { kind: 'busy' };
@@ -216,23 +221,34 @@ export class Machine {
   /** From here on every write is logged. */
   startDirtyLog(): void {
     this.memory.setDirtyLog(true);
-    this.engine.tlbs.flush('writeTlb');
+    this.engine.tlbs.flush('write');
   }
 
   /** Moves what was logged to the pending bitmap; a later write to any page is logged again. */
   syncDirtyLog(): void {
     this.memory.collectDirty();
-    this.engine.tlbs.flush('writeTlb');
+    this.engine.tlbs.flush('write');
   }
 
   stopDirtyLog(): void {
     this.memory.setDirtyLog(false);
   }
 
+  /** Sets the timer interrupts of both kinds to what they are now. */
+  #updateTimers(): void {
+    this.#aclint.update();
+    const now = this.#timebase.now();
+    for (const hart of this.engine.harts) updateSupervisorTimer(hart, now);
+  }
+
   #timerInNs(): number | undefined {
-    const deadline = this.#aclint.nextDeadline();
-    if (deadline === undefined) return undefined;
-    return Math.max(Number(deadline - this.#timebase.now()) * NS_PER_TICK, 0);
+    const now = this.#timebase.now();
+    let first = this.#aclint.nextDeadline();
+    for (const hart of this.engine.harts.filter(hasSupervisorTimer)) {
+      const deadline = hart.csr('stimecmp');
+      if (deadline > now && (first === undefined || deadline < first)) first = deadline;
+    }
+    return first === undefined ? undefined : Math.max(Number(first - now) * NS_PER_TICK, 0);
   }
 
   #mapMemory(): void {

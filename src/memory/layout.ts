@@ -25,6 +25,23 @@ export const TLB_ENTRIES = 256;
 export const TLB_ENTRY_SIZE = 16;
 const TLB_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
 
+/**
+ * A hart has a set of TLBs for each context in which an address means something else, so that a trap or a return
+ * switches sets instead of flushing: user mode, supervisor mode without and with access to user pages (mstatus.SUM),
+ * and physical addresses (machine mode, or no paging).
+ */
+export const TLB_CONTEXT = { user: 0, supervisor: 1, supervisorSum: 2, physical: 3 } as const;
+export const TLB_CONTEXTS = 4;
+/** Offsets of the TLBs in a context's set. */
+export const TLB = { read: 0, write: TLB_SIZE, fetch: 2 * TLB_SIZE } as const;
+/** Bytes of a set. */
+export const TLB_SET_SIZE = 3 * TLB_SIZE;
+
+/** Most ranges that the PMP's entries can come to. */
+export const PMP_ENTRIES = 16;
+/** Bytes of a range: i64 first page, i64 page behind the last, i32 permissions below machine mode, i32 in it. */
+export const PMP_RANGE_SIZE = 24;
+
 /** Offsets inside the control block. */
 export const CONTROL = {
   /** u32: set by other threads to make the machine thread leave its burst at the next slice end. */
@@ -54,11 +71,36 @@ export const HART = {
   slotPc: 560,
   /** Two predecoded entries and an end mark, for an instruction that lies across two pages. */
   straddle: 576,
+  /** i32: privilege mode, as in mstatus.MPP: 0 user, 1 supervisor, 3 machine. */
+  privilege: 616,
+  /** i32 each: address of the set of TLBs for loads and stores, and for fetches. */
+  dataTlbs: 620,
+  fetchTlbs: 624,
+  /** i32 each: what a page walk for loads and stores, and for fetches, has to know (WALK). */
+  dataWalk: 628,
+  fetchWalk: 632,
+  /** i32: number of PMP ranges that follow at `pmp`. */
+  pmpCount: 636,
   /** u64 fields of the CSRs that hold state, in the order of HART_CSRS. */
   csr: 640,
-  readTlb: 4096,
-  writeTlb: 4096 + TLB_SIZE,
-  fetchTlb: 4096 + 2 * TLB_SIZE,
+  /** The PMP's entries as ranges of pages, first match first. */
+  pmp: 2048,
+  /** TLB_CONTEXTS sets of TLBs. */
+  tlbs: 4096,
+} as const;
+
+/** Bits of `dataWalk` and `fetchWalk`: how an address is translated and which permissions hold. */
+export const WALK = {
+  /** Addresses are virtual. */
+  paging: 1,
+  /** The access is made as user mode makes it. */
+  user: 2,
+  /** Supervisor mode may reach user pages. */
+  sum: 4,
+  /** Loads may read executable pages. */
+  mxr: 8,
+  /** The access is made as machine mode makes it: of the PMP, only locked entries count. */
+  machine: 16,
 } as const;
 /** CSRs with a field of their own in the hart block. */
 export const HART_CSRS = [
@@ -72,11 +114,25 @@ export const HART_CSRS = [
   'mtval',
   'mcycle',
   'minstret',
+  'medeleg',
+  'mideleg',
+  'mcounteren',
+  'mcountinhibit',
+  'menvcfg',
+  'stvec',
+  'sscratch',
+  'sepc',
+  'scause',
+  'stval',
+  'satp',
+  'scounteren',
+  'senvcfg',
+  'stimecmp',
 ] as const;
 export type HartCsr = (typeof HART_CSRS)[number];
 
 /** Bytes of a hart block. */
-export const HART_SIZE = 4096 + 3 * TLB_SIZE;
+export const HART_SIZE = HART.tlbs + TLB_CONTEXTS * TLB_SET_SIZE;
 
 /** Flags of a page, one byte each. Any flag that is set sends writes through the slow path. */
 export const PAGE_FLAG = {

@@ -4,9 +4,19 @@
  * Entry n holds a page whose number is n modulo TLB_ENTRIES. Entries are zeroed to empty them: the tag 0 can only match
  * in entry 0, which is given a tag of another entry instead.
  */
-import { HART, type Layout, PAGE_SIZE, TLB_ENTRIES, TLB_ENTRY_SIZE } from './layout.ts';
+import {
+  HART,
+  type Layout,
+  PAGE_SIZE,
+  TLB,
+  TLB_CONTEXT,
+  TLB_CONTEXTS,
+  TLB_ENTRIES,
+  TLB_ENTRY_SIZE,
+  TLB_SET_SIZE,
+} from './layout.ts';
 
-export type TlbKind = 'readTlb' | 'writeTlb' | 'fetchTlb';
+export type TlbKind = keyof typeof TLB;
 
 export class Tlbs {
   readonly #bytes: Uint8Array;
@@ -19,29 +29,48 @@ export class Tlbs {
     this.#layout = layout;
   }
 
-  /** Empties one TLB of every hart. */
+  /** Empties TLBs of one kind, of every hart and context. */
   flush(kind: TlbKind): void {
-    for (let hart = 0; hart < this.#layout.harts; hart++) this.flushHart(hart, kind);
-  }
-
-  flushHart(hart: number, kind: TlbKind): void {
-    const at = this.#layout.hart(hart) + HART[kind];
-    this.#bytes.fill(0, at, at + TLB_ENTRIES * TLB_ENTRY_SIZE);
-    this.#view.setBigInt64(at, BigInt(PAGE_SIZE), true);
+    for (let hart = 0; hart < this.#layout.harts; hart++) {
+      for (let context = 0; context < TLB_CONTEXTS; context++) this.#empty(hart, context, kind);
+    }
   }
 
   flushAll(): void {
-    this.flush('readTlb');
-    this.flush('writeTlb');
-    this.flush('fetchTlb');
+    for (const kind of Object.keys(TLB) as TlbKind[]) this.flush(kind);
   }
 
-  /** Lets `hart` reach the page of guest address `address` through `value` (an addend, or a slot's address). */
-  fill(hart: number, kind: TlbKind, address: bigint, value: number): void {
+  /** Empties what a hart knows of virtual addresses: its page tables, or what they mean, have changed. */
+  flushVirtual(hart: number): void {
+    for (let context = 0; context < TLB_CONTEXT.physical; context++) {
+      for (const kind of Object.keys(TLB) as TlbKind[]) this.#empty(hart, context, kind);
+    }
+  }
+
+  /** Empties all of a hart's TLBs. */
+  flushHart(hart: number): void {
+    for (let context = 0; context < TLB_CONTEXTS; context++) {
+      for (const kind of Object.keys(TLB) as TlbKind[]) this.#empty(hart, context, kind);
+    }
+  }
+
+  /** Byte offset of a hart's set of TLBs for a context. */
+  set(hart: number, context: number): number {
+    return this.#layout.hart(hart) + HART.tlbs + context * TLB_SET_SIZE;
+  }
+
+  /** In the set at `set`, lets the page of `address` be reached through `value` (an addend, or a slot's address). */
+  fill(set: number, kind: TlbKind, address: bigint, value: number): void {
     const page = BigInt.asIntN(64, address) & BigInt(-PAGE_SIZE);
     const index = Number((page >> 12n) & BigInt(TLB_ENTRIES - 1));
-    const at = this.#layout.hart(hart) + HART[kind] + index * TLB_ENTRY_SIZE;
+    const at = set + TLB[kind] + index * TLB_ENTRY_SIZE;
     this.#view.setBigInt64(at, page, true);
     this.#view.setInt32(at + 8, value, true);
+  }
+
+  #empty(hart: number, context: number, kind: TlbKind): void {
+    const at = this.set(hart, context) + TLB[kind];
+    this.#bytes.fill(0, at, at + TLB_ENTRIES * TLB_ENTRY_SIZE);
+    this.#view.setBigInt64(at, BigInt(PAGE_SIZE), true);
   }
 }

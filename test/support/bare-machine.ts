@@ -54,7 +54,7 @@ export class BareMachine {
       },
     };
     this.engine = new Engine(this.memory, main, bus, { time: () => this.time }, { dispatch });
-    for (const hart of this.engine.harts) hart.reset(BigInt(RAM_BASE));
+    this.engine.reset(BigInt(RAM_BASE));
   }
 
   get hart(): Hart {

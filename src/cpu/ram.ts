@@ -1,0 +1,119 @@
+/** Pieces of generated code that reach RAM by physical address, past the TLBs. */
+import { CONTROL, ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
+import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
+import type { EngineContext } from './physical-memory.ts';
+
+/** offset ← physical address − RAM base; leaves to `no` if the address is not in RAM. */
+export function emitRamOffset(
+  f: FunctionBuilder,
+  { ram }: EngineContext,
+  address: Local,
+  offset: Local,
+  no: Label,
+): void {
+  f.get(address);
+  f.i64(BigInt(ram.base));
+  f.op('i64.sub');
+  f.tee(offset);
+  f.i64(BigInt(ram.size));
+  f.op('i64.ge_u');
+  f.brIf(no);
+}
+
+export function emitPageIndex(f: FunctionBuilder, { ram }: EngineContext, offset: Local, page: Local): void {
+  f.get(offset);
+  f.op('i32.wrap_i64');
+  f.i32(PAGE_SHIFT);
+  f.op('i32.shr_u');
+  f.i32(ram.firstPage);
+  f.op('i32.add');
+  f.set(page);
+}
+
+/** While the dirty log is on, marks the page. */
+export function emitDirty(f: FunctionBuilder, { layout }: EngineContext, page: Local): void {
+  const word = f.local('i32');
+  f.i32(layout.control);
+  f.load('i32.load', CONTROL.dirtyLog);
+  f.if();
+  f.get(page);
+  f.i32(5);
+  f.op('i32.shr_u');
+  f.i32(2);
+  f.op('i32.shl');
+  f.tee(word);
+  f.get(word);
+  f.load('i32.load', layout.dirtyBitmap);
+  f.i32(1);
+  f.get(page);
+  f.op('i32.shl', 'i32.or');
+  f.store('i32.store', layout.dirtyBitmap);
+  f.end();
+  f.release(word);
+}
+
+/** Forgets the predecoded entries of the written bytes, and of an instruction that began a halfword before them. */
+export function emitForgetEntries(
+  f: FunctionBuilder,
+  { layout }: EngineContext,
+  page: Local,
+  offset: Local,
+  size: Local,
+): void {
+  const byte = f.local('i32');
+  const entry = f.local('i32');
+  const last = f.local('i32');
+  const slot = f.local('i32');
+  const halfword = (local: Local): void => {
+    // Entry address of the halfword at byte `local`: slot + local / 2 * ENTRY_SIZE.
+    f.get(local);
+    f.i32(~1);
+    f.op('i32.and');
+    f.i32(ENTRY_SIZE / 2);
+    f.op('i32.mul');
+    f.get(slot);
+    f.op('i32.add');
+  };
+  f.get(page);
+  f.i32(2);
+  f.op('i32.shl');
+  f.load('i32.load', layout.codeSlots);
+  f.set(slot);
+  f.get(offset);
+  f.op('i32.wrap_i64');
+  f.i32(PAGE_SIZE - 1);
+  f.op('i32.and');
+  f.tee(byte);
+  f.get(size);
+  f.op('i32.add');
+  f.i32(1);
+  f.op('i32.sub');
+  f.set(last);
+  halfword(last);
+  f.set(last);
+  halfword(byte);
+  f.set(entry);
+  // One halfword earlier, unless the page begins here.
+  f.get(entry);
+  f.get(slot);
+  f.op('i32.gt_u');
+  f.if();
+  f.get(entry);
+  f.i32(ENTRY_SIZE);
+  f.op('i32.sub');
+  f.set(entry);
+  f.end();
+  const again = f.loop();
+  f.get(entry);
+  f.i64(0n);
+  f.store('i64.store');
+  f.get(entry);
+  f.i32(ENTRY_SIZE);
+  f.op('i32.add');
+  f.tee(entry);
+  f.get(last);
+  f.op('i32.le_u');
+  f.brIf(again);
+  f.end();
+  f.release(byte, entry, last, slot);
+}
