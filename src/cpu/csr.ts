@@ -52,8 +52,8 @@ const STCE = 1n << 63n;
 /** Cache-block and fence bits of menvcfg and senvcfg that can be set and change nothing here. */
 const ENVCFG = bits(0, 4, 5, 6, 7);
 
-/** MXL = 2 (64 bits), extensions A, C, I, M, S, U (§3.1.1). */
-const MISA = (2n << 62n) | [...'ACIMSU'].reduce((sum, letter) => sum | bits(letter.charCodeAt(0) - 65), 0n);
+/** MXL = 2 (64 bits), extensions A, C, D, F, I, M, S, U (§3.1.1). */
+const MISA = (2n << 62n) | [...'ACDFIMSU'].reduce((sum, letter) => sum | bits(letter.charCodeAt(0) - 65), 0n);
 
 const MSTATUS_WRITABLE =
   MSTATUS.sie |
@@ -62,14 +62,15 @@ const MSTATUS_WRITABLE =
   MSTATUS.mpie |
   MSTATUS.spp |
   MSTATUS.mpp |
+  MSTATUS.fs |
   MSTATUS.mprv |
   MSTATUS.sum |
   MSTATUS.mxr |
   MSTATUS.tvm |
   MSTATUS.tw |
   MSTATUS.tsr;
-const SSTATUS_WRITABLE = MSTATUS.sie | MSTATUS.spie | MSTATUS.spp | MSTATUS.sum | MSTATUS.mxr;
-const SSTATUS_READABLE = SSTATUS_WRITABLE | MSTATUS.uxl | MSTATUS.sd | MSTATUS.fs;
+const SSTATUS_WRITABLE = MSTATUS.sie | MSTATUS.spie | MSTATUS.spp | MSTATUS.fs | MSTATUS.sum | MSTATUS.mxr;
+const SSTATUS_READABLE = SSTATUS_WRITABLE | MSTATUS.uxl | MSTATUS.sd;
 
 /** A CSR that is a field of the hart; `writable` bits change, the rest stays. */
 function field(number: number, name: HartCsr, writable: bigint, ...effects: CsrEffect[]): Csr {
@@ -100,7 +101,26 @@ function view(
 }
 
 function merge(hart: Hart, name: HartCsr, value: bigint, mask: bigint): void {
-  hart.setCsr(name, (hart.csr(name) & ~mask) | (value & mask));
+  const merged = (hart.csr(name) & ~mask) | (value & mask);
+  hart.setCsr(name, name === 'mstatus' ? withSd(merged) : merged);
+}
+
+/** §3.1.6.6: SD sums up FS; VS and XS do not exist. */
+const withSd = (mstatus: bigint): bigint =>
+  (mstatus & MSTATUS.fs) === MSTATUS.fs ? mstatus | MSTATUS.sd : mstatus & ~MSTATUS.sd;
+
+/** A field of fcsr (Unprivileged ISA §20.2): illegal while FS is off; a write makes it dirty. */
+function floatField(number: number, name: string, shift: bigint, mask: bigint): Csr {
+  return {
+    number,
+    name,
+    read: ({ hart }) => (hart.csr('fcsr') >> shift) & mask,
+    write: ({ hart }, value) => {
+      hart.setCsr('fcsr', (hart.csr('fcsr') & ~(mask << shift)) | ((value & mask) << shift));
+      hart.touchFloat();
+    },
+    illegal: (hart) => (hart.csr('mstatus') & MSTATUS.fs) === 0n,
+  };
 }
 
 const constant = (number: number, name: string, read: (hart: Hart) => bigint): Csr => ({
@@ -190,6 +210,9 @@ export function updateSupervisorTimer(hart: Hart, time: bigint): void {
 }
 
 const CSRS: readonly Csr[] = [
+  floatField(0x001, 'fflags', 0n, 0x1fn),
+  floatField(0x002, 'frm', 5n, 7n),
+  floatField(0x003, 'fcsr', 0n, 0xffn),
   // §3.1.2 to §3.1.5: identity. 0 means "not implemented".
   constant(0xf11, 'mvendorid', () => 0n),
   constant(0xf12, 'marchid', () => 0n),
@@ -287,6 +310,11 @@ const CSRS: readonly Csr[] = [
     effects: ['context', 'translation'],
     illegal: tvmTraps,
   },
+  // Sdtrig: no triggers. tselect reads back 0, and so does the type of the trigger it selects.
+  ...[0x7a0, 0x7a1, 0x7a2, 0x7a3].map((number) => ({
+    ...constant(number, `trigger${number & 3}`, () => 0n),
+    write: () => {},
+  })),
   ...pmpRegisters(),
   ...zeroCounters(),
 ];

@@ -183,6 +183,15 @@ export class Hart {
     this.#i64[index] = value;
   }
 
+  /** The bits of f`index`, unsigned. */
+  f(index: number): bigint {
+    return BigInt.asUintN(64, this.#i64[HART.f / 8 + index] ?? 0n);
+  }
+
+  setF(index: number, bits: bigint): void {
+    this.#i64[HART.f / 8 + index] = bits;
+  }
+
   csr(name: HartCsr): bigint {
     return BigInt.asUintN(64, this.#i64[CSR_INDEX[name]] ?? 0n);
   }
@@ -224,6 +233,22 @@ export class Hart {
     this.#i32[HART.dataWalk / 4] = this.#walk(data, sum) | mxr;
     this.#i32[HART.fetchTlbs / 4] = this.#set(privilege, false);
     this.#i32[HART.fetchWalk / 4] = this.#walk(privilege, false);
+    this.updateFloat();
+  }
+
+  /** Floating-point state was, or is about to be, written: mstatus.FS says so. */
+  touchFloat(): void {
+    this.setCsr('mstatus', this.csr('mstatus') | MSTATUS.fs | MSTATUS.sd);
+    this.updateFloat();
+  }
+
+  /** Derives what generated code asks about floating point from mstatus.FS and fcsr. */
+  updateFloat(): void {
+    this.#i32[HART.floatOn / 4] = (this.csr('mstatus') & MSTATUS.fs) === MSTATUS.fs ? 1 : 0;
+    const fcsr = Number(this.csr('fcsr'));
+    const inexact = (fcsr & 1) !== 0;
+    const dynamicIsNearest = fcsr >> 5 === 0;
+    this.#i32[HART.floatNearest / 4] = inexact ? 1 | (dynamicIsNearest ? 0x80 : 0) : 0;
   }
 
   /** Raises or lowers an interrupt line. */

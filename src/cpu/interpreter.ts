@@ -6,7 +6,7 @@
  * Handlers hold no calls: what leaves the fast path branches to a common tail that spills pc and count, calls out and
  * resumes as the call's answer says (`Resume`). Operands come from the entry; meaning comes from the ISA table alone.
  */
-import type { Action } from '../isa/semantics.ts';
+import { type Action, usesFloat } from '../isa/semantics.ts';
 import { HART, PAGE_SIZE, TLB } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
@@ -28,6 +28,9 @@ export const RESUME = {
   /** Run the entry that was put in the hart's straddle slot; it does not count twice. */
   straddle: 3,
 } as const;
+
+/** Upper half of a register that holds a single (Unprivileged ISA §21.2). */
+const BOX = 0xffff_ffff_0000_0000n;
 
 /** Which dispatcher to generate. */
 export type Dispatch = 'tree' | 'table';
@@ -73,9 +76,10 @@ class Interpreter {
   readonly #target: Local;
   /** Guest address of a memory access. */
   readonly #address: Local;
-  /** Of a store that missed: its bytes, and the distance to the next entry. */
+  /** Of a store that missed: its bytes, the distance to the next entry, and the register's bits. */
   readonly #size: Local;
   readonly #step: Local;
+  readonly #value: Local;
   readonly #scratch: Local;
 
   #exit!: Label;
@@ -105,6 +109,7 @@ class Interpreter {
     this.#address = f.local('i64');
     this.#size = f.local('i32');
     this.#step = f.local('i32');
+    this.#value = f.local('i64');
     this.#scratch = f.local('i32');
   }
 
@@ -268,6 +273,12 @@ class Interpreter {
 
   #emitAction(action: Action, length: 2 | 4): void {
     const f = this.#f;
+    if (usesFloat(action)) {
+      f.get(this.#hart);
+      f.load('i32.load', HART.floatOn);
+      f.op('i32.eqz');
+      f.brIf(this.#slow);
+    }
     switch (action.kind) {
       case 'nothing':
         this.#advance(length);
@@ -289,10 +300,23 @@ class Interpreter {
         this.#destination();
         this.#hostAddress(TLB.read);
         f.load(action.op);
-        f.store('i64.store', HART.x);
+        if (action.float === true && size === 4) {
+          f.i64(BOX);
+          f.op('i64.or');
+        }
+        f.store('i64.store', action.float === true ? HART.f : HART.x);
         this.#advance(length);
         return;
       }
+      case 'fset':
+        this.#destination();
+        this.#expr(action.value);
+        f.store('i64.store', HART.f);
+        this.#advance(length);
+        return;
+      case 'float':
+        this.#emitFloat(action, length);
+        return;
       case 'store': {
         this.#expr(action.address);
         f.set(this.#address);
@@ -302,6 +326,8 @@ class Interpreter {
           f.set(this.#size);
           f.i32(length * 4);
           f.set(this.#step);
+          this.#expr(action.value);
+          f.set(this.#value);
           f.br(this.#storeMiss);
         });
         this.#hostAddress(TLB.write);
@@ -369,6 +395,26 @@ class Interpreter {
     f.get(found);
     f.store('i64.store', HART.x);
     f.release(found, hostAddress);
+  }
+
+  /** The fast way, if there is one and it may be taken; else the host side's. */
+  #emitFloat(action: Extract<Action, { kind: 'float' }>, length: 2 | 4): void {
+    const f = this.#f;
+    if (action.fast === undefined) {
+      f.br(this.#slow);
+      return;
+    }
+    const value = f.local('i64');
+    this.#expr(action.fast.value);
+    f.set(value);
+    this.#expr(action.fast.when, value);
+    f.op('i32.eqz');
+    f.brIf(this.#slow);
+    this.#destination();
+    f.get(value);
+    f.store('i64.store', action.toInteger ? HART.x : HART.f);
+    f.release(value);
+    this.#advance(length);
   }
 
   /** The write permission is checked only if the reservation holds; either way it is gone afterwards. */
@@ -484,9 +530,10 @@ class Interpreter {
     f.op('i32.add');
   }
 
-  #expr(expr: Parameters<FunctionBuilder['expr']>[0], memory?: Local): void {
+  /** @param bound what the leaf `memory`, or `result`, stands for. */
+  #expr(expr: Parameters<FunctionBuilder['expr']>[0], bound?: Local): void {
     this.#f.expr(expr, (name) => {
-      if (name === 'memory' && memory !== undefined) this.#f.get(memory);
+      if ((name === 'memory' || name === 'result') && bound !== undefined) this.#f.get(bound);
       else this.#emitLeaf(name);
     });
   }
@@ -495,14 +542,27 @@ class Interpreter {
     const f = this.#f;
     switch (name) {
       case 'rs1':
+        this.#register(ENTRY.rs1Shift, HART.x);
+        return;
       case 'rs2':
+        this.#register(ENTRY.rs2Shift, HART.x);
+        return;
+      case 'frs1':
+        this.#register(ENTRY.rs1Shift, HART.f);
+        return;
+      case 'frs2':
+        this.#register(ENTRY.rs2Shift, HART.f);
+        return;
+      case 'nearest':
+        // (floatNearest >> rm) & 1; a shift takes its amount modulo 32, so frs3 has to go.
         f.get(this.#hart);
-        f.get(this.#word);
-        f.i32((name === 'rs1' ? ENTRY.rs1Shift : ENTRY.rs2Shift) - 3);
-        f.op('i32.shr_u');
-        f.i32(0xf8);
-        f.op('i32.and', 'i32.add');
-        f.load('i64.load', HART.x);
+        f.load('i32.load', HART.floatNearest);
+        f.get(this.#entry);
+        f.load('i32.load', 4);
+        f.i32(7);
+        f.op('i32.and', 'i32.shr_u');
+        f.i32(1);
+        f.op('i32.and');
         return;
       case 'imm':
         f.get(this.#entry);
@@ -514,6 +574,18 @@ class Interpreter {
       default:
         throw new Error(`the interpreter has no operand ${name}`);
     }
+  }
+
+  /** A register of the file at `file`, by the field at `shift` of the entry's word. */
+  #register(shift: number, file: number): void {
+    const f = this.#f;
+    f.get(this.#hart);
+    f.get(this.#word);
+    f.i32(shift - 3);
+    f.op('i32.shr_u');
+    f.i32(0xf8);
+    f.op('i32.and', 'i32.add');
+    f.load('i64.load', file);
   }
 
   /** Address of the destination register; a store at HART.x follows. */
@@ -569,7 +641,7 @@ class Interpreter {
     const f = this.#f;
     f.get(this.#hart);
     f.get(this.#address);
-    this.#emitLeaf('rs2');
+    f.get(this.#value);
     f.get(this.#size);
     f.call(this.#miss.store);
     f.if();

@@ -153,7 +153,8 @@ export const DISPATCH_TREE: DispatchTree = built.tree;
  *     | operation |  rs2  |  rs1  |   rd   | 0 |
  *
  * Shifted and masked, a register field is the byte offset of its register in the hart block. rd has six bits: x0 as a
- * destination becomes register 32, the sink.
+ * destination becomes register 32, the sink. Floating-point registers stand in the same fields, and have no sink.
+ * Instructions with a rounding mode have it, and frs3, as immediate.
  */
 export const ENTRY = {
   operationShift: 19,
@@ -161,6 +162,8 @@ export const ENTRY = {
   rs1Shift: 9,
   rdMask: 0x1f8,
   sink: 32,
+  /** In the immediate. */
+  frs3Shift: 3,
 } as const;
 
 /** A predecoded entry: the operation word and the 32-bit immediate. */
@@ -195,13 +198,15 @@ export function predecode(word: number): Entry {
     return { word: (code(`illegal/${length}`) << ENTRY.operationShift) >>> 0, immediate: bits };
   }
   const { instruction, length, operands } = decoded;
-  const rd = operands.rd === undefined || operands.rd === 0 ? ENTRY.sink : operands.rd;
-  const rs1 = operands.rs1 ?? operands.zimm ?? 0;
-  const rs2 = operands.rs2 ?? 0;
+  const { frd, rm, frs3 = 0 } = operands;
+  const rd = frd ?? (operands.rd === undefined || operands.rd === 0 ? ENTRY.sink : operands.rd);
+  const rs1 = operands.rs1 ?? operands.frs1 ?? operands.zimm ?? 0;
+  const rs2 = operands.rs2 ?? operands.frs2 ?? 0;
+  const immediate = rm === undefined ? (operands.imm ?? 0) : rm | (frs3 << ENTRY.frs3Shift);
   const packed =
     (code(`${instruction.name}/${length}`) << ENTRY.operationShift) |
     (rs2 << ENTRY.rs2Shift) |
     (rs1 << ENTRY.rs1Shift) |
     (rd << 3);
-  return { word: packed >>> 0, immediate: operands.imm ?? 0 };
+  return { word: packed >>> 0, immediate };
 }

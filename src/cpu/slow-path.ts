@@ -2,14 +2,17 @@
  * The host side of the engine: what generated code calls out for. Fetches that miss, entries not decoded yet, memory
  * accesses that are no plain RAM, CSRs and traps.
  */
-import type { Helper, MemoryAccess } from '../isa/semantics.ts';
-import { memoryAccess } from '../isa/semantics.ts';
+import type { Action, Helper, MemoryAccess } from '../isa/semantics.ts';
+import { memoryAccess, usesFloat } from '../isa/semantics.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
 import type { Bus, BusMemory } from './bus.ts';
 import type { CodeCache } from './code-cache.ts';
 import { accessibleCsr, type CsrContext, type CsrEffect } from './csr.ts';
+import { box32 } from './float/format.ts';
+import type { FloatEnvironment, RoundingMode } from './float/rounding.ts';
+import { floatOperation } from './float-operations.ts';
 import { CAUSE, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
 import { RESUME } from './interpreter.ts';
 import { END_WORD, ENTRY, OPERATIONS, predecode } from './operations.ts';
@@ -36,11 +39,18 @@ const FETCH_FAULTS: Faults = { page: CAUSE.instructionPageFault, access: CAUSE.i
 const LOAD_FAULTS: Faults = { page: CAUSE.loadPageFault, access: CAUSE.loadAccessFault };
 const STORE_FAULTS: Faults = { page: CAUSE.storePageFault, access: CAUSE.storeAccessFault };
 
+/** Whether an operation is illegal while mstatus.FS is off, by operation code. */
+const USES_FLOAT: readonly boolean[] = OPERATIONS.map(
+  (operation) => operation.kind === 'instruction' && usesFloat(operation.instruction.action),
+);
+
 /** An exception that an access would cause. */
 interface Fault {
   readonly cause: number;
   readonly address: bigint;
 }
+
+type FloatAction = Extract<Action, { kind: 'float' }>;
 
 /** An entry of the predecoded form, taken apart. */
 interface Current {
@@ -111,10 +121,16 @@ export class SlowPath {
     }
     const { length, instruction } = operation;
     const current = { hart, word, immediate, length, step: length * 4 };
+    if (USES_FLOAT[operation.code] === true && (hart.csr('mstatus') & MSTATUS.fs) !== MSTATUS.fs) {
+      if ((hart.csr('mstatus') & MSTATUS.fs) === 0n) return this.#illegal(hart);
+      hart.touchFloat();
+      return this.#again(hart, RESUME.retry);
+    }
     const access = ACCESSES[operation.code];
     if (access !== undefined) return this.#access(current, access);
     if (instruction.action.kind === 'helper')
       return this.#help(current, instruction.action.helper, instruction.name);
+    if (instruction.action.kind === 'float') return this.#float(current, instruction.action);
     throw new Error(`${instruction.name} needs no call`);
   }
 
@@ -242,12 +258,41 @@ export class SlowPath {
   }
 
   #finishLoad({ hart, word, step }: Current, access: MemoryAccess, value: bigint): number {
-    hart.setX((word & ENTRY.rdMask) >> 3, access.signed ? BigInt.asIntN(access.size * 8, value) : value);
+    const rd = (word & ENTRY.rdMask) >> 3;
+    if (access.float) hart.setF(rd, access.size === 4 ? box32(value) : value);
+    else hart.setX(rd, access.signed ? BigInt.asIntN(access.size * 8, value) : value);
+    return step;
+  }
+
+  /** An operation that wasm's own could not do to the bit, or whose flags somebody could see. */
+  #float({ hart, word, immediate, step }: Current, action: FloatAction): number {
+    const fcsr = Number(hart.csr('fcsr'));
+    const mode = immediate & 7;
+    const rm = mode === 7 ? fcsr >> 5 : mode;
+    // §20.2: 5 and 6 are reserved, and so is a dynamic mode of 5 to 7. Operations without rounding have no mode.
+    if (rm > 4) return this.#illegal(hart);
+    const environment: FloatEnvironment = { rm: rm as RoundingMode, fflags: 0 };
+    const rs1 = (word >>> ENTRY.rs1Shift) & 31;
+    const rs2 = (word >>> ENTRY.rs2Shift) & 31;
+    const rd = (word & ENTRY.rdMask) >> 3;
+    const result = floatOperation(action.operation)(environment, {
+      a: hart.f(rs1),
+      b: hart.f(rs2),
+      c: hart.f((immediate >> ENTRY.frs3Shift) & 31),
+      x: hart.x(rs1),
+    });
+    if (action.toInteger) hart.setX(rd, result);
+    else hart.setF(rd, result);
+    if ((environment.fflags & ~fcsr) !== 0) {
+      hart.setCsr('fcsr', BigInt(fcsr | environment.fflags));
+      hart.updateFloat();
+    }
     return step;
   }
 
   #storeValue({ hart, word }: Current, access: MemoryAccess): bigint {
-    return BigInt.asUintN(access.size * 8, hart.x((word >>> ENTRY.rs2Shift) & 31));
+    const rs2 = (word >>> ENTRY.rs2Shift) & 31;
+    return BigInt.asUintN(access.size * 8, access.float ? hart.f(rs2) : hart.x(rs2));
   }
 
   /** Done, but interrupts have to be looked at before the next instruction. */

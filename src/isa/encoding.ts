@@ -8,8 +8,23 @@
  * From a pattern come the match test, the extraction of the operands and the encoder.
  */
 
-/** Operands of an instruction word. `zimm` is the five-bit immediate in the place of rs1; aq, rl order an atomic. */
-export type OperandName = 'rd' | 'rs1' | 'rs2' | 'imm' | 'zimm' | 'aq' | 'rl';
+/**
+ * Operands of an instruction word. `frd` and so on are floating-point registers in the places of rd and so on; `zimm` is
+ * the five-bit immediate in the place of rs1; aq and rl order an atomic; rm is a rounding mode.
+ */
+export type OperandName =
+  | 'rd'
+  | 'rs1'
+  | 'rs2'
+  | 'frd'
+  | 'frs1'
+  | 'frs2'
+  | 'frs3'
+  | 'imm'
+  | 'zimm'
+  | 'aq'
+  | 'rl'
+  | 'rm';
 
 export type Operands = Partial<Record<OperandName, number>>;
 
@@ -49,6 +64,10 @@ const FIELD_NAMES: Readonly<Record<string, { operand: OperandName; width?: numbe
   rd: { operand: 'rd', width: 5 },
   rs1: { operand: 'rs1', width: 5 },
   rs2: { operand: 'rs2', width: 5 },
+  frd: { operand: 'frd', width: 5 },
+  frs1: { operand: 'frs1', width: 5 },
+  frs2: { operand: 'frs2', width: 5 },
+  frs3: { operand: 'frs3', width: 5 },
   zimm: { operand: 'zimm', width: 5 },
   csr: { operand: 'imm', width: 12 },
   imm: { operand: 'imm', signed: true },
@@ -58,9 +77,10 @@ const FIELD_NAMES: Readonly<Record<string, { operand: OperandName; width?: numbe
   shamt: { operand: 'imm' },
   aq: { operand: 'aq', width: 1 },
   rl: { operand: 'rl', width: 1 },
+  rm: { operand: 'rm', width: 3 },
 };
 
-const TOKEN = /^(?<name>[a-z]+[12]?)(?<short>')?(?:\[(?<bits>[\d:|]+)\])?(?:!=(?<excluded>[\d,]+))?$/;
+const TOKEN = /^(?<name>[a-z]+[123]?)(?<short>')?(?:\[(?<bits>[\d:|]+)\])?(?:!=(?<excluded>[\d,]+))?$/;
 
 /** @throws Error if the pattern is not of the notation above, or not 16 or 32 bits long. */
 export function parsePattern(pattern: string): Encoding {

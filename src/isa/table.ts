@@ -1,12 +1,27 @@
 /** The ISA table: every extension that the engine implements, and look-ups over all of it. */
 import type { CompressedInstruction, Extension, Instruction } from './instruction.ts';
 import { rv64a } from './rv64a.ts';
+import { zba, zbb, zbs } from './rv64b.ts';
 import { rv64c } from './rv64c.ts';
+import { rv64d, rv64f } from './rv64fd.ts';
 import { rv64i } from './rv64i.ts';
 import { rv64m } from './rv64m.ts';
 import { privileged, zicsr, zifencei } from './system.ts';
 
-export const EXTENSIONS: readonly Extension[] = [rv64i, rv64m, rv64a, rv64c, zicsr, zifencei, privileged];
+export const EXTENSIONS: readonly Extension[] = [
+  rv64i,
+  rv64m,
+  rv64a,
+  rv64f,
+  rv64d,
+  rv64c,
+  zicsr,
+  zifencei,
+  zba,
+  zbb,
+  zbs,
+  privileged,
+];
 
 /** Every instruction with a meaning of its own. */
 export const INSTRUCTIONS: readonly Instruction[] = EXTENSIONS.flatMap((extension) => extension.instructions);

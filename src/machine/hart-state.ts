@@ -19,6 +19,8 @@ const vmstateHart = descriptor({
     pc: u64(),
     /** x1 to x31. */
     x: arrayOf(u64(), 31),
+    /** f0 to f31, their bits. */
+    f: arrayOf(u64(), 32),
     ...csrFields,
     /** Address of the LR reservation; all ones for none. */
     reservation: u64(),
@@ -43,6 +45,7 @@ export function hartState(hart: Hart, pmp: Pmp): DescribedMigratable {
         return {
           pc: hart.pc,
           x: Array.from({ length: 31 }, (_, i) => hart.x(i + 1)),
+          f: Array.from({ length: 32 }, (_, i) => hart.f(i)),
           ...(Object.fromEntries(HART_CSRS.map((name) => [name, hart.csr(name)])) as Record<HartCsr, bigint>),
           reservation: BigInt.asUintN(64, hart.reservation),
           waiting: hart.waiting,
@@ -54,6 +57,7 @@ export function hartState(hart: Hart, pmp: Pmp): DescribedMigratable {
       set(state) {
         hart.pc = state.pc;
         for (const [i, value] of state.x.entries()) hart.setX(i + 1, value);
+        for (const [i, bits] of state.f.entries()) hart.setF(i, bits);
         for (const name of HART_CSRS) hart.setCsr(name, state[name]);
         hart.reservation = BigInt.asIntN(64, state.reservation);
         hart.waiting = state.waiting;

@@ -83,6 +83,10 @@ export const HART = {
   pmpCount: 636,
   /** u64 fields of the CSRs that hold state, in the order of HART_CSRS. */
   csr: 640,
+  /** i32: not 0 while floating-point instructions need no look at mstatus.FS: it says Dirty. */
+  floatOn: 1024,
+  /** i32: bit n is set if an instruction with rounding mode n (7: the dynamic one) is `nearest` (isa/semantics.ts). */
+  floatNearest: 1028,
   /** The PMP's entries as ranges of pages, first match first. */
   pmp: 2048,
   /** TLB_CONTEXTS sets of TLBs. */
@@ -128,6 +132,7 @@ export const HART_CSRS = [
   'scounteren',
   'senvcfg',
   'stimecmp',
+  'fcsr',
 ] as const;
 export type HartCsr = (typeof HART_CSRS)[number];
 

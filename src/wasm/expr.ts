@@ -63,15 +63,20 @@ type Family<T extends string> = {
   readonly [K in PureOp as K extends `${T}.${infer Short}` ? Short : never]: (...args: Expr[]) => Expr;
 };
 
-function family<T extends 'i32' | 'i64'>(type: T) {
+function family<T extends ValueType>(type: T): Family<T> {
   const entries = (Object.keys(PURE) as PureOp[])
     .filter((name) => name.startsWith(`${type}.`))
     .map((name) => [name.slice(type.length + 1), (...args: Expr[]) => op(name, ...args)]);
-  const constant = (value: bigint | number): ConstExpr => ({ kind: 'const', type, value: BigInt(value) });
-  return { ...(Object.fromEntries(entries) as Family<T>), const: constant };
+  return Object.fromEntries(entries) as Family<T>;
 }
 
+const constants = (type: 'i32' | 'i64') => ({
+  const: (value: bigint | number): ConstExpr => ({ kind: 'const', type, value: BigInt(value) }),
+});
+
 /** Constructors by their WebAssembly names: `i32.add(a, b)`, `i32.const(7)`. */
-export const i32 = family('i32');
+export const i32 = { ...family('i32'), ...constants('i32') };
 /** Constructors by their WebAssembly names: `i64.add(a, b)`, `i64.const(7n)`. */
-export const i64 = family('i64');
+export const i64 = { ...family('i64'), ...constants('i64') };
+export const f32 = family('f32');
+export const f64 = family('f64');
