@@ -11,6 +11,8 @@ import { PMP_COUNT, type Pmp, pmpaddrMask } from './pmp.ts';
 export interface CsrContext {
   /** The platform's mtime, in ticks; what the `time` CSR shows. */
   readonly time: () => bigint;
+  /** Single-letter and other extensions of the harts: "I", "Zba". */
+  readonly extensions: ReadonlySet<string>;
 }
 
 /** A hart's CSRs with what belongs to them. */
@@ -52,8 +54,11 @@ const STCE = 1n << 63n;
 /** Cache-block and fence bits of menvcfg and senvcfg that can be set and change nothing here. */
 const ENVCFG = bits(0, 4, 5, 6, 7);
 
-/** MXL = 2 (64 bits), extensions A, C, D, F, I, M, S, U (§3.1.1). */
-const MISA = (2n << 62n) | [...'ACDFIMSU'].reduce((sum, letter) => sum | bits(letter.charCodeAt(0) - 65), 0n);
+/** MXL = 2 (64 bits), then a bit per single-letter extension; S and U are always there (§3.1.1). */
+function misa(extensions: ReadonlySet<string>): bigint {
+  const letters = [...extensions, 'S', 'U'].filter((name) => name.length === 1);
+  return letters.reduce((sum, letter) => sum | bits(letter.charCodeAt(0) - 65), 2n << 62n);
+}
 
 const MSTATUS_WRITABLE =
   MSTATUS.sie |
@@ -71,6 +76,9 @@ const MSTATUS_WRITABLE =
   MSTATUS.tsr;
 const SSTATUS_WRITABLE = MSTATUS.sie | MSTATUS.spie | MSTATUS.spp | MSTATUS.fs | MSTATUS.sum | MSTATUS.mxr;
 const SSTATUS_READABLE = SSTATUS_WRITABLE | MSTATUS.uxl | MSTATUS.sd;
+
+/** Fields of mstatus that stay 0 for want of an extension: FS without F (§3.1.6.6). */
+const absent = ({ extensions }: CsrContext): bigint => (extensions.has('F') ? 0n : MSTATUS.fs);
 
 /** A CSR that is a field of the hart; `writable` bits change, the rest stays. */
 function field(number: number, name: HartCsr, writable: bigint, ...effects: CsrEffect[]): Csr {
@@ -219,15 +227,15 @@ const CSRS: readonly Csr[] = [
   constant(0xf13, 'mimpid', () => 0n),
   constant(0xf14, 'mhartid', (hart) => BigInt(hart.id)),
   constant(0xf15, 'mconfigptr', () => 0n),
-  constant(0x301, 'misa', () => MISA),
+  { number: 0x301, name: 'misa', read: ({ context }) => misa(context.extensions) },
   // §3.1.6; MPP is WARL: 2 is no mode, and leaves it as it was.
   {
     number: 0x300,
     name: 'mstatus',
     read: ({ hart }) => hart.csr('mstatus'),
-    write: ({ hart }, value) => {
-      const mask = (value & MSTATUS.mpp) >> 11n === 2n ? MSTATUS_WRITABLE & ~MSTATUS.mpp : MSTATUS_WRITABLE;
-      merge(hart, 'mstatus', value, mask);
+    write: ({ hart, context }, value) => {
+      const keepMpp = (value & MSTATUS.mpp) >> 11n === 2n ? MSTATUS.mpp : 0n;
+      merge(hart, 'mstatus', value, MSTATUS_WRITABLE & ~keepMpp & ~absent(context));
     },
     effects: ['interrupts', 'context'],
   },
@@ -272,14 +280,13 @@ const CSRS: readonly Csr[] = [
   unprivilegedCounter(0xc02, counter(0, 'instret', 'minstret')),
 
   // §12.1: supervisor level.
-  view(
-    0x100,
-    'sstatus',
-    'mstatus',
-    { readable: () => SSTATUS_READABLE, writable: () => SSTATUS_WRITABLE },
-    'interrupts',
-    'context',
-  ),
+  {
+    number: 0x100,
+    name: 'sstatus',
+    read: ({ hart }) => hart.csr('mstatus') & SSTATUS_READABLE,
+    write: ({ hart, context }, value) => merge(hart, 'mstatus', value, SSTATUS_WRITABLE & ~absent(context)),
+    effects: ['interrupts', 'context'],
+  },
   view(0x104, 'sie', 'mie', { ...sie, writable: sie.readable }, 'interrupts'),
   field(0x105, 'stvec', ALL & ~2n),
   field(0x106, 'scounteren', 0xffff_ffffn),

@@ -189,10 +189,15 @@ function code(key: string): number {
 /** The mark behind the last entry of a page. */
 export const END_WORD = (code('end') << ENTRY.operationShift) >>> 0;
 
-/** Predecodes an instruction word; one that the table does not know becomes "illegal" with its bits as immediate. */
-export function predecode(word: number): Entry {
+/**
+ * Predecodes an instruction word; one that the table does not know, or the hart does not have, becomes "illegal" with
+ * its bits as immediate.
+ */
+export function predecode(word: number, instructions: ReadonlySet<Instruction>, compressed: boolean): Entry {
   const decoded = decode(word);
-  if (decoded === undefined) {
+  const known =
+    decoded !== undefined && instructions.has(decoded.instruction) && (compressed || decoded.length === 4);
+  if (!known) {
     const length = (word & 3) === 3 ? 4 : 2;
     const bits = length === 4 ? word | 0 : word & 0xffff;
     return { word: (code(`illegal/${length}`) << ENTRY.operationShift) >>> 0, immediate: bits };

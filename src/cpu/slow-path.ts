@@ -2,6 +2,7 @@
  * The host side of the engine: what generated code calls out for. Fetches that miss, entries not decoded yet, memory
  * accesses that are no plain RAM, CSRs and traps.
  */
+import { instructionsOf } from '../isa/isa-string.ts';
 import type { Action, Helper, MemoryAccess } from '../isa/semantics.ts';
 import { memoryAccess, usesFloat } from '../isa/semantics.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
@@ -15,7 +16,7 @@ import type { FloatEnvironment, RoundingMode } from './float/rounding.ts';
 import { floatOperation } from './float-operations.ts';
 import { CAUSE, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
 import { RESUME } from './interpreter.ts';
-import { END_WORD, ENTRY, OPERATIONS, predecode } from './operations.ts';
+import { END_WORD, ENTRY, type Entry, OPERATIONS, predecode } from './operations.ts';
 import type { Pmp } from './pmp.ts';
 import { ACCESS, FAULT } from './translate.ts';
 
@@ -78,6 +79,7 @@ export class SlowPath {
   /** Set when the generated code is there. */
   translate: Translate = () => FAULT.access;
   readonly #pmps: readonly Pmp[];
+  readonly #predecode: (word: number) => Entry;
 
   constructor(
     memory: GuestMemory,
@@ -88,6 +90,8 @@ export class SlowPath {
     pmps: readonly Pmp[],
   ) {
     this.#pmps = pmps;
+    const instructions = instructionsOf(csrs.extensions);
+    this.#predecode = (word) => predecode(word, instructions, csrs.extensions.has('C'));
     this.#memory = memory;
     this.#tlbs = tlbs;
     this.#code = code;
@@ -153,7 +157,7 @@ export class SlowPath {
     const low = this.#view.getUint16(host, true);
     if ((low & 3) !== 3 || inPage + 4 <= PAGE_SIZE) {
       const bits = (low & 3) === 3 ? this.#view.getUint32(host, true) : low;
-      const decoded = predecode(bits);
+      const decoded = this.#predecode(bits);
       this.#view.setInt32(entry + 4, decoded.immediate, true);
       this.#view.setUint32(entry, decoded.word, true);
       return this.#again(hart, RESUME.retry);
@@ -161,7 +165,7 @@ export class SlowPath {
     // The second half lies on the next page, which may be another one by the next time: decoded anew each time.
     const second = this.#codeAt(hart, pc + 2n);
     if (typeof second !== 'number') return this.#trap(hart, second.cause, second.address);
-    const { word, immediate } = predecode((this.#view.getUint16(second, true) << 16) | low);
+    const { word, immediate } = this.#predecode((this.#view.getUint16(second, true) << 16) | low);
     hart.setStraddle(word, immediate, END_WORD);
     return this.#again(hart, RESUME.straddle);
   }

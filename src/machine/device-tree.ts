@@ -72,7 +72,7 @@ function cpuNode(hart: number, isa: string): FdtNode {
       status: text('okay'),
       compatible: text('riscv'),
       'riscv,isa': text(isa),
-      'mmu-type': text('riscv,none'),
+      'mmu-type': text('riscv,sv48'),
     },
     children: [
       {

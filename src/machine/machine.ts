@@ -13,6 +13,7 @@ import type { Device } from '../devices/device.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
 import type { Uart16550 } from '../devices/uart16550.ts';
 import { GodwitError } from '../error.ts';
+import { extensionsOf } from '../isa/isa-string.ts';
 import { AddressSpace } from '../memory/address-space.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { createLayout, type Layout, PAGE_FLAG } from '../memory/layout.ts';
@@ -80,7 +81,7 @@ export class Machine {
       this.memory,
       { base: MEMORY_MAP.ram.base, size: ram.size, offset: ram.offset, firstPage: ram.firstPage },
       this.#bus(),
-      { time: () => this.#timebase.now() },
+      { time: () => this.#timebase.now(), extensions: extensionsOf(configuration.isa) },
     );
     const line =
       (hart: Hart, number: number) =>

@@ -4,6 +4,7 @@ import { Engine } from '../../src/cpu/engine.ts';
 import type { Hart } from '../../src/cpu/hart.ts';
 import type { Dispatch } from '../../src/cpu/interpreter.ts';
 import { encode, type Operands } from '../../src/isa/encoding.ts';
+import { extensionsOf } from '../../src/isa/isa-string.ts';
 import { COMPRESSED, INSTRUCTIONS } from '../../src/isa/table.ts';
 import { GuestMemory } from '../../src/memory/guest-memory.ts';
 import { createLayout, createSharedMemory } from '../../src/memory/layout.ts';
@@ -26,7 +27,7 @@ export class BareMachine {
   readonly device: TestDevice = { base: 0x1000_0000, written: [], value: 0n };
   time = 0n;
 
-  constructor(harts = 1, dispatch: Dispatch = 'tree') {
+  constructor(harts = 1, dispatch: Dispatch = 'tree', isa = 'rv64imafdc_zicsr_zifencei_zba_zbb_zbs') {
     const layout = createLayout(harts, [
       { name: 'rom', size: ROM_SIZE },
       { name: 'ram', size: RAM_SIZE },
@@ -53,7 +54,13 @@ export class BareMachine {
         return true;
       },
     };
-    this.engine = new Engine(this.memory, main, bus, { time: () => this.time }, { dispatch });
+    this.engine = new Engine(
+      this.memory,
+      main,
+      bus,
+      { time: () => this.time, extensions: extensionsOf(isa) },
+      { dispatch },
+    );
     this.engine.reset(BigInt(RAM_BASE));
   }
 
