@@ -1,0 +1,336 @@
+/** Privilege modes, address translation and memory protection. Privileged ISA (20240411); sections by test. */
+import { beforeEach, describe, expect, test } from 'vitest';
+import { CAUSE, INTERRUPT, MSTATUS, PRIVILEGE } from '../../src/cpu/hart.ts';
+import { assemble, BareMachine, type Line, RAM_BASE } from '../support/bare-machine.ts';
+
+const MACHINE_HANDLER = RAM_BASE + 0x800;
+const SUPERVISOR_HANDLER = RAM_BASE + 0xc00;
+/** Page tables, and a physical page for data. */
+const ROOT = RAM_BASE + 0x1_0000;
+const DATA = RAM_BASE + 0x2_0000;
+/** A virtual page that tests map. */
+const VIRTUAL = 0x4000_0000n;
+
+const PTE = { v: 1n, r: 2n, w: 4n, x: 8n, u: 16n, a: 64n, d: 128n };
+const RWX = PTE.v | PTE.r | PTE.w | PTE.x | PTE.a | PTE.d;
+
+let m: BareMachine;
+
+beforeEach(() => {
+  m = new BareMachine();
+  const spin = assemble(['jal', { rd: 0, imm: 0 }]);
+  m.load(spin, MACHINE_HANDLER);
+  m.load(spin, SUPERVISOR_HANDLER);
+  m.hart.setCsr('mtvec', BigInt(MACHINE_HANDLER));
+  m.hart.setCsr('stvec', BigInt(SUPERVISOR_HANDLER));
+  // The whole of memory to everybody.
+  m.engine.pmps[0]?.writeAddress(0, (1n << 54n) - 1n);
+  m.engine.pmps[0]?.writeConfigurations(0, 0x1fn);
+});
+
+function write64(address: number, value: bigint): void {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, value, true);
+  m.memory.write(m.at(address), bytes);
+}
+
+const pte = (physical: number, bits: bigint): bigint => (BigInt(physical >>> 12) << 10n) | bits;
+
+/** Sv39: RAM mapped to itself as a gigapage with `ramBits`, VIRTUAL as a 4 KiB page onto DATA with `bits`. */
+function paging(bits: bigint, ramBits = RWX): number {
+  write64(ROOT + 8 * 2, pte(RAM_BASE, ramBits));
+  write64(ROOT + 8 * 1, pte(ROOT + 0x1000, PTE.v));
+  write64(ROOT + 0x1000, pte(ROOT + 0x2000, PTE.v));
+  write64(ROOT + 0x2000, pte(DATA, bits));
+  m.hart.setCsr('satp', (8n << 60n) | BigInt(ROOT >>> 12));
+  m.hart.updateContext();
+  m.engine.tlbs.flushAll();
+  return ROOT + 0x2000;
+}
+
+/** Runs one instruction in a mode, with x5 = VIRTUAL, and gives what trapped, if anything did. */
+function step(privilege: number, ...lines: Line[]): { cause?: bigint; tval?: bigint } {
+  m.load(assemble(...lines));
+  m.hart.pc = BigInt(RAM_BASE);
+  m.hart.setX(5, VIRTUAL);
+  m.hart.setX(6, 0x55n);
+  m.hart.setCsr('mcause', 99n);
+  m.hart.privilege = privilege;
+  m.run(lines.length);
+  if (m.hart.csr('mcause') === 99n) return {};
+  return { cause: m.hart.csr('mcause'), tval: m.hart.csr('mtval') };
+}
+
+const LOAD: Line = ['ld', { rd: 7, rs1: 5 }];
+const STORE: Line = ['sd', { rs1: 5, rs2: 6 }];
+
+describe('translation (§12.4)', () => {
+  test('a supervisor reaches a page through its tables, and hardware sets A and D', () => {
+    const entry = paging(PTE.v | PTE.r | PTE.w);
+    write64(DATA, 42n);
+    expect(step(PRIVILEGE.supervisor, LOAD)).toEqual({});
+    expect(m.hart.x(7)).toBe(42n);
+    expect(m.read64(entry)).toBe(pte(DATA, PTE.v | PTE.r | PTE.w | PTE.a));
+    expect(step(PRIVILEGE.supervisor, STORE)).toEqual({});
+    expect(m.read64(DATA)).toBe(0x55n);
+    expect(m.read64(entry)).toBe(pte(DATA, PTE.v | PTE.r | PTE.w | PTE.a | PTE.d));
+  });
+
+  test.each([
+    ['not valid', 0n, LOAD, CAUSE.loadPageFault],
+    ['not readable', PTE.v | PTE.x | PTE.a, LOAD, CAUSE.loadPageFault],
+    ['not writable', PTE.v | PTE.r | PTE.a, STORE, CAUSE.storePageFault],
+    ['writable but not readable (reserved)', PTE.v | PTE.w | PTE.a, STORE, CAUSE.storePageFault],
+    ['a user page', RWX | PTE.u, LOAD, CAUSE.loadPageFault],
+    ['a reserved bit', RWX | (1n << 60n), LOAD, CAUSE.loadPageFault],
+    [
+      'an atomic to a page that is not writable',
+      PTE.v | PTE.r | PTE.a,
+      ['amoadd.d', { rs1: 5 }] as Line,
+      CAUSE.storePageFault,
+    ],
+  ])('a page that is %s faults with its address', (_what, bits, line, cause) => {
+    paging(bits);
+    expect(step(PRIVILEGE.supervisor, line)).toEqual({ cause: BigInt(cause), tval: VIRTUAL });
+  });
+
+  test('an address whose upper bits are not its sign faults, and so does a misaligned superpage', () => {
+    paging(RWX);
+    m.load(assemble(LOAD));
+    m.hart.setX(5, 1n << 40n);
+    m.hart.pc = BigInt(RAM_BASE);
+    m.hart.privilege = PRIVILEGE.supervisor;
+    m.run(1);
+    expect([m.hart.csr('mcause'), m.hart.csr('mtval')]).toEqual([13n, 1n << 40n]);
+    write64(ROOT + 8, pte(DATA, RWX));
+    m.engine.tlbs.flushAll();
+    expect(step(PRIVILEGE.supervisor, LOAD).cause).toBe(BigInt(CAUSE.loadPageFault));
+  });
+
+  test('page tables outside memory are an access fault', () => {
+    paging(RWX);
+    write64(ROOT + 8, pte(0x4000_0000, PTE.v));
+    m.engine.tlbs.flushAll();
+    expect(step(PRIVILEGE.supervisor, LOAD).cause).toBe(BigInt(CAUSE.loadAccessFault));
+  });
+
+  test('a fetch from a page that is not executable faults at the target', () => {
+    paging(PTE.v | PTE.r | PTE.a);
+    expect(step(PRIVILEGE.supervisor, ['jalr', { rd: 0, rs1: 5 }], ['addi', {}])).toEqual({
+      cause: BigInt(CAUSE.instructionPageFault),
+      tval: VIRTUAL,
+    });
+  });
+
+  test('a store across two pages changes nothing if the second one faults', () => {
+    paging(RWX);
+    m.load(assemble(['sd', { rs1: 5, rs2: 6 }]));
+    m.hart.setX(5, VIRTUAL + 4092n);
+    m.hart.setX(6, -1n);
+    m.hart.pc = BigInt(RAM_BASE);
+    m.hart.privilege = PRIVILEGE.supervisor;
+    m.run(1);
+    expect([m.hart.csr('mcause'), m.hart.csr('mtval')]).toEqual([15n, VIRTUAL + 4096n]);
+    expect(m.read64(DATA + 4088)).toBe(0n);
+  });
+
+  test('Sv48 has one level more', () => {
+    paging(RWX);
+    const root = ROOT + 0x4000;
+    write64(root, pte(ROOT, PTE.v));
+    m.hart.setCsr('satp', (9n << 60n) | BigInt(root >>> 12));
+    m.engine.tlbs.flushAll();
+    write64(DATA, 7n);
+    expect(step(PRIVILEGE.supervisor, LOAD)).toEqual({});
+    expect(m.hart.x(7)).toBe(7n);
+  });
+
+  test('after sfence.vma a changed entry counts', () => {
+    const entry = paging(RWX);
+    write64(DATA, 1n);
+    write64(DATA + 0x1000, 2n);
+    step(PRIVILEGE.supervisor, LOAD);
+    write64(entry, pte(DATA + 0x1000, RWX));
+    step(PRIVILEGE.supervisor, ['sfence.vma'], LOAD);
+    expect(m.hart.x(7)).toBe(2n);
+  });
+
+  test("a page walk that sets A or D marks the table's page dirty", () => {
+    paging(PTE.v | PTE.r | PTE.w);
+    m.memory.setDirtyLog(true);
+    m.engine.tlbs.flushAll();
+    step(PRIVILEGE.supervisor, LOAD);
+    m.memory.collectDirty();
+    const { layout } = m.memory;
+    const page = (m.at(ROOT + 0x2000) - layout.blocksBase) / 4096;
+    const word = new Uint32Array(m.memory.memory.buffer, layout.pendingBitmap, layout.bitmapSize / 4)[
+      page >> 5
+    ];
+    expect(((word ?? 0) >>> (page & 31)) & 1).toBe(1);
+  });
+});
+
+describe('mstatus (§3.1.6.3)', () => {
+  test('SUM opens user pages to supervisor loads, not to fetches', () => {
+    paging(RWX | PTE.u);
+    m.hart.setCsr('mstatus', MSTATUS.sum);
+    expect(step(PRIVILEGE.supervisor, LOAD)).toEqual({});
+    expect(step(PRIVILEGE.supervisor, ['jalr', { rs1: 5 }], ['addi', {}]).cause).toBe(12n);
+    m.hart.setCsr('mstatus', 0n);
+    expect(step(PRIVILEGE.supervisor, LOAD).cause).toBe(13n);
+  });
+
+  test('MXR opens executable pages to loads, from the next instruction on', () => {
+    paging(PTE.v | PTE.x | PTE.a);
+    expect(step(PRIVILEGE.supervisor, LOAD).cause).toBe(13n);
+    m.hart.setX(8, MSTATUS.mxr);
+    const set: Line = ['csrrs', { imm: 0x100, rs1: 8 }];
+    const clear: Line = ['csrrc', { imm: 0x100, rs1: 8 }];
+    expect(step(PRIVILEGE.supervisor, set, LOAD)).toEqual({});
+    expect(step(PRIVILEGE.supervisor, clear, LOAD).cause).toBe(13n);
+  });
+
+  test('MPRV lets machine mode load as the previous mode does, and fetch as itself', () => {
+    paging(RWX | PTE.u);
+    write64(DATA, 9n);
+    m.hart.setCsr('mstatus', MSTATUS.mprv);
+    expect(step(PRIVILEGE.machine, LOAD)).toEqual({});
+    expect(m.hart.x(7)).toBe(9n);
+  });
+
+  test('TVM, TW and TSR trap what they say', () => {
+    m.hart.setCsr('mstatus', MSTATUS.tvm | MSTATUS.tw | MSTATUS.tsr);
+    for (const line of [['sfence.vma'], ['csrrs', { imm: 0x180 }], ['wfi'], ['sret']] as Line[]) {
+      expect(step(PRIVILEGE.supervisor, line).cause, line[0]).toBe(BigInt(CAUSE.illegalInstruction));
+    }
+  });
+
+  test.each(['mret', 'sret', 'wfi', 'sfence.vma'])('%s is illegal in user mode', (name) => {
+    expect(step(PRIVILEGE.user, [name]).cause).toBe(BigInt(CAUSE.illegalInstruction));
+  });
+});
+
+describe('traps (§3.1.8, §12.1.1)', () => {
+  test('a delegated exception goes to the supervisor, whose return goes back', () => {
+    m.hart.setCsr('medeleg', 1n << BigInt(CAUSE.userEcall));
+    m.load(assemble(['sret']), SUPERVISOR_HANDLER);
+    expect(step(PRIVILEGE.user, ['ecall'])).toEqual({});
+    expect([m.hart.csr('scause'), m.hart.csr('sepc'), m.hart.privilege]).toEqual([
+      8n,
+      BigInt(RAM_BASE),
+      PRIVILEGE.supervisor,
+    ]);
+    m.run(1);
+    expect([m.hart.pc, m.hart.privilege]).toEqual([BigInt(RAM_BASE), PRIVILEGE.user]);
+  });
+
+  test('an exception in machine mode is not delegated', () => {
+    m.hart.setCsr('medeleg', -1n);
+    expect(step(PRIVILEGE.machine, ['ebreak']).cause).toBe(3n);
+  });
+
+  test('a delegated interrupt waits for the supervisor to enable it, one for machine mode does not', () => {
+    m.hart.setCsr('mideleg', 1n << BigInt(INTERRUPT.supervisorSoftware));
+    m.hart.setCsr('mie', 0xaaan);
+    m.hart.setInterrupt(INTERRUPT.supervisorSoftware, true);
+    expect(step(PRIVILEGE.supervisor, ['addi', {}])).toEqual({});
+    expect(m.hart.pc).toBe(BigInt(RAM_BASE + 4));
+    m.hart.setCsr('mstatus', m.hart.csr('mstatus') | MSTATUS.sie);
+    m.run(1);
+    expect(m.hart.csr('scause')).toBe((1n << 63n) | 1n);
+    m.hart.setInterrupt(INTERRUPT.machineTimer, true);
+    m.run(1);
+    expect([m.hart.csr('mcause'), m.hart.privilege]).toEqual([(1n << 63n) | 7n, PRIVILEGE.machine]);
+  });
+
+  test('stimecmp raises the supervisor timer as soon as it is written (Sstc)', () => {
+    m.hart.setCsr('menvcfg', 1n << 63n);
+    m.hart.setCsr('mcounteren', 2n);
+    m.time = 100n;
+    m.hart.setX(8, 50n);
+    expect(step(PRIVILEGE.supervisor, ['csrrw', { imm: 0x14d, rs1: 8 }])).toEqual({});
+    expect(m.hart.csr('mip') & 0x20n).toBe(0x20n);
+    m.hart.setX(8, 101n);
+    step(PRIVILEGE.supervisor, ['csrrw', { imm: 0x14d, rs1: 8 }]);
+    expect(m.hart.csr('mip') & 0x20n).toBe(0n);
+  });
+
+  test('counters are closed to lower modes until they are opened (§3.1.11)', () => {
+    const read: Line = ['csrrs', { rd: 7, imm: 0xc01 }];
+    expect(step(PRIVILEGE.supervisor, read).cause).toBe(2n);
+    m.hart.setCsr('mcounteren', 2n);
+    expect(step(PRIVILEGE.supervisor, read)).toEqual({});
+    expect(step(PRIVILEGE.user, read).cause).toBe(2n);
+    m.hart.setCsr('scounteren', 2n);
+    expect(step(PRIVILEGE.user, read)).toEqual({});
+  });
+});
+
+describe('physical memory protection (§3.7)', () => {
+  const pmp = () => m.engine.pmps[0] as NonNullable<(typeof m.engine.pmps)[0]>;
+
+  test('the first entry that matches decides; machine mode is bound by locked ones only', () => {
+    pmp().writeAddress(1, (1n << 54n) - 1n);
+    pmp().writeAddress(0, (BigInt(DATA) >> 2n) | 0x1ffn); // NAPOT, 4 KiB
+    pmp().writeConfigurations(0, 0x1f19n); // 0: read only; 1: everything
+    m.hart.setX(5, BigInt(DATA));
+    const at = (privilege: number, line: Line) => {
+      m.load(assemble(['addi', { rd: 5, rs1: 9 }], line));
+      m.hart.setX(9, BigInt(DATA));
+      m.hart.pc = BigInt(RAM_BASE);
+      m.hart.setCsr('mcause', 99n);
+      m.hart.privilege = privilege;
+      m.run(2);
+      return m.hart.csr('mcause');
+    };
+    expect(at(PRIVILEGE.supervisor, LOAD)).toBe(99n);
+    expect(at(PRIVILEGE.supervisor, STORE)).toBe(BigInt(CAUSE.storeAccessFault));
+    expect(at(PRIVILEGE.machine, STORE)).toBe(99n);
+    pmp().writeConfigurations(0, 0x1f99n);
+    expect(at(PRIVILEGE.machine, STORE)).toBe(BigInt(CAUSE.storeAccessFault));
+    pmp().writeConfigurations(0, 0x1f1fn);
+    expect(pmp().readConfigurations(0) & 0xffn, 'locked').toBe(0x99n);
+  });
+
+  test('without a matching entry only machine mode may', () => {
+    pmp().writeConfigurations(0, 0n);
+    expect(step(PRIVILEGE.supervisor, ['addi', {}]).cause).toBe(BigInt(CAUSE.instructionAccessFault));
+    expect(step(PRIVILEGE.machine, ['addi', {}])).toEqual({});
+  });
+
+  test('the granularity that firmware probes is a page (§3.7.1.1)', () => {
+    pmp().writeConfigurations(0, 0n);
+    pmp().writeAddress(0, (1n << 54n) - 1n);
+    expect(pmp().readAddress(0) & 0xfffn).toBe(0xc00n);
+  });
+});
+
+describe('floating point state (§3.1.6.6)', () => {
+  const ADD: Line = ['fadd.d', { frd: 1, frs1: 2, frs2: 3, rm: 7 }];
+
+  test('with FS off every use is illegal; else a use makes it dirty', () => {
+    expect(step(PRIVILEGE.machine, ADD).cause).toBe(2n);
+    expect(step(PRIVILEGE.machine, ['fmv.x.d', { rd: 7 }]).cause).toBe(2n);
+    expect(step(PRIVILEGE.machine, ['csrrs', { rd: 7, imm: 3 }]).cause).toBe(2n);
+    m.hart.setCsr('mstatus', 1n << 13n);
+    expect(step(PRIVILEGE.machine, ADD)).toEqual({});
+    expect(m.hart.csr('mstatus') & (MSTATUS.fs | MSTATUS.sd)).toBe(MSTATUS.fs | MSTATUS.sd);
+  });
+
+  test('a reserved rounding mode is illegal, in the instruction or in frm', () => {
+    m.hart.setCsr('mstatus', MSTATUS.fs);
+    expect(step(PRIVILEGE.machine, ['fadd.d', { frd: 1, rm: 5 }]).cause).toBe(2n);
+    m.hart.setCsr('fcsr', 5n << 5n);
+    expect(step(PRIVILEGE.machine, ADD).cause).toBe(2n);
+  });
+
+  test('a model without F has neither the instructions nor FS', () => {
+    m = new BareMachine(1, 'tree', 'rv64imac_zicsr_zifencei');
+    m.hart.setCsr('mtvec', BigInt(MACHINE_HANDLER));
+    m.hart.setX(8, MSTATUS.fs);
+    step(PRIVILEGE.machine, ['csrrs', { imm: 0x300, rs1: 8 }]);
+    expect(m.hart.csr('mstatus') & MSTATUS.fs).toBe(0n);
+    expect(step(PRIVILEGE.machine, ADD).cause).toBe(2n);
+    expect(step(PRIVILEGE.machine, ['sh1add', { rd: 1 }]).cause).toBe(2n);
+  });
+});
