@@ -57,6 +57,7 @@ async function start(
 ): Promise<Vm> {
   const machine = options.incoming === undefined ? newMachine(request(options)) : undefined;
   const wanted = options.incoming === undefined ? {} : wantedMachine(options);
+  // From here on a machine thread starts, while the character devices are opened.
   if (options.pidfile !== undefined) writePidfile(options.pidfile);
   const open = async (spec: Parameters<typeof openChardev>[0]): Promise<Chardev> => {
     const interrupt = options.nographic ? {} : { interrupt: () => vm.terminate() };

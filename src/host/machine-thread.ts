@@ -2,7 +2,7 @@
  * The machine thread: runs the machine in bursts and, between them, serves calls from the other threads. Every call is
  * therefore at a safe point.
  */
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort } from 'node:worker_threads';
 import { describeTrap } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
@@ -10,10 +10,10 @@ import type { MachineConfiguration } from '../machine/configuration.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
 import { Attention } from './attention.ts';
 import { hostClock } from './clock.ts';
-import { connect, type Port } from './rpc.ts';
+import { connect, type Port, type Remote } from './rpc.ts';
 
-/** What the thread is started with. */
-export interface MachineThreadData {
+/** What a machine is built from. */
+export interface MachineBlueprint {
   readonly configuration: MachineConfiguration;
   readonly memory: WebAssembly.Memory;
   /** Absent at a destination: memory arrives. */
@@ -22,8 +22,10 @@ export interface MachineThreadData {
   readonly logTraps: boolean;
 }
 
-/** What other threads may call. */
+/** What other threads may call; `build` comes first, and once. */
 export interface MachineApi {
+  /** The machine, reset if it has something to start from, and stopped. */
+  build(blueprint: MachineBlueprint): void;
   start(): void;
   /** Harts and time stand still; all console output so far has been sent. */
   stop(): void;
@@ -55,15 +57,19 @@ const BURST_NS = 2e6;
 const SHORT_SLEEP_NS = 2e6;
 
 class MachineThread implements MachineApi {
-  readonly #machine: Machine;
-  readonly #attention: Attention;
-  readonly #main: ReturnType<typeof connect<MachineListener>>['remote'];
+  #machine!: Machine;
+  #attention!: Attention;
+  readonly #main: Remote<MachineListener>;
   #output: number[] = [];
   /** Set while the next burst has been asked for, or a timer will ask for it. */
   #scheduled: NodeJS.Immediate | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(port: Port, { configuration, memory, boot, logTraps }: MachineThreadData) {
+  constructor(port: Port) {
+    this.#main = connect<MachineListener>(port, this).remote;
+  }
+
+  build({ configuration, memory, boot, logTraps }: MachineBlueprint): void {
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
       transmit: (byte) => this.#output.push(byte),
@@ -75,7 +81,6 @@ class MachineThread implements MachineApi {
       this.#machine.installBoot(boot.rom, boot.boot);
       this.#machine.reset();
     }
-    this.#main = connect<MachineListener>(port, this).remote;
     if (!logTraps) return;
     for (const hart of this.#machine.engine.harts) {
       hart.onTrap = (cause, tval) => void this.#main.trapped(describeTrap(hart, cause, tval));
@@ -178,4 +183,4 @@ class MachineThread implements MachineApi {
 }
 
 if (parentPort === null) throw new GodwitError('internal', 'the machine thread was not started as a worker');
-new MachineThread(parentPort, workerData as MachineThreadData);
+new MachineThread(parentPort);

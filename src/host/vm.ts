@@ -36,7 +36,7 @@ import {
 } from '../monitor/target.ts';
 import { Attention } from './attention.ts';
 import type { Log } from './log.ts';
-import type { MachineApi, MachineListener, MachineThreadData } from './machine-thread.ts';
+import type { MachineApi, MachineListener } from './machine-thread.ts';
 import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
 import { type NewMachine, NO_UUID } from './new-machine.ts';
 import { type Connection, connect, type Remote } from './rpc.ts';
@@ -60,12 +60,18 @@ export interface VmOptions {
 /** What the user asked of an incoming machine. */
 export type WantedMachine = Partial<MachineConfiguration>;
 
-interface MachineThreadHandle {
+/** The machine, once it has been built in its thread. */
+interface BuiltMachine {
   readonly configuration: MachineConfiguration;
   readonly memory: WebAssembly.Memory;
-  readonly worker: Worker;
-  readonly connection: Connection<MachineApi>;
   readonly attention: Attention;
+}
+
+interface MigrationThread {
+  readonly worker: Worker;
+  readonly remote: Remote<MigrationApi>;
+  /** It has had a migration: the next one takes a new thread, so that nothing is left of a failed one. */
+  used: boolean;
 }
 
 export class Vm implements MonitorTarget {
@@ -73,8 +79,10 @@ export class Vm implements MonitorTarget {
   readonly #options: VmOptions;
   readonly #listeners = new Set<(event: MonitorEvent) => void>();
   #state: RunState = 'prelaunch';
-  #machine: MachineThreadHandle | undefined;
-  #migration: { readonly worker: Worker; readonly remote: Remote<MigrationApi> } | undefined;
+  /** The machine's thread starts with the VM, which has its machine a little later. */
+  readonly #machineThread: { readonly worker: Worker; readonly connection: Connection<MachineApi> };
+  #machine: BuiltMachine | undefined;
+  #migration: MigrationThread | undefined;
   #migrationStatus: MigrationStatus = 'none';
   /** The last outgoing migration's figures, kept when its thread is gone. */
   #lastInfo: MigrationInfo = {};
@@ -88,6 +96,15 @@ export class Vm implements MonitorTarget {
 
   constructor(options: VmOptions) {
     this.#options = options;
+    const worker = this.#startThread('machine-thread');
+    const listener: MachineListener = {
+      console: (bytes) => this.#options.console(bytes),
+      poweredOff: (code) => this.#poweredOff(code),
+      resetRequested: () => void this.#guestReset(),
+      trapped: (line) => this.#options.log.line('int', line),
+    };
+    const ring = (): void => this.#machine?.attention.ring();
+    this.#machineThread = { worker, connection: connect<MachineApi>(worker, listener, { ring }) };
   }
 
   get name(): string | undefined {
@@ -100,8 +117,10 @@ export class Vm implements MonitorTarget {
 
   /** Builds a machine and, unless it is to start paused, runs it. */
   async launch({ configuration, boot }: NewMachine): Promise<void> {
-    this.#machine = this.#startMachine(configuration, boot);
+    await this.#build(configuration, boot);
     if (!this.#options.startPaused) await this.#run();
+    // A thread takes its time to start: it is there before a migration wants it.
+    this.#startMigrationThread();
   }
 
   /**
@@ -111,20 +130,21 @@ export class Vm implements MonitorTarget {
   async awaitIncoming(wanted: WantedMachine, uri: string | undefined): Promise<void> {
     this.#state = 'inmigrate';
     this.#incoming = { wanted, started: false, autostart: !this.#options.startPaused };
-    if (uri !== undefined) await this.#listen(uri);
+    if (uri === undefined) this.#startMigrationThread();
+    else await this.#listen(uri);
   }
 
   /** Bytes for the guest's serial port; dropped while there is no machine. */
   input(bytes: Uint8Array): void {
-    void this.#machine?.connection.remote.input(bytes).catch(() => {});
+    if (this.#machine !== undefined) void this.#remote.input(bytes).catch(() => {});
   }
 
   /** Ends the threads. */
   async close(): Promise<void> {
     this.#ended = true;
     const gone = new GodwitError('state', 'the VM is shut down');
-    this.#machine?.connection.close(gone);
-    await Promise.all([this.#machine?.worker.terminate(), this.#migration?.worker.terminate()]);
+    this.#machineThread.connection.close(gone);
+    await Promise.all([this.#machineThread.worker.terminate(), this.#migration?.worker.terminate()]);
   }
 
   // --- run state
@@ -194,9 +214,7 @@ export class Vm implements MonitorTarget {
     if (this.#handedOver) throw new GodwitError('state', 'the guest was handed over already');
     if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine to migrate');
     parseTransportAddress(uri);
-    // A thread of its own for each: nothing of a failed migration is left for the next one.
-    await this.#migration?.worker.terminate();
-    const { remote } = this.#startMigrationThread();
+    const { remote } = await this.#unusedMigrationThread();
     this.#lastInfo = { status: 'setup' };
     this.#setMigrationStatus('setup');
     void remote.send(uri, this.#handle(this.#machine), this.#engineParameters()).then(
@@ -256,46 +274,43 @@ export class Vm implements MonitorTarget {
 
   // --- the machine
 
-  #startMachine(configuration: MachineConfiguration, boot?: BootContents): MachineThreadHandle {
+  get #remote(): Remote<MachineApi> {
+    return this.#machineThread.connection.remote;
+  }
+
+  async #build(configuration: MachineConfiguration, boot?: BootContents): Promise<BuiltMachine> {
     const layout = machineLayout(configuration);
     const memory = createSharedMemory(layout);
-    const attention = new Attention(memory, layout);
-    const worker = this.#startThread('machine-thread', {
+    await this.#remote.build({
       configuration,
       memory,
       logTraps: this.#options.log.items.has('int'),
       ...(boot === undefined ? {} : { boot }),
-    } satisfies MachineThreadData);
-    const listener: MachineListener = {
-      console: (bytes) => this.#options.console(bytes),
-      poweredOff: (code) => this.#poweredOff(code),
-      resetRequested: () => void this.#guestReset(),
-      trapped: (line) => this.#options.log.line('int', line),
-    };
-    const connection = connect<MachineApi>(worker, listener, { ring: () => attention.ring() });
-    return { configuration, memory, worker, connection, attention };
+    });
+    this.#machine = { configuration, memory, attention: new Attention(memory, layout) };
+    return this.#machine;
   }
 
-  #startThread(name: string, workerData?: unknown): Worker {
-    const worker = new Worker(new URL(`./${name}.js`, import.meta.url), { workerData });
+  #startThread(name: string): Worker {
+    const worker = new Worker(new URL(`./${name}.js`, import.meta.url));
     worker.on('error', (error) => this.#options.onEnd(1, `the ${name} failed: ${errorMessage(error)}`));
     return worker;
   }
 
   async #run(): Promise<void> {
-    await this.#machine?.connection.remote.start();
+    await this.#remote.start();
     this.#state = 'running';
     this.#publish({ event: 'RESUME' });
   }
 
   async #halt(state: RunState): Promise<void> {
-    await this.#machine?.connection.remote.stop();
+    await this.#remote.stop();
     this.#state = state;
     this.#publish({ event: 'STOP' });
   }
 
   async #reset(data: { guest: boolean; reason: ShutdownCause }): Promise<void> {
-    await this.#machine?.connection.remote.reset();
+    if (this.#machine !== undefined) await this.#remote.reset();
     if (this.#state === 'paused' || this.#state === 'shutdown') this.#state = 'prelaunch';
     this.#options.log.line('cpu_reset', `reset: ${data.reason}`);
     this.#publish({ event: 'RESET', data });
@@ -327,7 +342,17 @@ export class Vm implements MonitorTarget {
 
   // --- migration threads
 
-  #startMigrationThread(): { readonly worker: Worker; readonly remote: Remote<MigrationApi> } {
+  async #unusedMigrationThread(): Promise<MigrationThread> {
+    let thread = this.#migration;
+    if (thread === undefined || thread.used) {
+      await thread?.worker.terminate();
+      thread = this.#startMigrationThread();
+    }
+    thread.used = true;
+    return thread;
+  }
+
+  #startMigrationThread(): MigrationThread {
     const worker = this.#startThread('migration-thread');
     const listener: MigrationListener = {
       event: (event) => this.#migrationEvent(event),
@@ -336,14 +361,15 @@ export class Vm implements MonitorTarget {
       buildIncoming: (configuration) => this.#buildIncoming(configuration),
       startIncoming: (runningAtSource) => this.#startIncoming(runningAtSource),
     };
-    this.#migration = { worker, remote: connect<MigrationApi>(worker, listener).remote };
-    return this.#migration;
+    const thread = { worker, remote: connect<MigrationApi>(worker, listener).remote, used: false };
+    this.#migration = thread;
+    return thread;
   }
 
   /** A way to the machine thread for another thread. */
-  #handle({ configuration, memory, connection }: MachineThreadHandle): MachineHandle {
+  #handle({ configuration, memory }: BuiltMachine): MachineHandle {
     const { port1, port2 } = new MessageChannel();
-    void connection.remote.attach(port1);
+    void this.#remote.attach(port1);
     return { configuration, memory, port: port2 };
   }
 
@@ -403,13 +429,11 @@ export class Vm implements MonitorTarget {
     const incoming = this.#incoming;
     if (incoming === undefined) throw new GodwitError('internal', 'no incoming migration is awaited');
     incoming.started = true;
-    const { worker, remote } = this.#startMigrationThread();
+    const { remote } = await this.#unusedMigrationThread();
     try {
       this.#lastInfo = { status: 'setup', 'socket-address': [socketAddress(await remote.listen(uri))] };
     } catch (error) {
       incoming.started = false;
-      this.#migration = undefined;
-      await worker.terminate();
       throw error;
     }
     void remote.receive().then(
@@ -429,8 +453,7 @@ export class Vm implements MonitorTarget {
     if (different.length > 0) {
       throw new GodwitError('mismatch', `the machines differ: ${different.join('; ')}`);
     }
-    this.#machine = this.#startMachine(configuration);
-    return this.#handle(this.#machine);
+    return this.#handle(await this.#build(configuration));
   }
 
   async #startIncoming(runningAtSource: boolean): Promise<void> {

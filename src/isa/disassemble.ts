@@ -14,6 +14,37 @@ export const REGISTER_NAMES: readonly string[] = [
   ...['a6', 'a7', 's2', 's3', 's4', 's5', 's6', 's7', 's8', 's9', 's10', 's11', 't3', 't4', 't5', 't6'],
 ];
 
+/** ABI names of f0 to f31 (RISC-V ABIs Specification 1.0, §1.2). */
+export const FLOAT_REGISTER_NAMES: readonly string[] = [
+  ...[
+    'ft0',
+    'ft1',
+    'ft2',
+    'ft3',
+    'ft4',
+    'ft5',
+    'ft6',
+    'ft7',
+    'fs0',
+    'fs1',
+    'fa0',
+    'fa1',
+    'fa2',
+    'fa3',
+    'fa4',
+  ],
+  ...['fa5', 'fa6', 'fa7', 'fs2', 'fs3', 'fs4', 'fs5', 'fs6', 'fs7', 'fs8', 'fs9', 'fs10', 'fs11', 'ft8'],
+  ...['ft9', 'ft10', 'ft11'],
+];
+
+/** By the number in an instruction (Unprivileged ISA §20.2); 5 and 6 are reserved. */
+const ROUNDING_MODES = ['rne', 'rtz', 'rdn', 'rup', 'rmm', 'unknown', 'unknown'];
+/** As frm says; not written. */
+const DYNAMIC = 7;
+
+/** Registers in the order in which they are written. */
+const REGISTERS = ['rd', 'frd', 'rs1', 'frs1', 'rs2', 'frs2', 'frs3'] as const;
+
 export interface DisassembleOptions {
   /** Name of a CSR by its number; without it, or if it gives undefined, CSRs appear as numbers. */
   readonly csrName?: (number: number) => string | undefined;
@@ -64,9 +95,9 @@ class Line {
     const { action, name } = this.#decoded.instruction;
     switch (action.kind) {
       case 'load':
-        return [this.#register('rd'), this.#memory()];
+        return [...this.#written('rd', 'frd'), this.#memory()];
       case 'store':
-        return [this.#register('rs2'), this.#memory()];
+        return [...this.#written('rs2', 'frs2'), this.#memory()];
       case 'lr':
         return [this.#register('rd'), `(${this.#register('rs1')})`];
       case 'sc':
@@ -84,14 +115,14 @@ class Line {
       case 'nothing':
         return name === 'fence' ? this.#fenceSets() : [];
       default:
-        return [...this.#computed(), ...(this.#has('imm') ? [this.#immediate()] : [])];
+        return [...this.#computed(), ...(this.#has('imm') ? [this.#immediate()] : []), ...this.#rounding()];
     }
   }
 
   /** Registers of a computation. One that stands for two (c.add's rd and rs1) is written once, a fixed x0 never. */
   #computed(): string[] {
     const { compressed, operands } = this.#decoded;
-    const registers = (['rd', 'rs1', 'rs2'] as const).filter((operand) => this.#has(operand));
+    const registers = REGISTERS.filter((operand) => this.#has(operand));
     if (compressed === undefined) return registers.map((operand) => this.#register(operand));
     const { rd } = compressed.operands;
     return registers
@@ -107,6 +138,11 @@ class Line {
     if (this.#decoded.instruction.encoding.pattern.includes('imm[31:12]'))
       return hex((value >>> 12) & 0xfffff);
     return String(value);
+  }
+
+  #rounding(): string[] {
+    const { rm } = this.#decoded.operands;
+    return rm === undefined || rm === DYNAMIC ? [] : [ROUNDING_MODES[rm] ?? 'unknown'];
   }
 
   #csrOperands(): string[] {
@@ -140,7 +176,8 @@ class Line {
   }
 
   #register(operand: OperandName): string {
-    return REGISTER_NAMES[this.#decoded.operands[operand] ?? 0] ?? '?';
+    const names = operand.startsWith('f') ? FLOAT_REGISTER_NAMES : REGISTER_NAMES;
+    return names[this.#decoded.operands[operand] ?? 0] ?? '?';
   }
 
   #has(operand: OperandName): boolean {

@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+/**
+ * Bundles the programs and threads that tsc has compiled into dist/programs: a process starts up to twice as fast when
+ * it loads a few files instead of two hundred. The files keep their depth, so that paths relative to them stay right.
+ */
+import { fileURLToPath } from 'node:url';
+import { rolldown } from 'rolldown';
+
+const dist = fileURLToPath(new URL('../dist/', import.meta.url));
+
+const bundle = await rolldown({
+  input: {
+    godwit: `${dist}cli/godwit.js`,
+    'system-main': `${dist}cli/system-main.js`,
+    'machine-thread': `${dist}host/machine-thread.js`,
+    'migration-thread': `${dist}host/migration-thread.js`,
+  },
+  platform: 'node',
+  // An optional native helper of msgpackr's; without it, it works in JavaScript.
+  external: ['msgpackr-extract'],
+});
+await bundle.write({ dir: `${dist}programs`, format: 'esm', chunkFileNames: '[name]-[hash].js' });
