@@ -37,6 +37,7 @@ export interface SourceVm {
 
 /** The destination's VM once it has been built from a configuration. */
 export interface DestinationVm {
+  /** All zero: nothing has been written to its RAM blocks. */
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
   /** Validates a device state completely and changes nothing. Rejects with the reason. */

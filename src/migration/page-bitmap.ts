@@ -39,6 +39,29 @@ export class PageBitmap {
     this.#words[word] = (this.#words[word] ?? 0) & ~(1 << (page & 31));
   }
 
+  deleteRange(first: number, count: number): void {
+    for (let page = first; page < first + count; ) {
+      if ((page & 31) === 0 && page + 32 <= first + count) {
+        this.#words[page >>> 5] = 0;
+        page += 32;
+      } else {
+        this.delete(page++);
+      }
+    }
+  }
+
+  /** How many pages from `first` on are in the set one after the other, counting no further than `limit`. */
+  runLength(first: number, limit: number): number {
+    const end = Math.min(first + limit, this.pages);
+    let page = first;
+    while (page < end) {
+      if ((page & 31) === 0 && this.#words[page >>> 5] === 0xffff_ffff) page += 32;
+      else if (this.has(page)) page++;
+      else break;
+    }
+    return Math.min(page, end) - first;
+  }
+
   clear(): void {
     this.#words.fill(0);
   }

@@ -57,7 +57,7 @@ export class RamLoad {
         this.#kernels.copy(to, from, count * PAGE_SIZE);
         from += count * PAGE_SIZE;
       } else {
-        this.#zero(to, count);
+        this.#zero(page, count);
         this.#passZeroPages += count;
       }
       this.received.addRange(page, count);
@@ -141,14 +141,12 @@ export class RamLoad {
     return runs;
   }
 
-  /** Writes only to pages that are not zero yet, so that untouched memory stays untouched. */
-  #zero(address: number, pages: number): void {
-    for (let done = 0; done < pages; done++) {
-      done += this.#kernels.zeroPages(address + done * PAGE_SIZE, pages - done);
-      if (done < pages) {
-        const at = address + done * PAGE_SIZE;
-        this.#bytes.fill(0, at, at + PAGE_SIZE);
-      }
+  /** The memory was made for this migration, all zero: only a page that has arrived before can be anything else. */
+  #zero(first: number, pages: number): void {
+    const end = first + pages;
+    for (let page = this.received.next(first); page >= 0 && page < end; page = this.received.next(page + 1)) {
+      const at = this.#layout.blocksBase + page * PAGE_SIZE;
+      if (this.#kernels.zeroPages(at, 1) === 0) this.#bytes.fill(0, at, at + PAGE_SIZE);
     }
   }
 }

@@ -33,6 +33,9 @@ interface Run {
   count: number;
 }
 
+/** Pages that one call tests: zero pages come in long runs. */
+const ZERO_TEST_PAGES = 512;
+
 export class RamSave {
   readonly #kernels: Kernels;
   readonly #layout: Layout;
@@ -98,16 +101,18 @@ export class RamSave {
         break;
       }
       const address = this.#layout.blocksBase + page * PAGE_SIZE;
-      const zero = this.#kernels.zeroPages(address, 1) === 1;
-      const kind = zero ? RUN_KIND.zero : RUN_KIND.data;
+      const pending = this.#pending.runLength(page, Math.min(ZERO_TEST_PAGES, MAX_ZERO_PAGES - zeroPages));
+      const zero = this.#kernels.zeroPages(address, pending);
+      const kind = zero > 0 ? RUN_KIND.zero : RUN_KIND.data;
+      const count = Math.max(zero, 1);
       const last = runs.at(-1);
-      if (last !== undefined && last.kind === kind && last.page + last.count === page) last.count++;
+      if (last !== undefined && last.kind === kind && last.page + last.count === page) last.count += count;
       else if (runs.length === MAX_RUNS) break;
-      else runs.push({ page, kind, count: 1 });
-      this.#pending.delete(page);
-      this.#cursor = page + 1;
-      if (zero) zeroPages++;
-      else this.#kernels.copy(dataAt + dataPages++ * PAGE_SIZE, address, PAGE_SIZE);
+      else runs.push({ page, kind, count });
+      this.#pending.deleteRange(page, count);
+      this.#cursor = page + count;
+      zeroPages += zero;
+      if (zero === 0) this.#kernels.copy(dataAt + dataPages++ * PAGE_SIZE, address, PAGE_SIZE);
     }
     if (runs.length === 0) return undefined;
     this.#left = Math.max(0, this.#left - dataPages - zeroPages);
