@@ -5,6 +5,7 @@
 import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
 import { LOG_ITEMS, type LogItem } from '../host/log.ts';
+import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
 import {
   parseChoice,
   parseHarts,
@@ -50,6 +51,7 @@ export interface Draft {
   name?: string;
   uuid?: string;
   pidfile?: string;
+  icount?: number;
   logItems: Set<LogItem>;
   logFile?: string;
   noReboot: boolean;
@@ -247,6 +249,19 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
     },
   },
   {
+    names: ['icount'],
+    value: '[shift=]N',
+    help: 'virtual time: 2^N ns an instruction, idle time skipped; runs repeat to the instruction',
+    apply: (draft, value, option) => {
+      const values = parseKeyValues(option, value, ['shift', 'sleep', 'align'], 'shift');
+      const shift = values.get('shift') ?? '';
+      if (!/^\d+$/.test(shift) || Number(shift) > MAX_ICOUNT_SHIFT) {
+        throw usageError(option, `shift=0 to shift=${MAX_ICOUNT_SHIFT}`, `'${value}'`);
+      }
+      draft.icount = Number(shift);
+    },
+  },
+  {
     names: ['d'],
     value: 'ITEM,…',
     help: `log: ${LOG_ITEMS.join(', ')} ('help' lists)`,
@@ -297,7 +312,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
 
 /** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
 export const UNAVAILABLE_OPTIONS: readonly string[] = [
-  ...['accel', 'icount', 'initrd', 'dtb', 'drive', 'device', 'netdev', 'nic', 'net', 'blockdev', 'object'],
+  ...['accel', 'initrd', 'dtb', 'drive', 'device', 'netdev', 'nic', 'net', 'blockdev', 'object'],
   ...['chardev', 'mon', 'global', 'snapshot', 'loadvm', 'only-migratable', 'gdb', 's', 'rtc', 'daemonize'],
   ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
   ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],

@@ -40,6 +40,8 @@ export interface MachineOptions {
   readonly name?: string;
   readonly uuid?: string;
   readonly pidfile?: string;
+  /** Virtual time: 2^icount ns an instruction. */
+  readonly icount?: number;
   readonly logItems: ReadonlySet<LogItem>;
   readonly logFile?: string;
   readonly noReboot: boolean;

@@ -72,6 +72,7 @@ async function start(
     startPaused: options.startPaused,
     noReboot: options.noReboot,
     noShutdown: options.noShutdown,
+    ...(options.icount === undefined ? {} : { icount: options.icount }),
     log,
     onEnd(status, reason) {
       if (reason !== undefined) process.stderr.write(`${program}: ${reason}\n`);

@@ -31,6 +31,9 @@ export class Engine {
   readonly #slow: SlowPath;
   readonly #run: RunFunction;
   #leave = false;
+  /** Instructions of all slices that are over. */
+  #instructions = 0;
+  #running: Hart | undefined;
 
   constructor(memory: GuestMemory, ram: MainMemory, bus: Bus, csrs: CsrContext, options: EngineOptions = {}) {
     const { layout } = memory;
@@ -66,6 +69,15 @@ export class Engine {
     this.tlbs.flushAll();
   }
 
+  /**
+   * Instructions run by all harts since the engine was made, those that trapped included. During a call out of generated
+   * code, the present one counts.
+   */
+  get instructions(): number {
+    const hart = this.#running;
+    return this.#instructions + (hart === undefined ? 0 : hart.budget - hart.remaining);
+  }
+
   /** Makes the `run` that is under way return after the present instruction. */
   leave(): void {
     this.#leave = true;
@@ -83,12 +95,16 @@ export class Engine {
       hart.takeInterrupt();
       if (hart.waiting) break;
       hart.budget = left;
+      hart.remaining = left;
+      this.#running = hart;
       let remaining = this.#run(hart.offset, left);
+      this.#running = undefined;
       if (this.#slow.keptBack !== undefined) {
         remaining += this.#slow.keptBack;
         this.#slow.keptBack = undefined;
         this.tlbs.flush('write');
       }
+      this.#instructions += left - remaining;
       const ran = BigInt(left - remaining);
       hart.setCsr('mcycle', hart.csr('mcycle') + ran);
       hart.setCsr('minstret', hart.csr('minstret') + ran);

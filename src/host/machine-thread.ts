@@ -18,6 +18,8 @@ export interface MachineBlueprint {
   readonly memory: WebAssembly.Memory;
   /** Absent at a destination: memory arrives. */
   readonly boot?: BootContents;
+  /** Virtual time: see MachineHost. */
+  readonly icount?: number;
   /** Whether to call `trapped`. */
   readonly logTraps: boolean;
 }
@@ -69,9 +71,10 @@ class MachineThread implements MachineApi {
     this.#main = connect<MachineListener>(port, this).remote;
   }
 
-  build({ configuration, memory, boot, logTraps }: MachineBlueprint): void {
+  build({ configuration, memory, boot, icount, logTraps }: MachineBlueprint): void {
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
+      ...(icount === undefined ? {} : { icount }),
       transmit: (byte) => this.#output.push(byte),
       powerOff: (code) => this.#later(() => this.#main.poweredOff(code)),
       resetRequested: () => this.#later(() => this.#main.resetRequested()),

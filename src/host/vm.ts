@@ -53,6 +53,8 @@ export interface VmOptions {
   /** A guest that switches off leaves the VM stopped, for a look at it. */
   readonly noShutdown: boolean;
   readonly log: Log;
+  /** -icount: 2^icount ns of virtual time an instruction. */
+  readonly icount?: number;
   /** The VM is over; the process is to end with this status. `reason` is for the user, if it was no ordinary end. */
   readonly onEnd: (status: number, reason?: string) => void;
 }
@@ -285,6 +287,7 @@ export class Vm implements MonitorTarget {
       configuration,
       memory,
       logTraps: this.#options.log.items.has('int'),
+      ...(this.#options.icount === undefined ? {} : { icount: this.#options.icount }),
       ...(boot === undefined ? {} : { boot }),
     });
     this.#machine = { configuration, memory, attention: new Attention(memory, layout) };

@@ -23,6 +23,7 @@ import { createBoard } from './board.ts';
 import { decodeBootImages } from './boot.ts';
 import type { MachineConfiguration } from './configuration.ts';
 import { hartState } from './hart-state.ts';
+import { IcountClock } from './icount.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
 /** Instructions that a hart runs before it is the next one's turn, and before timers are looked at. */
@@ -33,6 +34,8 @@ const NS_PER_TICK = 1e9 / TIMEBASE_HZ;
 /** What a machine tells its host. Called during a burst: the host acts when the burst is over. */
 export interface MachineHost {
   readonly clock: Clock;
+  /** Take time from retired instructions instead of the clock: 2^icount ns each. */
+  readonly icount?: number;
   /** A byte from the serial port. */
   transmit(byte: number): void;
   /** The guest switched the machine off; code 0 is success. The machine stands still until a reset. */
@@ -67,6 +70,7 @@ export class Machine {
   readonly configuration: MachineConfiguration;
   readonly #addressSpace = new AddressSpace();
   readonly #timebase: ClockTimebase;
+  readonly #icount: IcountClock | undefined;
   readonly #aclint: Aclint;
   readonly #state: readonly Migratable[];
   #running = false;
@@ -75,7 +79,9 @@ export class Machine {
   constructor(configuration: MachineConfiguration, memory: WebAssembly.Memory, host: MachineHost) {
     this.configuration = configuration;
     this.memory = new GuestMemory(memory, machineLayout(configuration));
-    this.#timebase = new ClockTimebase(host.clock);
+    this.#icount =
+      host.icount === undefined ? undefined : new IcountClock(host.icount, () => this.engine.instructions);
+    this.#timebase = new ClockTimebase(this.#icount ?? host.clock);
     const ram = this.memory.block('ram');
     this.engine = new Engine(
       this.memory,
@@ -167,7 +173,7 @@ export class Machine {
       this.#updateTimers();
       let ran = 0;
       for (const hart of this.engine.harts) {
-        ran += this.engine.run(hart, SLICE);
+        ran += this.engine.run(hart, this.#slice());
         if (this.#halted) return { kind: 'halted' };
         // Another hart may store to what this one reserved.
         if (this.engine.harts.length > 1) hart.reservation = -1n;
@@ -176,7 +182,10 @@ export class Machine {
         // The deadline is taken before the lines are looked at again: one that passes in between is seen there.
         const timerInNs = this.#timerInNs();
         this.#updateTimers();
-        if (!this.engine.harts.some((hart) => hart.wakes)) return { kind: 'idle', timerInNs };
+        if (!this.engine.harts.some((hart) => hart.wakes)) {
+          if (this.#icount === undefined || timerInNs === undefined) return { kind: 'idle', timerInNs };
+          this.#icount.skip(timerInNs);
+        }
       }
       if (enough()) return { kind: 'busy' };
     }
@@ -240,6 +249,13 @@ export class Machine {
     this.#aclint.update();
     const now = this.#timebase.now();
     for (const hart of this.engine.harts) updateSupervisorTimer(hart, now);
+  }
+
+  /** With virtual time, a slice ends where a timer is due: interrupts come at the same instruction in every run. */
+  #slice(): number {
+    if (this.#icount === undefined) return SLICE;
+    const timerInNs = this.#timerInNs();
+    return timerInNs === undefined ? SLICE : Math.min(SLICE, this.#icount.instructionsIn(timerInNs));
   }
 
   #timerInNs(): number | undefined {

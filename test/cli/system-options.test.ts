@@ -87,7 +87,7 @@ describe('the command line of godwit-system-riscv64', () => {
     ['--nographics', '--nographics: unknown option; did you mean -nographic?'],
     ['-zzz', '-zzz: unknown option'],
     ['-drive file=x', "-drive: this option of QEMU's is not available in this version"],
-    ['-icount shift=3', "-icount: this option of QEMU's is not available in this version"],
+    ['-icount shift=99', "-icount: expected shift=0 to shift=20, got 'shift=99'"],
     ['disk.img', "'disk.img': disk images are given with -drive, and a kernel with -kernel"],
     ['-kernel', '-kernel: expected FILE, got nothing'],
     ['-m 1x', "-m: expected a size such as 256M or 1G (MiB without suffix), got '1x'"],

@@ -1,0 +1,34 @@
+/**
+ * Virtual time from retired instructions (`-icount shift=N`): every instruction of any hart takes 2^N ns, and time in which
+ * all harts wait is skipped. A run is then a function of the machine and its input alone, on any host.
+ */
+import type { Clock } from '../clock.ts';
+
+/** What `shift` may be: 1 ns to about 1 ms an instruction. */
+export const MAX_ICOUNT_SHIFT = 20;
+
+export class IcountClock implements Clock {
+  readonly #nsPerInstruction: number;
+  readonly #instructions: () => number;
+  #skippedNs = 0;
+
+  /** @param instructions how many have been run by all harts, the present one's slice included. */
+  constructor(shift: number, instructions: () => number) {
+    this.#nsPerInstruction = 2 ** shift;
+    this.#instructions = instructions;
+  }
+
+  nowNs(): number {
+    return this.#instructions() * this.#nsPerInstruction + this.#skippedNs;
+  }
+
+  /** Nothing runs for `ns` nanoseconds. */
+  skip(ns: number): void {
+    this.#skippedNs += ns;
+  }
+
+  /** Instructions that fit into `ns` nanoseconds; at least one, so that time goes on. */
+  instructionsIn(ns: number): number {
+    return Math.max(1, Math.ceil(ns / this.#nsPerInstruction));
+  }
+}

@@ -1,0 +1,69 @@
+/** With virtual time, a run is a function of the machine alone: the same instructions, the same memory, every time. */
+import { createHash } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { ManualClock } from '../../src/clock.ts';
+import { newMachine } from '../../src/host/new-machine.ts';
+import { Machine, machineLayout } from '../../src/machine/machine.ts';
+import { createSharedMemory } from '../../src/memory/layout.ts';
+
+interface Run {
+  readonly console: string;
+  readonly instructions: number;
+  readonly memory: string;
+}
+
+/** Runs a guest until it switches the machine off, in bursts that end where `enough` says. */
+function run(guest: string, append: string, icount: number, harts: number, enough: () => boolean): Run {
+  const kernel = new URL(`../../guests/${guest}/${guest}.elf`, import.meta.url).pathname;
+  const { configuration, boot } = newMachine({ harts, ram: 16 * 1024 * 1024, cpu: 'rv64', kernel, append });
+  const memory = createSharedMemory(machineLayout(configuration));
+  let console = '';
+  let over = false;
+  const machine = new Machine(configuration, memory, {
+    clock: new ManualClock(),
+    icount,
+    transmit: (byte) => {
+      console += String.fromCharCode(byte);
+    },
+    powerOff: () => {
+      over = true;
+    },
+    resetRequested() {},
+  });
+  machine.installBoot(boot.rom, boot.boot);
+  machine.reset();
+  machine.start();
+  while (!over) expect(machine.burst(enough).kind).not.toBe('idle');
+  const ram = machine.memory.block('ram');
+  const bytes = machine.memory.view(ram.offset, ram.size).slice();
+  return {
+    console,
+    instructions: machine.engine.instructions,
+    memory: createHash('sha256').update(bytes).digest('hex'),
+  };
+}
+
+test.each([1, 4])(
+  'two runs with %i harts end alike to the instruction, however the host cuts them up',
+  (harts) => {
+    let calls = 0;
+    const whole = run('ticks', 'count=20 interval=7', 0, harts, () => false);
+    const pieces = run('ticks', 'count=20 interval=7', 0, harts, () => ++calls % 3 === 0);
+    expect(pieces).toEqual(whole);
+    expect(whole.console).toContain('tick 20 ');
+  },
+);
+
+test('idle time is skipped, and ticks come at their time', () => {
+  const { console, instructions } = run('ticks', 'count=3 interval=1000', 3, 1, () => false);
+  expect(console).toMatch(/^tick 1 1\.000 s\ntick 2 2\.000 s\ntick 3 3\.000 s\n/);
+  expect(instructions).toBeLessThan(100_000);
+});
+
+test('an instruction takes 2^N ns', () => {
+  const time = (shift: number): number => {
+    const { console } = run('spin', 'kind=alu loops=2', shift, 1, () => false);
+    return Number(/time (\d+\.\d+) s/.exec(console)?.[1]);
+  };
+  expect(time(3) / time(1)).toBeCloseTo(4, 1);
+});
