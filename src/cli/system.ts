@@ -94,11 +94,6 @@ async function start(
   return vm;
 }
 
-function terminated(program: string, vm: Vm): void {
-  process.stderr.write(`\r\n${program}: terminated\r\n`);
-  vm.terminate();
-}
-
 function request(options: MachineOptions): MachineRequest {
   const { kernel, append, uuid, bios } = options;
   if (bios.kind === 'default') {

@@ -472,6 +472,9 @@ function socketAddress(uri: string): Readonly<Record<string, string>> {
   return { type: 'inet', host: address.host, port: String(address.port) };
 }
 
+/** Milliseconds, to a hundredth. */
+const rounded = (ms: number): number => Math.round(ms * 100) / 100;
+
 /** The engine's figures in the monitors' form. */
 function monitorInfo(info: EngineInfo, status: MigrationStatus): MigrationInfo {
   const { passes, pause, ...rest } = info;
@@ -483,21 +486,21 @@ function monitorInfo(info: EngineInfo, status: MigrationStatus): MigrationInfo {
       : {
           passes: passes.map((pass) => ({
             pass: pass.number,
-            duration: pass.durationMs,
+            duration: rounded(pass.durationMs),
             bytes: pass.bytes,
             pages: pass.pages,
-            'dirty-pages-rate': pass.dirtyPagesPerSecond,
+            'dirty-pages-rate': Math.round(pass.dirtyPagesPerSecond),
           })),
         }),
     ...(pause === undefined
       ? {}
       : {
           pause: {
-            'final-pass': pause.finalPassMs,
-            'take-state': pause.takeStateMs,
-            'send-state': pause.sendStateMs,
-            load: pause.loadAndReadyMs,
-            resume: pause.resumeMs,
+            'final-pass': rounded(pause.finalPassMs),
+            'take-state': rounded(pause.takeStateMs),
+            'send-state': rounded(pause.sendStateMs),
+            load: rounded(pause.loadAndReadyMs),
+            resume: rounded(pause.resumeMs),
           },
         }),
   };
