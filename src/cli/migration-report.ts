@@ -17,7 +17,7 @@ export function progressBar(info: MigrationInfo): string {
   const expected = info['expected-downtime'];
   return [
     `${status.padEnd(9)} [${'█'.repeat(filled)}${'·'.repeat(BAR_WIDTH - filled)}]`,
-    `pass ${ram['dirty-sync-count']}`,
+    `pass ${(info.passes?.length ?? 0) + (status === 'completed' ? 0 : 1)}`,
     `${(ram.mbps / 8).toFixed(0)} MB/s`,
     `${mib(ram.remaining)} left`,
     `dirty ${ram['dirty-pages-rate']} pages/s`,

@@ -82,7 +82,7 @@ async function start(
   const context = monitorContext(vm, monitorHost);
   for (const spec of options.serial) {
     const chardev = await open(spec);
-    const console = spec.mux === true ? serveMux(chardev, context, () => terminated(program, vm)) : chardev;
+    const console = spec.mux === true ? serveMux(chardev, context, () => vm.terminate()) : chardev;
     toConsole = (bytes) => console.write(bytes);
     console.onData((bytes) => vm.input(bytes));
   }
