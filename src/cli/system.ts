@@ -79,6 +79,7 @@ async function start(
       end(status);
     },
   });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => vm.terminate());
   const context = monitorContext(vm, monitorHost);
   for (const spec of options.serial) {
     const chardev = await open(spec);
@@ -86,11 +87,19 @@ async function start(
     toConsole = (bytes) => console.write(bytes);
     console.onData((bytes) => vm.input(bytes));
   }
-  for (const spec of options.monitors) serveHmp(await open(spec), context);
-  for (const spec of options.qmp) serveQmp(await open(spec), context);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => vm.terminate());
+  const monitors: (() => void)[] = [];
+  for (const spec of options.monitors) {
+    const chardev = await open(spec);
+    monitors.push(() => serveHmp(chardev, context));
+  }
+  for (const spec of options.qmp) {
+    const chardev = await open(spec);
+    monitors.push(() => serveQmp(chardev, context));
+  }
   if (machine !== undefined) await vm.launch(machine);
   else await vm.awaitIncoming(wanted, options.incoming === 'defer' ? undefined : options.incoming);
+  // Only now: a command finds the machine as the command line asks for it. What was sent before is kept.
+  for (const serve of monitors) serve();
   return vm;
 }
 

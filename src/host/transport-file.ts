@@ -2,7 +2,7 @@
  * A migration to or from a file. A file being written has the name PATH.partial; it gets its own name when all of it is
  * on the disk, so that a file under that name is always whole.
  */
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, open, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { Transport } from '../migration/transport.ts';
@@ -11,6 +11,11 @@ const READ_SIZE = 1024 * 1024;
 
 /** @throws GodwitError kind "transport" if the file can't be made. */
 export async function createFileTransport(path: string): Promise<Transport> {
+  const there = await stat(path).catch(() => undefined);
+  // A rename would put the file in the place of a device, a pipe or a socket.
+  if (there !== undefined && !there.isFile()) {
+    throw GodwitError.unexpected('transport', `file:${path}`, 'a regular file or nothing', 'something else');
+  }
   const partial = `${path}.partial`;
   return new FileWriter(path, partial, await opened(partial, 'w', path));
 }

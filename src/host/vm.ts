@@ -71,7 +71,7 @@ interface BuiltMachine {
 
 interface MigrationThread {
   readonly worker: Worker;
-  readonly remote: Remote<MigrationApi>;
+  readonly connection: Connection<MigrationApi>;
   /** It has had a migration: the next one takes a new thread, so that nothing is left of a failed one. */
   used: boolean;
 }
@@ -91,6 +91,8 @@ export class Vm implements MonitorTarget {
   #incoming: { wanted: WantedMachine; started: boolean; autostart: boolean } | undefined;
   /** The run state that a migration's stop interrupted. */
   #beforeMigration: RunState | undefined;
+  /** Whether the present migration gives the guest to somebody else, and not to a file. */
+  #handsOver = false;
   #handedOver = false;
   #capabilities: Capabilities = defaultCapabilities();
   #parameters: Parameters = defaultParameters();
@@ -102,7 +104,7 @@ export class Vm implements MonitorTarget {
     const listener: MachineListener = {
       console: (bytes) => this.#options.console(bytes),
       poweredOff: (code) => this.#poweredOff(code),
-      resetRequested: () => void this.#guestReset(),
+      resetRequested: () => void this.#guestReset().catch(() => {}),
       trapped: (line) => this.#options.log.line('int', line),
     };
     const ring = (): void => this.#machine?.attention.ring();
@@ -188,6 +190,8 @@ export class Vm implements MonitorTarget {
   }
 
   async systemReset(): Promise<void> {
+    // Its memory has been sent, its state is about to be.
+    if (this.#state === 'finish-migrate') throw new GodwitError('state', 'Migration is not finalized yet');
     await this.#reset({ guest: false, reason: 'host-qmp-system-reset' });
   }
 
@@ -215,18 +219,18 @@ export class Vm implements MonitorTarget {
     }
     if (this.#handedOver) throw new GodwitError('state', 'the guest was handed over already');
     if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine to migrate');
-    parseTransportAddress(uri);
-    const { remote } = await this.#unusedMigrationThread();
+    this.#handsOver = parseTransportAddress(uri).kind !== 'file';
+    const { remote } = this.#unusedMigrationThread().connection;
     this.#lastInfo = { status: 'setup' };
     this.#setMigrationStatus('setup');
     void remote.send(uri, this.#handle(this.#machine), this.#engineParameters()).then(
-      () => this.#sent(uri),
-      () => this.#keepInfo(),
+      () => this.queryMigrate(),
+      () => this.queryMigrate(),
     );
   }
 
   async migrateCancel(): Promise<void> {
-    if (this.#incoming === undefined) await this.#migration?.remote.cancel();
+    if (this.#incoming === undefined) await this.#migration?.connection.remote.cancel();
   }
 
   async migrateIncoming(uri: string): Promise<void> {
@@ -239,9 +243,13 @@ export class Vm implements MonitorTarget {
   }
 
   async queryMigrate(): Promise<MigrationInfo> {
-    if (this.#migration === undefined) return this.#lastInfo;
-    const info = await this.#migration.remote.info();
-    if (info.status !== 'none') this.#lastInfo = monitorInfo(info, this.#migrationStatus);
+    const asked = this.#migration;
+    if (asked === undefined) return this.#lastInfo;
+    // If its thread ends meanwhile, another migration has taken its place.
+    const info = await asked.connection.remote.info().catch(() => undefined);
+    if (info !== undefined && info.status !== 'none' && asked === this.#migration) {
+      this.#lastInfo = monitorInfo(info, this.#migrationStatus);
+    }
     return this.#lastInfo;
   }
 
@@ -266,7 +274,7 @@ export class Vm implements MonitorTarget {
       checkParameter(name as ParameterName, value as ParameterValue, this.#parameters);
     }
     this.#parameters = { ...this.#parameters, ...changes };
-    await this.#migration?.remote.setParameters(this.#engineParameters());
+    await this.#migration?.connection.remote.setParameters(this.#engineParameters());
   }
 
   subscribe(listener: (event: MonitorEvent) => void): () => void {
@@ -332,7 +340,7 @@ export class Vm implements MonitorTarget {
     if (this.#ended) return;
     this.#publish({ event: 'SHUTDOWN', data: { guest, reason } });
     if (guest && this.#options.noShutdown) {
-      void this.#halt('shutdown');
+      void this.#halt('shutdown').catch(() => {});
       return;
     }
     this.#ended = true;
@@ -345,10 +353,11 @@ export class Vm implements MonitorTarget {
 
   // --- migration threads
 
-  async #unusedMigrationThread(): Promise<MigrationThread> {
+  #unusedMigrationThread(): MigrationThread {
     let thread = this.#migration;
     if (thread === undefined || thread.used) {
-      await thread?.worker.terminate();
+      thread?.connection.close(new GodwitError('state', 'the migration is over'));
+      void thread?.worker.terminate();
       thread = this.#startMigrationThread();
     }
     thread.used = true;
@@ -364,7 +373,7 @@ export class Vm implements MonitorTarget {
       buildIncoming: (configuration) => this.#buildIncoming(configuration),
       startIncoming: (runningAtSource) => this.#startIncoming(runningAtSource),
     };
-    const thread = { worker, remote: connect<MigrationApi>(worker, listener).remote, used: false };
+    const thread = { worker, connection: connect<MigrationApi>(worker, listener), used: false };
     this.#migration = thread;
     return thread;
   }
@@ -372,7 +381,7 @@ export class Vm implements MonitorTarget {
   /** A way to the machine thread for another thread. */
   #handle({ configuration, memory }: BuiltMachine): MachineHandle {
     const { port1, port2 } = new MessageChannel();
-    void this.#remote.attach(port1);
+    this.#remote.attach(port1).catch(() => {});
     return { configuration, memory, port: port2 };
   }
 
@@ -394,7 +403,15 @@ export class Vm implements MonitorTarget {
     if (status === this.#migrationStatus) return;
     this.#migrationStatus = status;
     this.#options.log.line('migration', `migration: ${status}`);
-    if (status === 'completed' && this.#incoming === undefined) this.#state = 'postmigrate';
+    // Before anybody is told, so that nobody can run the guest a second time.
+    if (this.#incoming === undefined) {
+      if (status === 'completed') {
+        this.#state = 'postmigrate';
+        this.#handedOver = this.#handsOver;
+      }
+      // Stopped by a migration that could not take it back: the user decides.
+      if (status === 'failed' && this.#state === 'finish-migrate') this.#state = 'postmigrate';
+    } else if (status === 'completed') this.#incoming = undefined;
     this.#publish({ event: 'MIGRATION', data: { status } });
   }
 
@@ -414,40 +431,24 @@ export class Vm implements MonitorTarget {
     if (before === 'running') await this.#run();
   }
 
-  /** The guest is somebody else's, or in a file. */
-  async #sent(uri: string): Promise<void> {
-    this.#handedOver = parseTransportAddress(uri).kind !== 'file';
-    await this.#keepInfo();
-  }
-
-  async #keepInfo(): Promise<void> {
-    // Stopped by a migration that could not take it back: the user decides.
-    if (this.#state === 'finish-migrate') this.#state = 'postmigrate';
-    await this.queryMigrate();
-  }
-
   // --- the destination
 
   async #listen(uri: string): Promise<void> {
     const incoming = this.#incoming;
     if (incoming === undefined) throw new GodwitError('internal', 'no incoming migration is awaited');
     incoming.started = true;
-    const { remote } = await this.#unusedMigrationThread();
+    const { remote } = this.#unusedMigrationThread().connection;
     try {
       this.#lastInfo = { status: 'setup', 'socket-address': [socketAddress(await remote.listen(uri))] };
     } catch (error) {
       incoming.started = false;
       throw error;
     }
-    void remote.receive().then(
-      () => {
-        this.#incoming = undefined;
-      },
-      (error) => {
-        // The guest is the source's: there is nothing left to do here.
-        if (!this.#ended) this.#options.onEnd(1, `incoming migration failed: ${errorMessage(error)}`);
-      },
-    );
+    remote.receive().catch((error) => {
+      // The guest is the source's: there is nothing left to do here. (Once it has arrived, none is awaited any more.)
+      if (this.#ended || this.#incoming !== incoming) return;
+      this.#options.onEnd(1, `incoming migration failed: ${errorMessage(error)}`);
+    });
   }
 
   async #buildIncoming(given: Configuration): Promise<MachineHandle> {
