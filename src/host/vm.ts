@@ -11,7 +11,6 @@ import { createSharedMemory } from '../memory/layout.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
 import type { MigrationEvent } from '../migration/sender.ts';
-import type { MigrationInfo as EngineInfo } from '../migration/statistics.ts';
 import {
   type Capabilities,
   checkCapabilities,
@@ -37,6 +36,7 @@ import {
 import { Attention } from './attention.ts';
 import type { Log } from './log.ts';
 import type { MachineApi, MachineListener } from './machine-thread.ts';
+import { monitorInfo, socketAddress } from './migration-info.ts';
 import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
 import { type NewMachine, NO_UUID } from './new-machine.ts';
 import { type Connection, connect, type Remote } from './rpc.ts';
@@ -464,45 +464,4 @@ export class Vm implements MonitorTarget {
     if (runningAtSource && this.#incoming?.autostart === true) await this.#run();
     else this.#state = 'paused';
   }
-}
-
-/** QEMU's SocketAddress of a transport's URI; a file is shown as one, too. */
-function socketAddress(uri: string): Readonly<Record<string, string>> {
-  const address = parseTransportAddress(uri);
-  if (address.kind !== 'tcp') return { type: address.kind, path: address.path };
-  return { type: 'inet', host: address.host, port: String(address.port) };
-}
-
-/** Milliseconds, to a hundredth. */
-const rounded = (ms: number): number => Math.round(ms * 100) / 100;
-
-/** The engine's figures in the monitors' form. */
-function monitorInfo(info: EngineInfo, status: MigrationStatus): MigrationInfo {
-  const { passes, pause, ...rest } = info;
-  return {
-    ...rest,
-    status,
-    ...(passes === undefined
-      ? {}
-      : {
-          passes: passes.map((pass) => ({
-            pass: pass.number,
-            duration: rounded(pass.durationMs),
-            bytes: pass.bytes,
-            pages: pass.pages,
-            'dirty-pages-rate': Math.round(pass.dirtyPagesPerSecond),
-          })),
-        }),
-    ...(pause === undefined
-      ? {}
-      : {
-          pause: {
-            'final-pass': rounded(pause.finalPassMs),
-            'take-state': rounded(pause.takeStateMs),
-            'send-state': rounded(pause.sendStateMs),
-            load: rounded(pause.loadAndReadyMs),
-            resume: rounded(pause.resumeMs),
-          },
-        }),
-  };
 }

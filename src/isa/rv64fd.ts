@@ -248,7 +248,7 @@ export const rv64d: Extension = {
     insn('fmv.x.d', '11100 01 00000 frs1 000 rd 1010011', set(frs1)),
     insn('fmv.d.x', '11110 01 00000 rs1 000 frd 1010011', { kind: 'fset', value: rs1 }),
   ],
-  // §28.3: with C, doubles have short loads and stores.
+  // §26.3: with C, doubles have short loads and stores.
   compressed: [
     c('c.fld', "001 uimm[5:3] rs1' uimm[7:6] frd' 00", 'fld', { frd: 'frd', rs1: 'rs1', imm: 'imm' }),
     c('c.fsd', "101 uimm[5:3] rs1' uimm[7:6] frs2' 00", 'fsd', { rs1: 'rs1', frs2: 'frs2', imm: 'imm' }),

@@ -1,0 +1,45 @@
+/** The migration engine's figures and addresses in the form that monitors show. */
+import type { MigrationInfo as EngineInfo } from '../migration/statistics.ts';
+import type { MigrationInfo, MigrationStatus } from '../monitor/target.ts';
+import { parseTransportAddress } from './transport-address.ts';
+
+/** QEMU's SocketAddress of a transport's URI; a file is shown as one, too. */
+export function socketAddress(uri: string): Readonly<Record<string, string>> {
+  const address = parseTransportAddress(uri);
+  if (address.kind !== 'tcp') return { type: address.kind, path: address.path };
+  return { type: 'inet', host: address.host, port: String(address.port) };
+}
+
+/** Milliseconds, to a hundredth. */
+const rounded = (ms: number): number => Math.round(ms * 100) / 100;
+
+/** The engine's figures in the monitors' form. */
+export function monitorInfo(info: EngineInfo, status: MigrationStatus): MigrationInfo {
+  const { passes, pause, ...rest } = info;
+  return {
+    ...rest,
+    status,
+    ...(passes === undefined
+      ? {}
+      : {
+          passes: passes.map((pass) => ({
+            pass: pass.number,
+            duration: rounded(pass.durationMs),
+            bytes: pass.bytes,
+            pages: pass.pages,
+            'dirty-pages-rate': Math.round(pass.dirtyPagesPerSecond),
+          })),
+        }),
+    ...(pause === undefined
+      ? {}
+      : {
+          pause: {
+            'final-pass': rounded(pause.finalPassMs),
+            'take-state': rounded(pause.takeStateMs),
+            'send-state': rounded(pause.sendStateMs),
+            load: rounded(pause.loadAndReadyMs),
+            resume: rounded(pause.resumeMs),
+          },
+        }),
+  };
+}
