@@ -3,6 +3,7 @@
  * Bundles the programs and threads that tsc has compiled into dist/programs: a process starts up to twice as fast when
  * it loads a few files instead of two hundred. The files keep their depth, so that paths relative to them stay right.
  */
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
@@ -19,4 +20,6 @@ const bundle = await rolldown({
   // An optional native helper of msgpackr's; without it, it works in JavaScript.
   external: ['msgpackr-extract'],
 });
+// What an earlier build left would only be dead weight.
+rmSync(`${dist}programs`, { recursive: true, force: true });
 await bundle.write({ dir: `${dist}programs`, format: 'esm', chunkFileNames: '[name]-[hash].js' });
