@@ -296,6 +296,7 @@ export class Hart {
     const mprv = privilege < PRIVILEGE.machine ? MSTATUS.mprv : 0n;
     this.setCsr('mstatus', (mstatus & ~(MSTATUS.mie | MSTATUS.mpp | mprv)) | mie | MSTATUS.mpie);
     this.pc = this.csr('mepc');
+    this.reservation = -1n;
     this.privilege = privilege;
   }
 
@@ -306,11 +307,14 @@ export class Hart {
     const cleared = MSTATUS.sie | MSTATUS.spp | MSTATUS.mprv;
     this.setCsr('mstatus', (mstatus & ~cleared) | sie | MSTATUS.spie);
     this.pc = this.csr('sepc');
+    this.reservation = -1n;
     this.privilege = (mstatus & MSTATUS.spp) !== 0n ? PRIVILEGE.supervisor : PRIVILEGE.user;
   }
 
   #enterTrap(cause: bigint, tval: bigint, toSupervisor: boolean): void {
     this.onTrap?.(cause, tval);
+    // A reservation does not outlive the context that made it.
+    this.reservation = -1n;
     if (toSupervisor) this.#enterSupervisorTrap(cause, tval);
     else this.#enterMachineTrap(cause, tval);
   }

@@ -70,7 +70,7 @@ class Interpreter {
   /** Address of the first entry of the page, and the guest address that it stands for. */
   readonly #slotBase: Local;
   readonly #slotPc: Local;
-  /** As slotBase, but 0 in the straddle slot, where no branch may stay inside. */
+  /** As slotBase, but far away in the straddle slot, where no branch may stay inside. */
   readonly #pageBase: Local;
   /** Where `goto` goes. */
   readonly #target: Local;
@@ -677,7 +677,10 @@ class Interpreter {
     f.op('i32.add');
     f.tee(this.#entry);
     f.set(this.#slotBase);
-    f.i32(0);
+    // 2 GiB away: no branch stays within a page of it.
+    f.get(this.#slotBase);
+    f.i32(-0x8000_0000);
+    f.op('i32.add');
     f.set(this.#pageBase);
     f.get(this.#target);
     f.set(this.#slotPc);

@@ -380,9 +380,12 @@ export class SlowPath {
   /** The word of the instruction at pc, for mtval: read from where it was fetched. */
   #bitsAt(hart: Hart, pc: bigint): bigint {
     const low = this.#codeAt(hart, pc);
+    if (typeof low !== 'number') return 0n;
+    const half = this.#view.getUint16(low, true);
+    if ((half & 3) !== 3) return BigInt(half);
     const high = this.#codeAt(hart, pc + 2n);
-    if (typeof low !== 'number' || typeof high !== 'number') return 0n;
-    return BigInt(this.#view.getUint16(low, true)) | (BigInt(this.#view.getUint16(high, true)) << 16n);
+    if (typeof high !== 'number') return 0n;
+    return BigInt(half) | (BigInt(this.#view.getUint16(high, true)) << 16n);
   }
 
   /** Where the code at a guest address stands in the shared memory. */

@@ -74,6 +74,11 @@ describe('traps', () => {
     expect(trapped(m)).toEqual(at(CAUSE.illegalInstruction, 0xffff_ffffn));
   });
 
+  test('mtval of a 16-bit illegal instruction has its 16 bits', () => {
+    const m = machine(['c.fldsp', { frd: 1, imm: 8 }], ['c.li', { rd: 1, imm: 1 }]);
+    expect(trapped(m)).toEqual(at(CAUSE.illegalInstruction, 0x20a2n));
+  });
+
   test('an unknown or read-only CSR is an illegal instruction', () => {
     expect(trapped(machine(['csrrw', { rd: 1, rs1: 1, imm: 0x7c0 }]))).toEqual(
       at(CAUSE.illegalInstruction, 0x7c0090f3n),
@@ -224,6 +229,15 @@ describe('code', () => {
     m.hart.pc = BigInt(RAM_BASE + 4094);
     expect(m.run(1)).toBe(1);
     expect(m.hart.x(5)).toBe(0x102n);
+  });
+
+  test('a branch that lies across two pages arrives, however near its target is', () => {
+    const m = machine();
+    m.load(assemble(['beq', { imm: 20 }]), RAM_BASE + 4094);
+    m.load(assemble(['addi', { rd: 5, imm: 7 }]), RAM_BASE + 4114);
+    m.hart.pc = BigInt(RAM_BASE + 4094);
+    m.run(2);
+    expect([m.hart.x(5), m.hart.csr('mcause')]).toEqual([7n, 0n]);
   });
 
   test('a store to code that has run is seen by the next fetch, without fence.i', () => {

@@ -27,18 +27,24 @@ export class BareMachine {
   readonly device: TestDevice = { base: 0x1000_0000, written: [], value: 0n };
   time = 0n;
 
-  constructor(harts = 1, dispatch: Dispatch = 'tree', isa = 'rv64imafdc_zicsr_zifencei_zba_zbb_zbs') {
+  /** @param ramSize bytes; a multiple of 4096. */
+  constructor(
+    harts = 1,
+    dispatch: Dispatch = 'tree',
+    isa = 'rv64imafdc_zicsr_zifencei_zba_zbb_zbs',
+    ramSize = RAM_SIZE,
+  ) {
     const layout = createLayout(harts, [
       { name: 'rom', size: ROM_SIZE },
-      { name: 'ram', size: RAM_SIZE },
+      { name: 'ram', size: ramSize },
     ]);
     this.memory = new GuestMemory(createSharedMemory(layout), layout);
     const ram = this.memory.block('ram');
     const rom = this.memory.block('rom');
-    const main = { base: RAM_BASE, size: RAM_SIZE, offset: ram.offset, firstPage: ram.firstPage };
+    const main = { base: RAM_BASE, size: ramSize, offset: ram.offset, firstPage: ram.firstPage };
     const bus: Bus = {
       memoryAt: (address): BusMemory | undefined => {
-        if (address >= RAM_BASE && address < RAM_BASE + RAM_SIZE) {
+        if (address >= RAM_BASE && address < RAM_BASE + ramSize) {
           return { base: RAM_BASE, hostOffset: ram.offset, readonly: false };
         }
         if (address >= ROM_BASE && address < ROM_BASE + ROM_SIZE) {

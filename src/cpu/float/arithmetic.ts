@@ -119,9 +119,8 @@ export function sqrt(f: FloatFormat, env: FloatEnvironment, a: bigint): bigint {
 /** The largest integer whose square is not above n; n has at most 128 bits. */
 function integerRoot(n: bigint): bigint {
   let root = BigInt(Math.floor(Math.sqrt(Number(n))));
-  // The double is right to some 52 bits. One step of Newton's doubles that; what is left is off by one.
+  // The double is right to some 52 bits. A step of Newton's doubles that, and never leads below the root.
   root = (root + n / root) >> 1n;
   while (root * root > n) root -= 1n;
-  while ((root + 1n) * (root + 1n) <= n) root += 1n;
   return root;
 }
