@@ -57,7 +57,7 @@ export const flt = (f: FloatFormat, env: FloatEnvironment, a: bigint, b: bigint)
 export const fle = (f: FloatFormat, env: FloatEnvironment, a: bigint, b: bigint): boolean =>
   isOrdered(f, env, a, b) && (!isBelow(f, b, a) || (isZero(f, a) && isZero(f, b)));
 
-/** Bit numbers of FCLASS's result (§20.9, table 25). */
+/** Bit numbers of FCLASS's result (§20.9). */
 export const CLASS = {
   negativeInfinity: 0,
   negativeNormal: 1,

@@ -1,6 +1,6 @@
 /**
  * FCVT: between the two formats, and between them and integers.
- * Unprivileged ISA (20240411) §20.7 (conversions with integers, their valid ranges: table 24), §21.5.
+ * Unprivileged ISA (20240411) §20.7 (conversions with integers and their valid ranges), §21.5.
  */
 import {
   exponentField,
@@ -32,7 +32,7 @@ const WIDEST = 64;
 
 /**
  * FCVT.W[U], FCVT.L[U]: the integer, rounded. What is out of range after rounding, and NaN, gives the nearest end of
- * the range (NaN: the upper one) and NV alone (table 24).
+ * the range (NaN: the upper one) and NV alone (§20.7).
  * @returns the 64-bit register, signed: 32-bit results are sign-extended, the unsigned ones too (§20.7)
  */
 export function toInteger(f: FloatFormat, env: FloatEnvironment, to: IntegerFormat, a: bigint): bigint {

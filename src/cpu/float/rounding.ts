@@ -5,7 +5,7 @@
  */
 import type { FloatFormat } from './format.ts';
 
-/** Rounding modes as `frm` and an instruction's `rm` field encode them (§20.2, table 22). */
+/** Rounding modes as `frm` and an instruction's `rm` field encode them (§20.2). */
 export const RM = {
   /** To nearest, ties to even. */
   RNE: 0,
@@ -20,7 +20,7 @@ export const RM = {
 } as const;
 export type RoundingMode = (typeof RM)[keyof typeof RM];
 
-/** Accrued exception flags, as bits of `fflags` (§20.2, table 23). */
+/** Accrued exception flags, as bits of `fflags` (§20.2). */
 export const FFLAGS = {
   /** Inexact. */
   NX: 1,
