@@ -22,6 +22,7 @@ export async function spinMachine({ kind, loops }, options = {}) {
   const { GuestMemory } = await load('memory/guest-memory.js');
   const { createSharedMemory } = await load('memory/layout.js');
   const { Engine } = await load('cpu/engine.js');
+  const { extensionsOf } = await load('isa/isa-string.js');
 
   const ramSize = 128 * 1024 * 1024;
   const { configuration, boot } = newMachine({
@@ -67,9 +68,15 @@ export async function spinMachine({ kind, loops }, options = {}) {
     offset: ram.offset,
     firstPage: ram.firstPage,
   };
-  const engine = new Engine(memory, main, bus, { time: () => 0n }, options);
+  const engine = new Engine(
+    memory,
+    main,
+    bus,
+    { time: () => 0n, extensions: extensionsOf(configuration.isa) },
+    options,
+  );
   const hart = engine.harts[0];
-  hart.reset(BigInt(MEMORY_MAP.rom.base));
+  engine.reset(BigInt(MEMORY_MAP.rom.base));
   return {
     /** Runs about `instructions`, or to the guest's end. @returns how many it really ran. */
     run(instructions = Number.POSITIVE_INFINITY) {
