@@ -22,4 +22,9 @@ const bundle = await rolldown({
 });
 // What an earlier build left would only be dead weight.
 rmSync(`${dist}programs`, { recursive: true, force: true });
-await bundle.write({ dir: `${dist}programs`, format: 'esm', chunkFileNames: '[name]-[hash].js' });
+await bundle.write({
+  dir: `${dist}programs`,
+  format: 'esm',
+  minify: true,
+  chunkFileNames: '[name]-[hash].js',
+});

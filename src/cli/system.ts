@@ -33,39 +33,12 @@ const monitorHost: MonitorHost = {
 export async function runSystem(options: MachineOptions, program: string): Promise<number> {
   const opened: Chardev[] = [];
   const log = new Log(options.logItems, options.logFile);
-  let vm: Vm | undefined;
-  try {
-    return await new Promise<number>((resolve, reject) => {
-      start(options, program, opened, log, resolve).then((started) => {
-        vm = started;
-      }, reject);
-    });
-  } finally {
-    await vm?.close();
-    for (const chardev of opened) await chardev.close();
-    log.close();
-    if (options.pidfile !== undefined) rmSync(options.pidfile, { force: true });
-  }
-}
-
-async function start(
-  options: MachineOptions,
-  program: string,
-  opened: Chardev[],
-  log: Log,
-  end: (status: number) => void,
-): Promise<Vm> {
-  const machine = options.incoming === undefined ? newMachine(request(options)) : undefined;
-  const wanted = options.incoming === undefined ? {} : wantedMachine(options);
-  // From here on a machine thread starts, while the character devices are opened.
-  if (options.pidfile !== undefined) writePidfile(options.pidfile);
-  const open = async (spec: Parameters<typeof openChardev>[0]): Promise<Chardev> => {
-    const interrupt = options.nographic ? {} : { interrupt: () => vm.terminate() };
-    const chardev = await openChardev(spec, interrupt);
-    opened.push(chardev);
-    return chardev;
-  };
   let toConsole: (bytes: Uint8Array) => void = () => {};
+  let end: (status: number) => void = () => {};
+  const ended = new Promise<number>((resolve) => {
+    end = resolve;
+  });
+  // First of all: the machine's thread takes its time to start, and the rest goes on meanwhile.
   const vm = new Vm({
     ...(options.name === undefined ? {} : { name: options.name }),
     console: (bytes) => toConsole(bytes),
@@ -79,12 +52,46 @@ async function start(
       end(status);
     },
   });
+  try {
+    const started = start(options, vm, opened, (console) => {
+      toConsole = (bytes) => console.write(bytes);
+    });
+    // It can end while it still waits for a client.
+    return await Promise.race([ended, started.then(() => ended)]);
+  } finally {
+    await vm.close();
+    for (const chardev of opened) await chardev.close();
+    log.close();
+    if (options.pidfile !== undefined) rmSync(options.pidfile, { force: true });
+  }
+}
+
+/**
+ * Opens the devices, and launches or awaits the machine.
+ * @param opened takes every device that was opened, to be closed at the end.
+ * @param attach takes where the guest's output goes.
+ */
+async function start(
+  options: MachineOptions,
+  vm: Vm,
+  opened: Chardev[],
+  attach: (console: Pick<Chardev, 'write'>) => void,
+): Promise<void> {
+  const machine = options.incoming === undefined ? newMachine(request(options)) : undefined;
+  const wanted = options.incoming === undefined ? {} : wantedMachine(options);
+  if (options.pidfile !== undefined) writePidfile(options.pidfile);
+  const open = async (spec: Parameters<typeof openChardev>[0]): Promise<Chardev> => {
+    const interrupt = options.nographic ? {} : { interrupt: () => vm.terminate() };
+    const chardev = await openChardev(spec, interrupt);
+    opened.push(chardev);
+    return chardev;
+  };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => vm.terminate());
   const context = monitorContext(vm, monitorHost);
   for (const spec of options.serial) {
     const chardev = await open(spec);
     const console = spec.mux === true ? serveMux(chardev, context, () => vm.terminate()) : chardev;
-    toConsole = (bytes) => console.write(bytes);
+    attach(console);
     console.onData((bytes) => vm.input(bytes));
   }
   const monitors: (() => void)[] = [];
@@ -100,7 +107,6 @@ async function start(
   else await vm.awaitIncoming(wanted, options.incoming === 'defer' ? undefined : options.incoming);
   // Only now: a command finds the machine as the command line asks for it. What was sent before is kept.
   for (const serve of monitors) serve();
-  return vm;
 }
 
 function request(options: MachineOptions): MachineRequest {

@@ -42,6 +42,9 @@ import { type NewMachine, NO_UUID } from './new-machine.ts';
 import { type Connection, connect, type Remote } from './rpc.ts';
 import { parseTransportAddress } from './transport-address.ts';
 
+/** How long after its launch a VM gets a thread for migrations, if none has been asked for. */
+const MIGRATION_THREAD_DELAY_MS = 300;
+
 export interface VmOptions {
   readonly name?: string;
   /** Where the guest's serial output goes. */
@@ -123,8 +126,11 @@ export class Vm implements MonitorTarget {
   async launch({ configuration, boot }: NewMachine): Promise<void> {
     await this.#build(configuration, boot);
     if (!this.#options.startPaused) await this.#run();
-    // A thread takes its time to start: it is there before a migration wants it.
-    this.#startMigrationThread();
+    // A thread takes its time to start: it is there before a migration wants it, but not in the way of the guest's start.
+    const timer = setTimeout(() => {
+      if (this.#migration === undefined && !this.#ended) this.#startMigrationThread();
+    }, MIGRATION_THREAD_DELAY_MS);
+    timer.unref();
   }
 
   /**
