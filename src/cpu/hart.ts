@@ -7,6 +7,7 @@ import {
   HART_CSRS,
   type HartCsr,
   type Layout,
+  PMP_RANGE_SIZE,
   TLB_CONTEXT,
   TLB_SET_SIZE,
   WALK,
@@ -205,7 +206,7 @@ export class Hart {
   setPmp(ranges: readonly { first: bigint; end: bigint; below: number; machine: number }[]): void {
     this.#i32[HART.pmpCount / 4] = ranges.length;
     for (const [i, { first, end, below, machine }] of ranges.entries()) {
-      const at = HART.pmp + i * 24;
+      const at = HART.pmp + i * PMP_RANGE_SIZE;
       this.#i64[at / 8] = first;
       this.#i64[at / 8 + 1] = end;
       this.#i32[at / 4 + 4] = below;

@@ -65,10 +65,6 @@ export const HART = {
   address: 536,
   /** i64: address of the LR reservation; -1 for none. */
   reservation: 544,
-  /** i32: address of the first predecoded entry of the page or straddling instruction being run. */
-  slotBase: 552,
-  /** i64: guest address of the instruction at `slotBase`. */
-  slotPc: 560,
   /** Two predecoded entries and an end mark, for an instruction that lies across two pages. */
   straddle: 576,
   /** i32: privilege mode, as in mstatus.MPP: 0 user, 1 supervisor, 3 machine. */
