@@ -1,6 +1,6 @@
 /**
  * The operations of the predecoded form: one per instruction and length, so that a handler knows by how much to advance.
- * Their numbers follow a Huffman tree over how often programs run them, and the dispatcher is that tree of compares.
+ * Their numbers follow a Huffman tree over how often programs run them, and one of the two dispatchers is that tree of compares; the other is a table.
  */
 import { decode } from '../isa/decode.ts';
 import type { Instruction } from '../isa/instruction.ts';

@@ -8,6 +8,7 @@ import { GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
+import { registerLines } from '../machine/register-dump.ts';
 import { Attention } from './attention.ts';
 import { hostClock } from './clock.ts';
 import { connect, type Port, type Remote } from './rpc.ts';
@@ -32,6 +33,8 @@ export interface MachineApi {
   /** Harts and time stand still; all console output so far has been sent. */
   stop(): void;
   reset(): void;
+  /** The registers of each hart, as lines of text. */
+  registers(): string[][];
   /** Bytes for the serial port. Returns how many it took. */
   input(bytes: Uint8Array): number;
   startDirtyLog(): void;
@@ -103,6 +106,10 @@ class MachineThread implements MachineApi {
   reset(): void {
     this.#machine.reset();
     this.#schedule();
+  }
+
+  registers(): string[][] {
+    return this.#machine.engine.harts.map(registerLines);
   }
 
   input(bytes: Uint8Array): number {

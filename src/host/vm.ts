@@ -80,7 +80,14 @@ interface MigrationThread {
 }
 
 export class Vm implements MonitorTarget {
-  readonly infoTopics: readonly InfoTopic[] = [];
+  readonly infoTopics: readonly InfoTopic[] = [
+    {
+      name: 'registers',
+      params: '[-a]',
+      help: 'show the registers of hart 0 (-a: of all harts)',
+      text: (args) => this.#registers(args.trim()),
+    },
+  ];
   readonly #options: VmOptions;
   readonly #listeners = new Set<(event: MonitorEvent) => void>();
   #state: RunState = 'prelaunch';
@@ -289,6 +296,16 @@ export class Vm implements MonitorTarget {
   }
 
   // --- the machine
+
+  async #registers(args: string): Promise<string> {
+    if (args !== '' && args !== '-a') {
+      throw GodwitError.unexpected('usage', 'info registers', '-a or nothing', args);
+    }
+    if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine yet');
+    const harts = await this.#remote.registers();
+    const shown = args === '-a' ? harts : harts.slice(0, 1);
+    return shown.map((lines, i) => ['', `CPU#${i}`, ...lines].join('\n')).join('\n');
+  }
 
   get #remote(): Remote<MachineApi> {
     return this.#machineThread.connection.remote;

@@ -1,0 +1,28 @@
+/** A hart's registers as text, in the form of QEMU's `info registers`. */
+import type { Hart } from '../cpu/hart.ts';
+import { FLOAT_REGISTER_NAMES, REGISTER_NAMES } from '../isa/disassemble.ts';
+import { HART_CSRS } from '../memory/layout.ts';
+
+const PER_LINE = 4;
+const PRIVILEGE_NAMES = ['user', 'supervisor', 'reserved', 'machine'];
+
+const hex = (value: bigint): string => value.toString(16).padStart(16, '0');
+
+/** One line each for pc, mode and CSRs, then the registers, four in a line. */
+export function registerLines(hart: Hart): string[] {
+  const csrs = HART_CSRS.map((name) => ` ${name.padEnd(13)} ${hex(hart.csr(name))}`);
+  return [
+    ` ${'pc'.padEnd(13)} ${hex(hart.pc)}`,
+    ` ${'mode'.padEnd(13)} ${PRIVILEGE_NAMES[hart.privilege]}`,
+    ` ${'mhartid'.padEnd(13)} ${hex(BigInt(hart.id))}`,
+    ...csrs,
+    ...inLines(REGISTER_NAMES.map((name, i) => ` ${`x${i}/${name}`.padEnd(8)} ${hex(hart.x(i))}`)),
+    ...inLines(FLOAT_REGISTER_NAMES.map((name, i) => ` ${`f${i}/${name}`.padEnd(8)} ${hex(hart.f(i))}`)),
+  ];
+}
+
+function inLines(cells: readonly string[]): string[] {
+  const lines: string[] = [];
+  for (let i = 0; i < cells.length; i += PER_LINE) lines.push(cells.slice(i, i + PER_LINE).join(''));
+  return lines;
+}
