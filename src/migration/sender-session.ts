@@ -98,6 +98,8 @@ export class SenderSession {
   async handshake(): Promise<void> {
     const { vm } = this.#options;
     this.statistics.started();
+    // Until there is something to go by: what the user allows, as QEMU shows it.
+    this.statistics.expectedDowntimeMs = this.#options.parameters().downtimeLimitMs;
     const transport = await this.#connect();
     const writer = new FrameWriter(transport, this.#kernels, 'forward');
     this.#writer = writer;
