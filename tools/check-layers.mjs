@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** layer → the layers it may import from, beside itself and the root files (error.ts, clock.ts). */
+/** layer → the layers it may import from, beside itself and the root files (error.ts, clock.ts, suggest.ts). */
 const LAYERS = {
   wasm: [],
   isa: ['wasm'],

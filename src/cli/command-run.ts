@@ -1,8 +1,8 @@
 /** `godwit run`: godwit-system-riscv64 in yargs' idiom; a guest of ours can be named instead of a kernel file. */
 import type { Argv, CommandModule } from 'yargs';
 import { GodwitError } from '../error.ts';
+import { didYouMean } from '../suggest.ts';
 import { commandLine, GUESTS, guestNamed, imageOf } from './guests.ts';
-import { didYouMean } from './suggest.ts';
 import { runSystem } from './system.ts';
 import { parseSystemOptions } from './system-options.ts';
 

@@ -3,13 +3,13 @@ import yargs, { type CommandModule } from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { GodwitError } from '../error.ts';
 import { VERSION } from '../host/version.ts';
+import { didYouMean } from '../suggest.ts';
 import { demoCommand } from './command-demo.ts';
 import { guestsCommand } from './command-guests.ts';
 import { migrateCommand } from './command-migrate.ts';
 import { monitorCommand } from './command-monitor.ts';
 import { runCommand } from './command-run.ts';
 import { runMain } from './exit.ts';
-import { didYouMean } from './suggest.ts';
 
 // yargs' types want one argument type for all.
 const COMMANDS = [runCommand, migrateCommand, monitorCommand, guestsCommand, demoCommand] as CommandModule[];

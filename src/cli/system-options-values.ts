@@ -4,14 +4,12 @@
  */
 import { GodwitError } from '../error.ts';
 import { splitCommas } from '../host/chardev-spec.ts';
+import { LIMITS } from '../machine/memory-map.ts';
 import { parseSize } from '../monitor/migration-parameter-text.ts';
-import { didYouMean } from './suggest.ts';
+import { didYouMean } from '../suggest.ts';
 
 export const MiB = 1024 * 1024;
 /** Sizes that RAM may have (design: 16 MiB to 3.5 GiB). */
-export const MIN_RAM = 16 * MiB;
-export const MAX_RAM = 3584 * MiB;
-export const MAX_HARTS = 8;
 
 export function usageError(option: string, expected: string, got: string): GodwitError {
   return GodwitError.unexpected('usage', option, expected, got);
@@ -52,7 +50,7 @@ export function parseMemory(option: string, text: string): number {
   if (bytes === undefined) {
     throw usageError(option, 'a size such as 256M or 1G (MiB without suffix)', `'${given}'`);
   }
-  if (bytes < MIN_RAM || bytes > MAX_RAM)
+  if (bytes < LIMITS.minRam || bytes > LIMITS.maxRam)
     throw usageError(option, 'RAM of 16M to 3584M (3.5G)', `'${given}'`);
   if (bytes % MiB !== 0) throw usageError(option, 'whole MiB', `'${given}'`);
   return bytes;
@@ -73,7 +71,8 @@ export function parseHarts(option: string, text: string): number {
   };
   const product = parts.reduce((all, key) => all * (count(key) ?? 1), 1);
   const harts = count('cpus') ?? product;
-  if (harts < 1 || harts > MAX_HARTS) throw usageError(option, `1 to ${MAX_HARTS} harts`, `'${text}'`);
+  if (harts < 1 || harts > LIMITS.maxHarts)
+    throw usageError(option, `1 to ${LIMITS.maxHarts} harts`, `'${text}'`);
   if (parts.some((key) => smp.has(key)) && product !== harts) {
     throw usageError(option, `sockets × cores × threads to be ${harts} harts`, `${product}`);
   }

@@ -6,7 +6,7 @@
 import { GodwitError } from '../error.ts';
 import type { ChardevSpec } from '../host/chardev-spec.ts';
 import type { LogItem } from '../host/log.ts';
-import { didYouMean } from './suggest.ts';
+import { didYouMean } from '../suggest.ts';
 import {
   type Draft,
   type OptionRow,

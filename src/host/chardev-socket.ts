@@ -2,12 +2,13 @@
  * Character devices on unix and tcp sockets. A server has one client at a time; further ones are accepted but wait,
  * unanswered, until the present one has gone (as QEMU's do in the listen queue). Clients do not connect again.
  */
-import { existsSync, lstatSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { errorMessage, GodwitError } from '../error.ts';
+import { GodwitError } from '../error.ts';
 import { type Chardev, ChardevBase } from './chardev.ts';
 import { type ChardevBackend, chardevLabel } from './chardev-spec.ts';
+import { isStaleSocket, socketError } from './socket.ts';
 
 type SocketSpec = Extract<ChardevBackend, { kind: 'unix' | 'tcp' }>;
 
@@ -30,35 +31,6 @@ function removeAtExit(path: string): void {
   process.on('exit', () => {
     for (const file of socketFiles) rmSync(file, { force: true });
   });
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'is in use by another process',
-  EADDRNOTAVAIL: 'is no address of this machine',
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  ENOENT: 'no such file or directory',
-  ENOTDIR: 'a part of the path is no directory',
-  ECONNREFUSED: 'connection refused: nobody listens there',
-  ENOTSOCK: 'is no socket',
-  ENOTFOUND: 'the host is not known',
-  EAI_AGAIN: 'the host could not be looked up',
-  ETIMEDOUT: 'no answer',
-  ECONNRESET: 'the connection was broken off',
-  EPIPE: 'the connection was broken off',
-};
-
-/** Why a socket failed, in words. */
-export function socketReason(error: unknown): string {
-  return REASONS[(error as NodeJS.ErrnoException).code ?? ''] ?? errorMessage(error);
-}
-
-/** A one-line GodwitError of kind 'transport' that names the address. */
-export function socketError(label: string, action: string, error: unknown): GodwitError {
-  const reason = socketReason(error);
-  const inUse = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
-  const message = inUse ? `${label} ${reason}` : `${label}: can't ${action}: ${reason}`;
-  return new GodwitError('transport', message, { where: label }, error);
 }
 
 function addressOf(spec: SocketSpec): { path: string } | { host?: string; port: number } {
@@ -101,21 +73,6 @@ async function listen(spec: SocketSpec, server: Server): Promise<void> {
   });
 }
 
-/** Whether the socket file was left behind by a process that has gone. */
-async function isStale(spec: SocketSpec): Promise<boolean> {
-  if (spec.kind !== 'unix') return false;
-  if (!lstatSync(spec.path).isSocket()) {
-    throw new GodwitError('transport', `${chardevLabel(spec)}: the file exists and is no socket`, {
-      where: spec.path,
-    });
-  }
-  const refused = await connectSocket(spec).then(
-    (socket) => void socket.destroy(),
-    (error: GodwitError) => (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED',
-  );
-  return refused === true;
-}
-
 export class SocketChardev extends ChardevBase implements Chardev {
   readonly label: string;
   readonly #server: Server | undefined;
@@ -145,7 +102,8 @@ export class SocketChardev extends ChardevBase implements Chardev {
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true });
     try {
       await listen(spec, server).catch(async (error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EADDRINUSE' || spec.kind !== 'unix' || !(await isStale(spec))) throw error;
+        if (error.code !== 'EADDRINUSE' || spec.kind !== 'unix' || !(await isStaleSocket(spec.path)))
+          throw error;
         rmSync(spec.path, { force: true });
         await listen(spec, server);
       });

@@ -4,7 +4,7 @@
  * options.
  */
 import { GodwitError } from '../error.ts';
-import { didYouMean } from '../monitor/suggest.ts';
+import { didYouMean } from '../suggest.ts';
 
 /** Where the characters come from and go to. */
 export type ChardevBackend =

@@ -1,5 +1,5 @@
 /** Makes migration transports from addresses: one function for the source's side, one for the destination's. */
-import { lstat, unlink } from 'node:fs/promises';
+import { unlink } from 'node:fs/promises';
 import {
   createConnection,
   createServer,
@@ -8,8 +8,9 @@ import {
   Socket,
   type SocketConstructorOpts,
 } from 'node:net';
-import { errorMessage, GodwitError } from '../error.ts';
+import { GodwitError } from '../error.ts';
 import type { Transport } from '../migration/transport.ts';
+import { isStaleSocket, socketError } from './socket.ts';
 import { formatTransportAddress, parseTransportAddress, type TransportAddress } from './transport-address.ts';
 import { createFileTransport, openFileTransport } from './transport-file.ts';
 import { SocketTransport } from './transport-socket.ts';
@@ -24,21 +25,6 @@ const SOCKET_OPTIONS = {
 } as const;
 
 type SocketAddress = Exclude<TransportAddress, { kind: 'file' }>;
-
-/** What is known of an error of the host, in words for a user. */
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nobody listens there',
-  ENOENT: 'there is no such socket',
-  ENOTSOCK: 'that is not a socket',
-  EACCES: 'permission denied',
-  EADDRINUSE: 'the address is in use',
-  EADDRNOTAVAIL: 'this host has no such address',
-  ENOTFOUND: 'there is no host of this name',
-  EAI_AGAIN: 'the name can not be looked up now',
-  EHOSTUNREACH: 'the host can not be reached',
-  ENETUNREACH: 'the network can not be reached',
-  ETIMEDOUT: 'the host does not answer',
-};
 
 /**
  * The source's side: connects to a socket, or creates a file.
@@ -86,7 +72,7 @@ export async function listenTransport(uri: string): Promise<TransportListener> {
       },
     };
   }
-  if (address.kind === 'unix') await removeStaleSocket(address);
+  if (address.kind === 'unix' && (await isStaleSocket(address.path))) await unlink(address.path);
   return new SocketListener(await listening(address), address);
 }
 
@@ -119,7 +105,7 @@ class SocketListener implements TransportListener {
         for (const other of candidates) other.destroy();
         candidates.clear();
       });
-      server.on('error', (error) => reject(problem(address, 'listen on', error)));
+      server.on('error', (error) => reject(socketError(formatTransportAddress(address), 'listen', error)));
     });
     this.#connection.catch(() => {});
   }
@@ -146,7 +132,8 @@ function connected(address: SocketAddress): Promise<SocketTransport> {
               port: address.port,
               onread,
             });
-      const onError = (error: Error): void => reject(problem(address, 'connect to', error));
+      const onError = (error: Error): void =>
+        reject(socketError(formatTransportAddress(address), 'connect', error));
       socket.once('error', onError);
       socket.once('connect', () => {
         socket.off('error', onError);
@@ -176,7 +163,8 @@ function adopted(accepted: Socket): (onread: OnReadOpts) => Socket {
 function listening(address: SocketAddress): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer({ pauseOnConnect: true });
-    const onError = (error: Error): void => reject(problem(address, 'listen on', error));
+    const onError = (error: Error): void =>
+      reject(socketError(formatTransportAddress(address), 'listen', error));
     server.once('error', onError);
     server.once('listening', () => {
       server.off('error', onError);
@@ -185,32 +173,4 @@ function listening(address: SocketAddress): Promise<Server> {
     if (address.kind === 'unix') server.listen({ path: address.path });
     else server.listen({ port: address.port, ...(address.host === '' ? {} : { host: address.host }) });
   });
-}
-
-/** Removes the file of a socket that nobody listens on any more: a process that was killed leaves one behind. */
-async function removeStaleSocket(address: Extract<SocketAddress, { kind: 'unix' }>): Promise<void> {
-  const stat = await lstat(address.path).catch(() => undefined);
-  if (stat === undefined) return;
-  if (!stat.isSocket()) {
-    throw GodwitError.unexpected('transport', `unix:${address.path}`, 'a socket or nothing', 'another file');
-  }
-  try {
-    (await connected(address)).destroy();
-  } catch (error) {
-    const code = (error as { cause?: NodeJS.ErrnoException }).cause?.code;
-    if (code === 'ECONNREFUSED') await unlink(address.path).catch(() => {});
-    return;
-  }
-  throw problem(address, 'listen on', Object.assign(new Error('in use'), { code: 'EADDRINUSE' }));
-}
-
-function problem(address: SocketAddress, what: string, error: Error): GodwitError {
-  const { code } = error as NodeJS.ErrnoException;
-  const reason = (code === undefined ? undefined : REASONS[code]) ?? errorMessage(error);
-  return new GodwitError(
-    'transport',
-    `can't ${what} ${formatTransportAddress(address)}: ${reason}`,
-    {},
-    error,
-  );
 }

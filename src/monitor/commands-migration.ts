@@ -3,6 +3,7 @@
  * migration-parameters.ts.
  */
 import { GodwitError } from '../error.ts';
+import { didYouMean } from '../suggest.ts';
 import { type Command, command, type HumanOutput, humanCommand, type MonitorContext } from './command.ts';
 import type { Json } from './json-text.ts';
 import { parseParameter } from './migration-parameter-text.ts';
@@ -33,7 +34,6 @@ import {
   string,
   uint,
 } from './schema.ts';
-import { didYouMean } from './suggest.ts';
 import { FINAL_MIGRATION_STATES } from './target.ts';
 
 function parameterFields(): Fields {

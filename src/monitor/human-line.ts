@@ -3,6 +3,7 @@
  * texts are those of QEMU's monitor/hmp.c.
  */
 import { errorMessage, GodwitError } from '../error.ts';
+import { didYouMean } from '../suggest.ts';
 import type {
   Command,
   HumanArgument,
@@ -13,7 +14,6 @@ import type {
 } from './command.ts';
 import { infoTopics } from './info.ts';
 import { parseOnOff } from './migration-parameter-text.ts';
-import { didYouMean } from './suggest.ts';
 
 const ESCAPES: ReadonlyMap<string, string> = new Map([
   ['n', '\n'],

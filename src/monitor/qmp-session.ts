@@ -3,11 +3,11 @@
  * negotiation, then commands, answered in the order in which they came, and events.
  */
 import { errorMessage } from '../error.ts';
+import { didYouMean } from '../suggest.ts';
 import type { CharStream } from './char-stream.ts';
 import { type MonitorContext, versionInfo } from './command.ts';
 import { JsonSplitter } from './json-splitter.ts';
 import { type Json, JsonError, type JsonObject, parseJson, stringifyJson } from './json-text.ts';
-import { didYouMean } from './suggest.ts';
 import type { MonitorEvent } from './target.ts';
 
 /** Commands waiting before the client is asked to pause. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { didYouMean, editDistance, nearest } from '../../src/cli/suggest.ts';
 import { type MachineOptions, parseSystemOptions } from '../../src/cli/system-options.ts';
 import { SYSTEM_OPTIONS, systemHelp, UNAVAILABLE_OPTIONS } from '../../src/cli/system-options-table.ts';
+import { didYouMean, editDistance, nearest } from '../../src/suggest.ts';
 
 /** Words divided by blanks. */
 function parse(line: string): MachineOptions {

@@ -559,12 +559,16 @@ describe('destinations of another shape', () => {
 
 describe('nobody there', () => {
   test.for<[what: string, uri: (bench: Bench) => string | Promise<string>, names: RegExp]>([
-    ['no such socket', (bench) => `unix:${bench.path('nowhere')}`, /nowhere: there is no such socket/],
-    ['a folder', (bench) => `unix:${bench.dir}`, /nobody listens there|not a socket|no such/],
+    [
+      'no such socket',
+      (bench) => `unix:${bench.path('nowhere')}`,
+      /nowhere: can't connect: no such file or directory/,
+    ],
+    ['a folder', (bench) => `unix:${bench.dir}`, /nobody listens there|is no socket|no such/],
     [
       'a closed port',
       async () => `tcp:127.0.0.1:${await freePort()}`,
-      /tcp:127\.0\.0\.1:\d+: nobody listens/,
+      /tcp:127\.0\.0\.1:\d+: can't connect: connection refused: nobody listens/,
     ],
     ['no such host', () => 'tcp:no-such-host.invalid:4444', /no-such-host\.invalid/],
     ['a file in no folder', () => 'file:/no/such/dir/file', /\/no\/such\/dir\/file/],
