@@ -10,6 +10,7 @@ import { type Hart, INTERRUPT } from '../cpu/hart.ts';
 import type { Pmp } from '../cpu/pmp.ts';
 import type { Aclint } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
+import type { DmaMemory } from '../devices/dma.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
 import type { Uart16550 } from '../devices/uart16550.ts';
 import { GodwitError } from '../error.ts';
@@ -22,6 +23,7 @@ import type { Migratable } from '../vmstate/migratable.ts';
 import { createBoard } from './board.ts';
 import { decodeBootImages } from './boot.ts';
 import type { MachineConfiguration } from './configuration.ts';
+import { guestDma } from './guest-dma.ts';
 import { hartState } from './hart-state.ts';
 import { IcountClock } from './icount.ts';
 import { MEMORY_MAP } from './memory-map.ts';
@@ -64,6 +66,8 @@ export type BurstEnd =
 
 export class Machine {
   readonly memory: GuestMemory;
+  /** Memory as the devices reach it. */
+  readonly dma: DmaMemory;
   readonly engine: Engine;
   readonly uart: Uart16550;
   readonly devices: readonly Device[];
@@ -89,6 +93,9 @@ export class Machine {
       this.#bus(),
       { time: () => this.#timebase.now(), extensions: extensionsOf(configuration.isa) },
     );
+    this.dma = guestDma(this.#addressSpace, this.memory, () => {
+      for (const hart of this.engine.harts) hart.reservation = -1n;
+    });
     const line =
       (hart: Hart, number: number) =>
       (level: boolean): void =>

@@ -1,0 +1,20 @@
+/** What a device sees of the guest's memory: guest-physical RAM, and nothing else. */
+
+/**
+ * Guest-physical memory for devices that are bus masters. Addresses and lengths come from the guest and may be
+ * anything: whatever does not lie in RAM as a whole is refused, never half done. Called on the machine's thread, during
+ * a burst or between two.
+ */
+export interface DmaMemory {
+  /** A copy of `length` bytes; undefined if any of them is not RAM or ROM. */
+  read(address: number, length: number): Uint8Array | undefined;
+  /** The same into `target`, for its whole length; false and nothing read if any byte is not RAM or ROM. */
+  readInto(address: number, target: Uint8Array): boolean;
+  /**
+   * False and nothing written if any byte is not writable RAM. Like a store of a hart it is logged as dirty, forgets
+   * code that was derived from what stood there, and breaks reservations of LR.
+   */
+  write(address: number, bytes: Uint8Array): boolean;
+  /** Whether `length` bytes from `address` on can be read, or (`writable`) be written. */
+  holds(address: number, length: number, writable: boolean): boolean;
+}
