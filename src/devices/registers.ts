@@ -25,9 +25,14 @@ interface Placed<W extends RegisterWidth> {
 }
 
 interface Repeated {
+  /** How many there are, in a row. */
   readonly count: number;
   /** Bytes from one to the next; the width by default. */
   readonly stride?: number;
+  /** How many such rows there are; one by default. Indices go on from row to row. */
+  readonly rows?: number;
+  /** Bytes from a row's first to the next row's. */
+  readonly rowStride?: number;
 }
 
 interface Stored<W extends RegisterWidth> extends Placed<W> {
@@ -119,7 +124,7 @@ export function registerFields<B extends RegisterBank>(bank: B): RegisterFields<
     if (entry.kind === 'port') continue;
     // biome-ignore lint/suspicious/noExplicitAny: as above.
     const field: Field<any> = FIELD_BY_WIDTH[entry.width as RegisterWidth];
-    fields[name] = entry.kind === 'array' ? arrayOf(field, entry.count) : field;
+    fields[name] = entry.kind === 'array' ? arrayOf(field, countOf(entry)) : field;
   }
   return fields as RegisterFields<B>;
 }
@@ -130,7 +135,7 @@ export function resetRegisters<B extends RegisterBank>(bank: B): RegisterState<B
   for (const [name, entry] of Object.entries(bank)) {
     if (entry.kind === 'port') continue;
     const value = entry.reset ?? (entry.width === 8 ? 0n : 0);
-    state[name] = entry.kind === 'array' ? new Array(entry.count).fill(value) : value;
+    state[name] = entry.kind === 'array' ? new Array(countOf(entry)).fill(value) : value;
   }
   return state as RegisterState<B>;
 }
@@ -196,11 +201,18 @@ interface RegisterPlace {
 
 function places(bank: RegisterBank): RegisterPlace[] {
   return Object.entries(bank).flatMap(([name, entry]) => {
-    const { count = 1, stride = entry.width } = entry.kind === 'register' ? {} : entry;
-    return Array.from({ length: count }, (_, index) => {
-      return { name, entry, index, start: entry.offset + index * stride };
+    const repeated: Partial<Repeated> = entry.kind === 'register' ? {} : entry;
+    const { count = 1, stride = entry.width, rowStride = 0 } = repeated;
+    return Array.from({ length: countOf(repeated) }, (_, index) => {
+      const start = entry.offset + Math.floor(index / count) * rowStride + (index % count) * stride;
+      return { name, entry, index, start };
     });
   });
+}
+
+/** How many there are in all rows. */
+function countOf({ count = 1, rows = 1 }: Partial<Repeated>): number {
+  return count * rows;
 }
 
 function stored({ name, entry, index }: RegisterPlace, cells: Cells): Cell {

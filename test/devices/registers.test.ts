@@ -69,6 +69,20 @@ suite('a bank', () => {
     });
   });
 
+  test('has arrays of several rows, with indices that go on from row to row', () => {
+    const rows = {
+      cell: registerArray({ offset: 0x100, width: 4, count: 2, rows: 3, rowStride: 0x80 }),
+    } satisfies RegisterBank;
+    const state = resetRegisters(rows);
+    const handler = registerHandler(rows, { state: () => state });
+    for (const [index, offset] of [0x100, 0x104, 0x180, 0x184, 0x200, 0x204].entries()) {
+      handler.write(offset, 4, index + 1);
+    }
+    handler.write(0x108, 4, 99);
+    expect(state.cell).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(describeFields(registerFields(rows)).cell).toMatchObject({ type: 'array', length: 6 });
+  });
+
   test('with two registers that answer one access is refused', () => {
     const overlapping = {
       a: register({ offset: 0, width: 4 }),

@@ -1,0 +1,28 @@
+/**
+ * What devices know of the machine's interrupt controller, whichever it is: its inputs, and how a node of the device
+ * tree refers to one of them.
+ */
+import type { Device, InterruptLine } from './device.ts';
+import { type FdtCell, type FdtValue, phandle, u32 } from './fdt.ts';
+
+/** How many wired interrupts there are: sources 1 to 96, as on QEMU's `virt` ("riscv,ndev"). */
+export const INTERRUPT_SOURCES = 96;
+
+export interface InterruptController {
+  /** The input of a source, 1 to INTERRUPT_SOURCES. */
+  line(source: number): InterruptLine;
+  /** Label of the node that collects wired interrupts. */
+  readonly label: string;
+  /** The cells that name the source in a node's "interrupts", or in an "interrupt-map". */
+  specifier(source: number): readonly FdtCell[];
+  /** What it is made of. */
+  readonly devices: readonly Device[];
+}
+
+/** The properties by which a device's node names its interrupt. Devicetree Specification v0.4, §2.4.1. */
+export function interruptProperties(
+  { label, specifier }: Pick<InterruptController, 'label' | 'specifier'>,
+  source: number,
+): Readonly<Record<string, FdtValue>> {
+  return { interrupts: u32(...specifier(source)), 'interrupt-parent': u32(phandle(label)) };
+}
