@@ -35,6 +35,8 @@ export interface Csr {
   readonly number: number;
   readonly name: string;
   read(of: CsrHart): bigint;
+  /** What csrrs and csrrc change bits of, where it is not what they read. */
+  readToModify?(of: CsrHart): bigint;
   /** Absent: a write is ignored, unless the number itself says read-only (then it is illegal). */
   write?(of: CsrHart, value: bigint): void;
   readonly effects?: readonly CsrEffect[];
@@ -47,6 +49,7 @@ const bits = (...numbers: number[]): bigint => numbers.reduce((sum, n) => sum | 
 
 const MACHINE_INTERRUPTS = bits(3, 7, 11);
 const SUPERVISOR_INTERRUPTS = bits(1, 5, 9);
+const SEIP = bits(INTERRUPT.supervisorExternal);
 /** Exceptions that machine mode can delegate (§3.1.8): all that can happen below it. */
 const DELEGABLE = bits(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15);
 /** menvcfg.STCE: supervisor mode has stimecmp (Sstc). */
@@ -244,18 +247,19 @@ const CSRS: readonly Csr[] = [
   field(0x302, 'medeleg', DELEGABLE),
   field(0x303, 'mideleg', SUPERVISOR_INTERRUPTS, 'interrupts'),
   field(0x304, 'mie', MACHINE_INTERRUPTS | SUPERVISOR_INTERRUPTS, 'interrupts'),
-  // §3.1.9: the machine-level pending bits are the devices' alone; with Sstc, so is STIP.
-  view(
-    0x344,
-    'mip',
-    'mip',
-    {
-      readable: () => ALL,
-      writable: (hart) =>
-        hasSupervisorTimer(hart) ? SUPERVISOR_INTERRUPTS & ~bits(5) : SUPERVISOR_INTERRUPTS,
+  // §3.1.9: the machine-level pending bits are the devices' alone; with Sstc, so is STIP. SEIP reads as the interrupt
+  // controller's line or the bit that can be written; only the latter takes part in csrrs and csrrc.
+  {
+    number: 0x344,
+    name: 'mip',
+    read: ({ hart }) => hart.csr('mip'),
+    readToModify: ({ hart }) => (hart.csr('mip') & ~SEIP) | (hart.seipSoftware ? SEIP : 0n),
+    write: ({ hart }, value) => {
+      merge(hart, 'mip', value, hasSupervisorTimer(hart) ? bits(1) : bits(1, 5));
+      hart.seipSoftware = (value & SEIP) !== 0n;
     },
-    'interrupts',
-  ),
+    effects: ['interrupts'],
+  },
   field(0x306, 'mcounteren', 0xffff_ffffn),
   field(0x320, 'mcountinhibit', 0n),
   {

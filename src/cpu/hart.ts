@@ -101,6 +101,8 @@ export class Hart {
   readonly offset: number;
   /** In WFI: does not run until an interrupt is pending. */
   waiting = false;
+  #seipLine = false;
+  #seipSoftware = false;
   /** Instructions that the current call into generated code may run. */
   budget = 0;
   /** Told of every trap before it is taken, with mcause and mtval; for the log. */
@@ -119,6 +121,8 @@ export class Hart {
   reset(vector: bigint): void {
     this.#i64.fill(0n);
     this.waiting = false;
+    this.#seipLine = false;
+    this.#seipSoftware = false;
     this.pc = vector;
     this.reservation = -1n;
     this.setCsr('mstatus', MSTATUS.uxl | MSTATUS.sxl);
@@ -254,9 +258,27 @@ export class Hart {
 
   /** Raises or lowers an interrupt line. */
   setInterrupt(number: number, level: boolean): void {
-    const bit = 1n << BigInt(number);
-    const mip = this.csr('mip');
-    this.setCsr('mip', level ? mip | bit : mip & ~bit);
+    if (number === INTERRUPT.supervisorExternal) this.seipLine = level;
+    else this.#setPending(number, level);
+  }
+
+  /** §3.1.9: mip.SEIP is the interrupt controller's line or what machine mode wrote. */
+  get seipLine(): boolean {
+    return this.#seipLine;
+  }
+
+  set seipLine(level: boolean) {
+    this.#seipLine = level;
+    this.#setPending(INTERRUPT.supervisorExternal, level || this.#seipSoftware);
+  }
+
+  get seipSoftware(): boolean {
+    return this.#seipSoftware;
+  }
+
+  set seipSoftware(bit: boolean) {
+    this.#seipSoftware = bit;
+    this.#setPending(INTERRUPT.supervisorExternal, bit || this.#seipLine);
   }
 
   /** Whether WFI would go on (§3.3.3): an enabled interrupt is pending, whatever the global enables say. */
@@ -344,6 +366,12 @@ export class Hart {
     this.setCsr('mstatus', (mstatus & ~(MSTATUS.sie | MSTATUS.spie | MSTATUS.spp)) | spie | spp);
     this.pc = vector(this.csr('stvec'), cause);
     this.privilege = PRIVILEGE.supervisor;
+  }
+
+  #setPending(number: number, level: boolean): void {
+    const bit = 1n << BigInt(number);
+    const mip = this.csr('mip');
+    this.setCsr('mip', level ? mip | bit : mip & ~bit);
   }
 
   #set(privilege: number, sum: boolean): number {

@@ -353,8 +353,10 @@ export class SlowPath {
     const reads = helper !== 'csrrw' || rd !== ENTRY.sink;
     const old = reads ? csr.read(of) : 0n;
     const mxr = hart.csr('mstatus') & MSTATUS.mxr;
-    if (writes)
-      csr.write?.(of, helper === 'csrrw' ? operand : helper === 'csrrs' ? old | operand : old & ~operand);
+    if (writes) {
+      const base = csr.readToModify?.(of) ?? old;
+      csr.write?.(of, helper === 'csrrw' ? operand : helper === 'csrrs' ? base | operand : base & ~operand);
+    }
     hart.setX(rd, old);
     if (!writes || csr.effects === undefined || csr.effects.length === 0) return current.step;
     this.#apply(hart, csr.effects, mxr !== (hart.csr('mstatus') & MSTATUS.mxr));

@@ -25,6 +25,9 @@ const vmstateHart = descriptor({
     /** Address of the LR reservation; all ones for none. */
     reservation: u64(),
     waiting: bool(),
+    /** The two that make up mip.SEIP (Privileged ISA §3.1.9). */
+    seipLine: bool(),
+    seipSoftware: bool(),
     privilege: u8(),
     pmpcfg: arrayOf(u8(), PMP_COUNT),
     pmpaddr: arrayOf(u64(), PMP_COUNT),
@@ -49,6 +52,8 @@ export function hartState(hart: Hart, pmp: Pmp): DescribedMigratable {
           ...(Object.fromEntries(HART_CSRS.map((name) => [name, hart.csr(name)])) as Record<HartCsr, bigint>),
           reservation: BigInt.asUintN(64, hart.reservation),
           waiting: hart.waiting,
+          seipLine: hart.seipLine,
+          seipSoftware: hart.seipSoftware,
           privilege: hart.privilege,
           pmpcfg: [...pmp.configurations],
           pmpaddr: [...pmp.addresses],
@@ -61,6 +66,8 @@ export function hartState(hart: Hart, pmp: Pmp): DescribedMigratable {
         for (const name of HART_CSRS) hart.setCsr(name, state[name]);
         hart.reservation = BigInt.asIntN(64, state.reservation);
         hart.waiting = state.waiting;
+        hart.seipLine = state.seipLine;
+        hart.seipSoftware = state.seipSoftware;
         pmp.configurations.set(state.pmpcfg);
         pmp.addresses.set(state.pmpaddr);
         pmp.update();

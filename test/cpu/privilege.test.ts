@@ -243,6 +243,30 @@ describe('traps (§3.1.8, §12.1.1)', () => {
     expect([m.hart.csr('mcause'), m.hart.privilege]).toEqual([(1n << 63n) | 7n, PRIVILEGE.machine]);
   });
 
+  test('mip.SEIP is a bit that machine mode writes, or the line; csrrs and csrrc see the bit alone (§3.1.9)', () => {
+    const line = (level: boolean) => m.hart.setInterrupt(INTERRUPT.supervisorExternal, level);
+    const SEIP = 1n << 9n;
+    const mip = (name: string, operand: bigint): boolean => {
+      m.hart.setX(8, operand);
+      expect(step(PRIVILEGE.machine, [name, { rd: 7, imm: 0x344, rs1: 8 }])).toEqual({});
+      return (m.hart.x(7) & SEIP) !== 0n;
+    };
+    const isPending = () => (m.hart.csr('mip') & SEIP) !== 0n;
+    line(true);
+    expect(mip('csrrs', 2n), 'reads as the line').toBe(true);
+    line(false);
+    expect(isPending(), 'the line was not written back').toBe(false);
+    expect(mip('csrrs', SEIP)).toBe(false);
+    line(true);
+    line(false);
+    expect(isPending(), 'the bit stays when the line falls').toBe(true);
+    line(true);
+    expect(mip('csrrc', SEIP)).toBe(true);
+    expect(isPending(), 'the line stays when the bit is cleared').toBe(true);
+    line(false);
+    expect(isPending()).toBe(false);
+  });
+
   test('stimecmp raises the supervisor timer as soon as it is written (Sstc)', () => {
     m.hart.setCsr('menvcfg', 1n << 63n);
     m.hart.setCsr('mcounteren', 2n);
