@@ -8,7 +8,7 @@ import { bool, bytesUpTo } from '../vmstate/fields.ts';
 import { type DescribedMigratable, migratable } from '../vmstate/section.ts';
 import { ByteQueue } from './byte-queue.ts';
 import type { Device, InterruptLine } from './device.ts';
-import { type FdtNode, phandle, text, u32, u64 } from './fdt.ts';
+import { type FdtNode, type FdtValue, text, u32, u64 } from './fdt.ts';
 import {
   dumpRegisters,
   port,
@@ -100,13 +100,11 @@ const CLOCK_HZ = 3_686_400;
 export interface UartOptions {
   /** First physical address. */
   readonly base: number;
-  /** Interrupt number at the interrupt controller. */
-  readonly irq: number;
   /** Takes each byte that the guest sends. */
   transmit(byte: number): void;
   readonly interrupt: InterruptLine;
-  /** Label of the interrupt controller's node; without one the node names no interrupt. */
-  readonly interruptParent?: string;
+  /** How its node names the interrupt. */
+  readonly interruptProperties: Readonly<Record<string, FdtValue>>;
 }
 
 /** A 16550A serial port. */
@@ -156,16 +154,12 @@ export class Uart16550 implements Device {
   }
 
   fdt(): readonly FdtNode[] {
-    const { base, irq, interruptParent } = this.#options;
-    const wiring =
-      interruptParent === undefined
-        ? {}
-        : { interrupts: u32(irq), 'interrupt-parent': u32(phandle(interruptParent)) };
+    const { base, interruptProperties } = this.#options;
     return [
       {
         name: `serial@${base.toString(16)}`,
         properties: {
-          ...wiring,
+          ...interruptProperties,
           'clock-frequency': u32(CLOCK_HZ),
           reg: u64(base, FDT_BYTES),
           compatible: text('ns16550a'),

@@ -80,6 +80,7 @@ class MachineThread implements MachineApi {
       ...(icount === undefined ? {} : { icount }),
       transmit: (byte) => this.#output.push(byte),
       powerOff: (code) => this.#later(() => this.#main.poweredOff(code)),
+      interrupted: () => this.#schedule(),
       resetRequested: () => this.#later(() => this.#main.resetRequested()),
     });
     this.#attention = new Attention(memory, this.#machine.memory.layout);
@@ -113,9 +114,7 @@ class MachineThread implements MachineApi {
   }
 
   input(bytes: Uint8Array): number {
-    const taken = this.#machine.uart.receive(bytes);
-    this.#schedule();
-    return taken;
+    return this.#machine.uart.receive(bytes);
   }
 
   startDirtyLog(): void {

@@ -2,15 +2,20 @@
 import { Aclint, type AclintLines } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
 import { Finisher } from '../devices/finisher.ts';
+import { type InterruptController, interruptProperties } from '../devices/interrupt-controller.ts';
+import { type ExternalLines, Plic } from '../devices/plic.ts';
 import type { Timebase } from '../devices/timebase.ts';
 import { Uart16550 } from '../devices/uart16550.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
+/** A hart's interrupt lines. */
+export interface HartLines extends AclintLines, ExternalLines {}
+
 /** Where the devices' lines and effects go. */
 export interface BoardWiring {
   readonly timebase: Timebase;
-  /** The ACLINT's lines, one pair per hart. */
-  readonly lines: readonly AclintLines[];
+  /** By hart id. */
+  readonly lines: readonly HartLines[];
   /** A byte from the serial port. */
   transmit(byte: number): void;
   /** The finisher was told to end, with this exit code. */
@@ -23,14 +28,23 @@ export interface Board {
   readonly finisher: Finisher;
   readonly aclint: Aclint;
   readonly uart: Uart16550;
-  /** All of them. */
+  readonly interrupts: InterruptController;
+  /**
+   * All of them. The interrupt controller stands behind whatever interrupts it: in this order they are reset and
+   * restored, and a device sets its lines in both.
+   */
   readonly devices: readonly Device[];
 }
 
 export function createBoard({ timebase, lines, transmit, powerOff, reset }: BoardWiring): Board {
+  const interrupts = new Plic({ ...MEMORY_MAP.plic, lines });
+  const wired = (source: number) => ({
+    interrupt: interrupts.line(source),
+    interruptProperties: interruptProperties(interrupts, source),
+  });
   const finisher = new Finisher({ ...MEMORY_MAP.finisher, powerOff, reset });
   const aclint = new Aclint({ ...MEMORY_MAP.aclint, timebase, lines });
-  // No interrupt controller collects the UART's line yet: drivers poll.
-  const uart = new Uart16550({ ...MEMORY_MAP.uart, transmit, interrupt() {} });
-  return { finisher, aclint, uart, devices: [finisher, aclint, uart] };
+  const { base, irq } = MEMORY_MAP.uart;
+  const uart = new Uart16550({ base, transmit, ...wired(irq) });
+  return { finisher, aclint, uart, interrupts, devices: [finisher, aclint, uart, ...interrupts.devices] };
 }

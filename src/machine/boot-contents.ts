@@ -27,7 +27,12 @@ export function bootContents(request: BootRequest): BootContents {
   const nothing = (): void => {};
   const board = createBoard({
     timebase: { now: () => 0n, set: nothing },
-    lines: Array.from({ length: harts }, () => ({ msip: nothing, mtip: nothing })),
+    lines: Array.from({ length: harts }, () => ({
+      msip: nothing,
+      mtip: nothing,
+      meip: nothing,
+      seip: nothing,
+    })),
     transmit: nothing,
     powerOff: nothing,
     reset: nothing,

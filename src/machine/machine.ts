@@ -42,6 +42,8 @@ export interface MachineHost {
   transmit(byte: number): void;
   /** The guest switched the machine off; code 0 is success. The machine stands still until a reset. */
   powerOff(code: number): void;
+  /** An interrupt came between two bursts: a hart that waited may run. */
+  interrupted(): void;
   /** The guest asks for a reset. The machine stands still until it gets one. */
   resetRequested(): void;
 }
@@ -79,6 +81,7 @@ export class Machine {
   readonly #state: readonly Migratable[];
   #running = false;
   #halted = false;
+  #inBurst = false;
 
   constructor(configuration: MachineConfiguration, memory: WebAssembly.Memory, host: MachineHost) {
     this.configuration = configuration;
@@ -98,8 +101,11 @@ export class Machine {
     });
     const line =
       (hart: Hart, number: number) =>
-      (level: boolean): void =>
+      (level: boolean): void => {
         hart.setInterrupt(number, level);
+        // During a burst the harts look at their interrupts by themselves.
+        if (level && !this.#inBurst) host.interrupted();
+      };
     const halt = (then: () => void): void => {
       this.#halted = true;
       this.engine.leave();
@@ -110,6 +116,8 @@ export class Machine {
       lines: this.engine.harts.map((hart) => ({
         msip: line(hart, INTERRUPT.machineSoftware),
         mtip: line(hart, INTERRUPT.machineTimer),
+        meip: line(hart, INTERRUPT.machineExternal),
+        seip: line(hart, INTERRUPT.supervisorExternal),
       })),
       transmit: (byte) => host.transmit(byte),
       powerOff: (code) => halt(() => host.powerOff(code)),
@@ -176,6 +184,15 @@ export class Machine {
    * machine halts.
    */
   burst(enough: () => boolean): BurstEnd {
+    this.#inBurst = true;
+    try {
+      return this.#burst(enough);
+    } finally {
+      this.#inBurst = false;
+    }
+  }
+
+  #burst(enough: () => boolean): BurstEnd {
     while (this.#running && !this.#halted) {
       this.#updateTimers();
       let ran = 0;

@@ -5,6 +5,7 @@ export const MEMORY_MAP = {
   rom: { base: 0x1000, size: 0xf000 },
   finisher: { base: 0x10_0000 },
   aclint: { base: 0x200_0000 },
+  plic: { base: 0xc00_0000 },
   uart: { base: 0x1000_0000, irq: 10 },
   ram: { base: 0x8000_0000 },
 } as const;

@@ -5,6 +5,7 @@ import { Aclint } from '../../src/devices/aclint.ts';
 import type { Device } from '../../src/devices/device.ts';
 import { writeFdt } from '../../src/devices/fdt.ts';
 import { Finisher } from '../../src/devices/finisher.ts';
+import { Plic } from '../../src/devices/plic.ts';
 import { ClockTimebase } from '../../src/devices/timebase.ts';
 import { Uart16550 } from '../../src/devices/uart16550.ts';
 import { GodwitError } from '../../src/error.ts';
@@ -24,7 +25,12 @@ const quiet = (): void => {};
 
 const DEVICES: Readonly<Record<string, () => Specimen>> = {
   uart16550: () => {
-    const device = new Uart16550({ base: 0x1000, irq: 1, transmit: quiet, interrupt: quiet });
+    const device = new Uart16550({
+      base: 0x1000,
+      transmit: quiet,
+      interrupt: quiet,
+      interruptProperties: {},
+    });
     return {
       device,
       change() {
@@ -60,6 +66,21 @@ const DEVICES: Readonly<Record<string, () => Specimen>> = {
           mtimer?.handler.write64?.(8 * hart, 2n ** 63n + BigInt(hart));
         }
         timebase.set(2n ** 40n);
+      },
+    };
+  },
+  plic: () => {
+    const device = new Plic({ base: 0x1000, lines: [0, 1].map(() => ({ meip: quiet, seip: quiet })) });
+    return {
+      device,
+      change() {
+        const handler = handlerOf(device);
+        const write = (offset: number, value: number): void => handler.write(offset, 4, value);
+        for (const source of [10, 11, 96]) write(4 * source, 3);
+        for (const word of [0, 3]) write(0x2080 + 4 * word, 0xffff_ffff);
+        for (const context of [0, 3]) write(0x20_0000 + 0x1000 * context, 2);
+        for (const source of [10, 96]) device.line(source)(true);
+        handler.read(0x20_1004, 4);
       },
     };
   },

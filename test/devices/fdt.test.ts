@@ -18,6 +18,8 @@ import {
 } from '../../src/devices/fdt.ts';
 import { type FdtTree, readFdt } from '../../src/devices/fdt-reader.ts';
 import { Finisher } from '../../src/devices/finisher.ts';
+import { interruptProperties } from '../../src/devices/interrupt-controller.ts';
+import { Plic } from '../../src/devices/plic.ts';
 import { ClockTimebase } from '../../src/devices/timebase.ts';
 import { Uart16550 } from '../../src/devices/uart16550.ts';
 import { GodwitError } from '../../src/error.ts';
@@ -156,20 +158,19 @@ function ourTree(): FdtTree {
     lines: [0, 1].map(() => ({ msip: quiet, mtip: quiet })),
   });
   const finisher = new Finisher({ base: 0x10_0000, powerOff: quiet, reset: quiet });
+  const plic = new Plic({ base: 0xc00_0000, lines: [0, 1].map(() => ({ meip: quiet, seip: quiet })) });
   const uart = new Uart16550({
     base: 0x1000_0000,
-    irq: 10,
     transmit: quiet,
     interrupt: quiet,
-    interruptParent: 'plic',
+    interruptProperties: interruptProperties(plic, 10),
   });
   const harts = [0, 1].map((hart) => ({
     name: `cpu@${hart}`,
     properties: {},
     children: [{ name: 'interrupt-controller', label: hartIntcLabel(hart), properties: {} }],
   }));
-  const plic: FdtNode = { name: 'plic@c000000', label: 'plic', properties: {} };
-  const soc = [plic, ...uart.fdt(), ...finisher.fdt(), ...aclint.fdt()];
+  const soc = [...plic.fdt(), ...uart.fdt(), ...finisher.fdt(), ...aclint.fdt()];
   return readFdt(
     writeFdt(
       root({}, [
@@ -205,7 +206,10 @@ function resolved(tree: FdtTree, path: string): Record<string, unknown> {
   return Object.fromEntries([...node.properties].map(shown));
 }
 
-const NODES = ['/soc/serial@10000000', '/soc/test@100000', '/soc/clint@2000000', '/poweroff', '/reboot'];
+const NODES = [
+  ...['/soc/serial@10000000', '/soc/test@100000', '/soc/clint@2000000', '/soc/plic@c000000'],
+  ...['/poweroff', '/reboot'],
+];
 
 suite('the devices’ nodes', () => {
   test('say what a driver needs', () => {

@@ -10,7 +10,7 @@ function uart() {
   const line = { level: false };
   const device = new Uart16550({
     base: 0x1000_0000,
-    irq: 10,
+    interruptProperties: {},
     transmit: (byte) => sent.push(byte),
     interrupt: (level) => {
       line.level = level;

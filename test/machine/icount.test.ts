@@ -28,6 +28,7 @@ function run(guest: string, append: string, icount: number, harts: number, enoug
     powerOff: () => {
       over = true;
     },
+    interrupted() {},
     resetRequested() {},
   });
   machine.installBoot(boot.rom, boot.boot);
