@@ -4,7 +4,7 @@
  * (supervisor level); Sstc 1.0.
  */
 import type { HartCsr } from '../memory/layout.ts';
-import { type Hart, INTERRUPT, MSTATUS, PRIVILEGE } from './hart.ts';
+import { ENVCFG, type Hart, INTERRUPT, MSTATUS, PRIVILEGE } from './hart.ts';
 import { PMP_COUNT, type Pmp, pmpaddrMask } from './pmp.ts';
 
 /** What CSRs need beyond the hart itself. */
@@ -52,10 +52,8 @@ const SUPERVISOR_INTERRUPTS = bits(1, 5, 9);
 const SEIP = bits(INTERRUPT.supervisorExternal);
 /** Exceptions that machine mode can delegate (§3.1.8): all that can happen below it. */
 const DELEGABLE = bits(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15);
-/** menvcfg.STCE: supervisor mode has stimecmp (Sstc). */
-const STCE = 1n << 63n;
-/** Cache-block and fence bits of menvcfg and senvcfg that can be set and change nothing here. */
-const ENVCFG = bits(0, 4, 5, 6, 7);
+/** What menvcfg and senvcfg have in common. Every access is in order here, so FIOM changes nothing. */
+const ENVCFG_WRITABLE = ENVCFG.fiom | ENVCFG.cbie | ENVCFG.cbcfe | ENVCFG.cbze;
 
 /** MXL = 2 (64 bits), then a bit per single-letter extension; S and U are always there (§3.1.1). */
 function misa(extensions: ReadonlySet<string>): bigint {
@@ -114,6 +112,12 @@ function view(
 function merge(hart: Hart, name: HartCsr, value: bigint, mask: bigint): void {
   const merged = (hart.csr(name) & ~mask) | (value & mask);
   hart.setCsr(name, name === 'mstatus' ? withSd(merged) : merged);
+}
+
+/** CBIE is WARL (Unprivileged ISA §19.4): 2 is reserved, and leaves it as it was. */
+function writeEnvcfg(hart: Hart, name: 'menvcfg' | 'senvcfg', value: bigint, writable: bigint): void {
+  const reserved = (value & ENVCFG.cbie) >> 4n === 2n;
+  merge(hart, name, value, reserved ? writable & ~ENVCFG.cbie : writable);
 }
 
 /** §3.1.6.6: SD sums up FS; VS and XS do not exist. */
@@ -209,10 +213,10 @@ const tvmTraps = (hart: Hart): boolean =>
 /** Sstc §2.1.1: without menvcfg.STCE, or mcounteren.TM, supervisor mode has no stimecmp. */
 const sstcClosed = (hart: Hart): boolean =>
   hart.privilege === PRIVILEGE.supervisor &&
-  ((hart.csr('menvcfg') & STCE) === 0n || (hart.csr('mcounteren') & 2n) === 0n);
+  ((hart.csr('menvcfg') & ENVCFG.stce) === 0n || (hart.csr('mcounteren') & 2n) === 0n);
 
 /** Whether the hart's stimecmp, and not machine mode, drives the supervisor's timer interrupt. */
-export const hasSupervisorTimer = (hart: Hart): boolean => (hart.csr('menvcfg') & STCE) !== 0n;
+export const hasSupervisorTimer = (hart: Hart): boolean => (hart.csr('menvcfg') & ENVCFG.stce) !== 0n;
 
 /** Sets STIP to what it is at `time`, if stimecmp drives it; to be called as time passes. */
 export function updateSupervisorTimer(hart: Hart, time: bigint): void {
@@ -263,9 +267,10 @@ const CSRS: readonly Csr[] = [
   field(0x306, 'mcounteren', 0xffff_ffffn),
   field(0x320, 'mcountinhibit', 0n),
   {
-    ...field(0x30a, 'menvcfg', STCE | ENVCFG, 'interrupts'),
+    ...field(0x30a, 'menvcfg', 0n, 'interrupts', 'context'),
     write: ({ hart, context }, value) => {
-      merge(hart, 'menvcfg', value, STCE | ENVCFG);
+      const adue = context.extensions.has('Svadu') ? ENVCFG.adue : 0n;
+      writeEnvcfg(hart, 'menvcfg', value, ENVCFG.stce | adue | ENVCFG_WRITABLE);
       updateSupervisorTimer(hart, context.time());
     },
   },
@@ -294,7 +299,10 @@ const CSRS: readonly Csr[] = [
   view(0x104, 'sie', 'mie', { ...sie, writable: sie.readable }, 'interrupts'),
   field(0x105, 'stvec', ALL & ~2n),
   field(0x106, 'scounteren', 0xffff_ffffn),
-  field(0x10a, 'senvcfg', ENVCFG),
+  {
+    ...field(0x10a, 'senvcfg', 0n, 'context'),
+    write: ({ hart }, value) => writeEnvcfg(hart, 'senvcfg', value, ENVCFG_WRITABLE),
+  },
   field(0x140, 'sscratch', ALL),
   field(0x141, 'sepc', ALL & ~1n),
   field(0x142, 'scause', ALL),

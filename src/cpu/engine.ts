@@ -37,7 +37,8 @@ export class Engine {
 
   constructor(memory: GuestMemory, ram: MainMemory, bus: Bus, csrs: CsrContext, options: EngineOptions = {}) {
     const { layout } = memory;
-    this.harts = Array.from({ length: layout.harts }, (_, id) => new Hart(id, memory.memory, layout));
+    const svadu = csrs.extensions.has('Svadu');
+    this.harts = Array.from({ length: layout.harts }, (_, id) => new Hart(id, memory.memory, layout, svadu));
     this.tlbs = new Tlbs(memory.memory, layout);
     this.tlbs.flushAll();
     this.code = new CodeCache(memory, this.tlbs);

@@ -75,6 +75,19 @@ export const MSTATUS = {
 } as const;
 const MPP_SHIFT = 11n;
 
+/** Fields of menvcfg, and of senvcfg as far as it has them (§3.1.18, §12.1.10). */
+export const ENVCFG = {
+  fiom: 1n,
+  /** cbo.inval below: 0 illegal, 1 flushes, 3 invalidates. */
+  cbie: 3n << 4n,
+  cbcfe: 1n << 6n,
+  cbze: 1n << 7n,
+  /** Hardware sets A and D bits (Svadu). */
+  adue: 1n << 61n,
+  /** Supervisor mode has stimecmp (Sstc). */
+  stce: 1n << 63n,
+} as const;
+
 const INTERRUPT_FLAG = 1n << 63n;
 
 /** One line about a trap that is about to be taken, in the form of QEMU's `-d int`. */
@@ -109,8 +122,11 @@ export class Hart {
   onTrap: ((cause: bigint, tval: bigint) => void) | undefined;
   readonly #i64: BigInt64Array;
   readonly #i32: Int32Array;
+  readonly #svadu: boolean;
 
-  constructor(id: number, memory: WebAssembly.Memory, layout: Layout) {
+  /** @param svadu menvcfg.ADUE says whether hardware sets the A and D bits; without it, it always does. */
+  constructor(id: number, memory: WebAssembly.Memory, layout: Layout, svadu = false) {
+    this.#svadu = svadu;
     this.id = id;
     this.offset = layout.hart(id);
     this.#i64 = new BigInt64Array(memory.buffer, this.offset, HART.tlbs / 8);
@@ -126,6 +142,8 @@ export class Hart {
     this.pc = vector;
     this.reservation = -1n;
     this.setCsr('mstatus', MSTATUS.uxl | MSTATUS.sxl);
+    // Svadu without Svade means "always on" to an operating system, whether or not firmware knows of ADUE.
+    if (this.#svadu) this.setCsr('menvcfg', ENVCFG.adue);
     this.privilege = PRIVILEGE.machine;
   }
 
@@ -226,7 +244,18 @@ export class Hart {
     this.#i32[at + 4] = end;
   }
 
-  /** Derives the TLB sets and the walk's rules from privilege, mstatus and satp. To be called when one has changed. */
+  /** Whether this mode has what a field of menvcfg and senvcfg enables (Unprivileged ISA §19.4). */
+  enables(field: bigint): boolean {
+    const off = (name: 'menvcfg' | 'senvcfg'): boolean => (this.csr(name) & field) === 0n;
+    const { privilege } = this;
+    if (privilege < PRIVILEGE.machine && off('menvcfg')) return false;
+    return privilege > PRIVILEGE.user || !off('senvcfg');
+  }
+
+  /**
+   * Derives the TLB sets and the walk's rules from privilege, mstatus, satp, menvcfg and senvcfg. To be called when one
+   * has changed.
+   */
   updateContext(): void {
     const mstatus = this.csr('mstatus');
     const previous = Number((mstatus & MSTATUS.mpp) >> MPP_SHIFT);
@@ -238,6 +267,7 @@ export class Hart {
     this.#i32[HART.dataWalk / 4] = this.#walk(data, sum) | mxr;
     this.#i32[HART.fetchTlbs / 4] = this.#set(privilege, false);
     this.#i32[HART.fetchWalk / 4] = this.#walk(privilege, false);
+    this.#i32[HART.zeroBlocks / 4] = this.enables(ENVCFG.cbze) ? 1 : 0;
     this.updateFloat();
   }
 
@@ -389,7 +419,8 @@ export class Hart {
   #walk(privilege: number, sum: boolean): number {
     if (privilege === PRIVILEGE.machine) return WALK.machine;
     const paging = this.csr('satp') >> 60n !== 0n ? WALK.paging : 0;
-    return paging | (privilege === PRIVILEGE.user ? WALK.user : sum ? WALK.sum : 0);
+    const svade = this.#svadu && (this.csr('menvcfg') & ENVCFG.adue) === 0n ? WALK.svade : 0;
+    return paging | svade | (privilege === PRIVILEGE.user ? WALK.user : sum ? WALK.sum : 0);
   }
 
   #read(offset: number): bigint {

@@ -105,6 +105,10 @@ export class ActionLowering {
         this.#emitStoreConditional(action.store);
         this.#frame.advance(length);
         return;
+      case 'zero':
+        this.#emitZero(action.size);
+        this.#frame.advance(length);
+        return;
       case 'branch':
         this.#frame.expr(action.condition);
         f.if();
@@ -190,6 +194,28 @@ export class ActionLowering {
     f.get(this.#frame.hart);
     f.i64(-1n);
     f.store('i64.store', HART.reservation);
+  }
+
+  #emitZero(size: number): void {
+    const f = this.#f;
+    f.get(this.#frame.hart);
+    f.load('i32.load', HART.zeroBlocks);
+    f.op('i32.eqz');
+    f.brIf(this.#frame.slow);
+    this.#frame.leaf('rs1');
+    f.i64(BigInt(-size));
+    f.op('i64.and');
+    f.set(this.#frame.address);
+    this.#frame.lookupAligned(TLB.write, size, this.#frame.writeMiss);
+    const block = f.local('i32');
+    this.#frame.hostAddress(TLB.write);
+    f.set(block);
+    for (let at = 0; at < size; at += 8) {
+      f.get(block);
+      f.i64(0n);
+      f.store('i64.store', at);
+    }
+    f.release(block);
   }
 
   /** Goes to entry + imm halfwords when that stays on the page, else through `goto`. */

@@ -14,7 +14,7 @@ import { accessibleCsr, type CsrContext, type CsrEffect } from './csr.ts';
 import { box32 } from './float/format.ts';
 import type { FloatEnvironment, RoundingMode } from './float/rounding.ts';
 import { floatOperation } from './float-operations.ts';
-import { CAUSE, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
+import { CAUSE, ENVCFG, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
 import { RESUME } from './interpreter.ts';
 import { END_WORD, ENTRY, type Entry, OPERATIONS, predecode } from './operations.ts';
 import type { Pmp } from './pmp.ts';
@@ -135,7 +135,33 @@ export class SlowPath {
     if (instruction.action.kind === 'helper')
       return this.#help(current, instruction.action.helper, instruction.name);
     if (instruction.action.kind === 'float') return this.#float(current, instruction.action);
+    if (instruction.action.kind === 'zero') return this.#zero(current, instruction.action.size);
     throw new Error(`${instruction.name} needs no call`);
+  }
+
+  /** Zeroes a block that is no plain RAM, or has code. Unprivileged ISA §19.3.3: tval is rs1, not the block. */
+  #zero(current: Current, size: number): number {
+    const { hart, step } = current;
+    if (!hart.enables(ENVCFG.cbze)) return this.#illegal(hart);
+    const address = rs1Of(current);
+    const { walk } = hart.data;
+    const at = this.#translated(hart, address & BigInt(-size), ACCESS.write, walk, STORE_FAULTS);
+    if (typeof at !== 'number') return this.#trap(hart, at.cause, address);
+    const memory = this.#bus.memoryAt(at);
+    if (memory === undefined) return this.#trap(hart, STORE_FAULTS.access, address);
+    if (!memory.readonly) this.#memory.clear(memory.hostOffset + at - memory.base, size);
+    return step;
+  }
+
+  /** A management instruction (Unprivileged ISA §19.5.1): allowed where a load or a store is; there is no cache. */
+  #cacheBlock(current: Current, enable: bigint): number {
+    const { hart, step } = current;
+    if (!hart.enables(enable)) return this.#illegal(hart);
+    const address = rs1Of(current);
+    const { walk } = hart.data;
+    const at = this.#translated(hart, address, ACCESS.read, walk, STORE_FAULTS);
+    // What can be written can be read (W without R is reserved), so a look at a store's permission would find no more.
+    return typeof at === 'number' ? step : this.#trap(hart, at.cause, address);
   }
 
   #trap(hart: Hart, cause: number, tval: bigint): number {
@@ -329,6 +355,13 @@ export class SlowPath {
         this.#tlbs.flushVirtual(hart.id);
         // The page that runs may be another one now.
         return this.#leave(current);
+      case 'sfence_order':
+        return hart.privilege >= PRIVILEGE.supervisor ? current.step : this.#illegal(hart);
+      case 'cbo_inval':
+        return this.#cacheBlock(current, ENVCFG.cbie);
+      case 'cbo_clean':
+      case 'cbo_flush':
+        return this.#cacheBlock(current, ENVCFG.cbcfe);
       case 'fence_i':
         // Stores to code forget its entries at once, so there is nothing left to do.
         return current.step;
@@ -402,6 +435,10 @@ export class SlowPath {
   #pageIndex(host: number): number {
     return (host - this.#memory.layout.blocksBase) >>> PAGE_SHIFT;
   }
+}
+
+function rs1Of({ hart, word }: Current): bigint {
+  return hart.x((word >>> ENTRY.rs1Shift) & 31);
 }
 
 function faultsOf(access: MemoryAccess): Faults {

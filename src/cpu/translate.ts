@@ -258,13 +258,13 @@ function emitLeafAddress(
   f.release(mask);
 }
 
-/** Step 9, as hardware does it (Svadu): sets A, and D for a store. */
+/** Step 9: sets A, and D for a store, or leaves that to software (Svade). */
 function emitAccessedAndDirty(
   f: FunctionBuilder,
   context: EngineContext,
   pte: Local,
   offset: Local,
-  { access }: Walk,
+  { access, walk, pageFault }: Walk,
 ): void {
   const updated = f.local('i64');
   const page = f.local('i32');
@@ -281,6 +281,8 @@ function emitAccessedAndDirty(
   f.get(pte);
   f.op('i64.ne');
   f.if();
+  emitWalkHas(f, walk, WALK.svade);
+  f.brIf(pageFault);
   emitPageIndex(f, context, offset, page);
   emitDirty(f, context, page);
   f.get(page);

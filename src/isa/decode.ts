@@ -1,7 +1,7 @@
 /** From an instruction word to its line of the ISA table and its operands. Derived from the table alone. */
 import { type Encoding, extract, matches, type Operands } from './encoding.ts';
-import type { CompressedInstruction, Instruction } from './instruction.ts';
-import { COMPRESSED, INSTRUCTIONS, instructionNamed } from './table.ts';
+import type { CompressedInstruction, Hint, Instruction } from './instruction.ts';
+import { COMPRESSED, HINTS, INSTRUCTIONS, instructionNamed } from './table.ts';
 
 /** An instruction that was found in the guest's code. */
 export interface Decoded {
@@ -9,6 +9,8 @@ export interface Decoded {
   readonly instruction: Instruction;
   /** The form it is written in, if it is a 16-bit one. */
   readonly compressed?: CompressedInstruction;
+  /** The HINT that it is, if it is one with a name. */
+  readonly hint?: Hint;
   /** Bytes. */
   readonly length: 2 | 4;
   /** Operands of `instruction`. */
@@ -51,7 +53,9 @@ export function decode(word: number): Decoded | undefined {
     const unsigned = word >>> 0;
     const instruction = wide.get(unsigned & 0x7f)?.find((line) => matches(line.encoding, unsigned));
     if (instruction === undefined) return undefined;
-    return { instruction, length: 4, operands: operandsOf(instruction.encoding, unsigned) };
+    const hint = HINTS.find((line) => line.hintOf === instruction.name && matches(line.encoding, unsigned));
+    const operands = operandsOf(instruction.encoding, unsigned);
+    return { instruction, ...(hint === undefined ? {} : { hint }), length: 4, operands };
   }
   const half = word & 0xffff;
   const compressed = narrow.get(compressedKey(half))?.find((line) => matches(line.encoding, half));

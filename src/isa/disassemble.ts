@@ -61,7 +61,8 @@ export function disassembleWord(word: number, pc: bigint, options?: DisassembleO
 
 /** @param pc address of the instruction: targets of branches are written as absolute addresses. */
 export function disassemble(decoded: Decoded, pc: bigint, options: DisassembleOptions = {}): string {
-  const { instruction, compressed } = decoded;
+  const { instruction, compressed, hint } = decoded;
+  if (hint !== undefined) return hint.name;
   const line = new Line(decoded, pc, options);
   const operands = line.operands();
   const name = (compressed ?? instruction).name + line.ordering();
@@ -108,8 +109,11 @@ class Line {
       case 'jump':
         if (!this.#has('rs1')) return [...this.#written('rd'), this.#target()];
         return this.#isFixed('imm') ? this.#written('rs1') : [...this.#written('rd'), this.#memory()];
+      case 'zero':
+        return [`(${this.#register('rs1')})`];
       case 'helper':
         if (action.helper.startsWith('csr')) return this.#csrOperands();
+        if (action.helper.startsWith('cbo')) return [`(${this.#register('rs1')})`];
         // FENCE.I's registers are reserved (Unprivileged ISA §6); SFENCE.VMA has two.
         return this.#has('rs2') ? this.#written('rs1', 'rs2') : [];
       case 'nothing':

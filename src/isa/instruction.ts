@@ -19,6 +19,15 @@ export interface CompressedInstruction {
   readonly operands: Readonly<Partial<Record<OperandName, OperandName | number>>>;
 }
 
+/** A HINT: some words of an instruction, without a meaning of their own, that have a name. */
+export interface Hint {
+  readonly name: string;
+  /** Matches words of the other instruction alone. */
+  readonly encoding: Encoding;
+  /** Name of the instruction that it is executed as. */
+  readonly hintOf: string;
+}
+
 /** An extension (or a part of one) and its instructions. */
 export interface Extension {
   /** "I", "M", "A", "C", "Zicsr", … */
@@ -27,6 +36,7 @@ export interface Extension {
   readonly section: string;
   readonly instructions: readonly Instruction[];
   readonly compressed?: readonly CompressedInstruction[];
+  readonly hints?: readonly Hint[];
 }
 
 export function instruction(name: string, pattern: string, action: Action): Instruction {
@@ -40,4 +50,8 @@ export function compressed(
   operands: CompressedInstruction['operands'],
 ): CompressedInstruction {
   return { name, encoding: parsePattern(pattern), expandsTo, operands };
+}
+
+export function hint(name: string, pattern: string, hintOf: string): Hint {
+  return { name, encoding: parsePattern(pattern), hintOf };
 }

@@ -30,7 +30,11 @@ export type Helper =
   | 'sret'
   | 'wfi'
   | 'sfence_vma'
+  | 'sfence_order'
   | 'fence_i'
+  | 'cbo_inval'
+  | 'cbo_clean'
+  | 'cbo_flush'
   | 'csrrw'
   | 'csrrs'
   | 'csrrc';
@@ -62,6 +66,8 @@ export type Action =
   | { readonly kind: 'lr'; readonly load: LoadOp }
   /** If rs1 is reserved: memory at rs1 ← rs2 and rd ← 0; else rd ← 1. */
   | { readonly kind: 'sc'; readonly store: StoreOp }
+  /** `size` bytes of memory ← 0, at rs1 rounded down to a multiple of `size`; only where menvcfg and senvcfg allow it. */
+  | { readonly kind: 'zero'; readonly size: number }
   /** If condition: pc ← pc + imm. */
   | { readonly kind: 'branch'; readonly condition: Expr }
   /** rd ← address of the next instruction; pc ← target. */

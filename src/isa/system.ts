@@ -1,5 +1,8 @@
-/** Zicsr, Zifencei and the privileged instructions. Unprivileged ISA (20240411) chapters 6 and 7; Privileged ISA (20240411). */
-import { type Extension, instruction as insn } from './instruction.ts';
+/**
+ * Zicsr, Zifencei, Zihintpause and the privileged instructions. Unprivileged ISA (20240411) chapters 6, 7 and 10;
+ * Privileged ISA (20240411).
+ */
+import { type Extension, hint, instruction as insn } from './instruction.ts';
 import { helper } from './semantics.ts';
 
 export const zicsr: Extension = {
@@ -21,6 +24,13 @@ export const zifencei: Extension = {
   instructions: [insn('fence.i', 'imm[11:0] rs1 001 rd 0001111', helper('fence_i'))],
 };
 
+export const zihintpause: Extension = {
+  name: 'Zihintpause',
+  section: 'Unprivileged ISA §10',
+  instructions: [],
+  hints: [hint('pause', '0000 0001 0000 00000 000 00000 0001111', 'fence')],
+};
+
 export const privileged: Extension = {
   name: 'Privileged',
   section: 'Privileged ISA §3.3 (trap return, WFI), §12.2 (SFENCE.VMA)',
@@ -29,5 +39,16 @@ export const privileged: Extension = {
     insn('sret', '000100000010 00000 000 00000 1110011', helper('sret')),
     insn('wfi', '000100000101 00000 000 00000 1110011', helper('wfi')),
     insn('sfence.vma', '0001001 rs2 rs1 000 00000 1110011', helper('sfence_vma')),
+  ],
+};
+
+/** Every SFENCE.VMA is complete at once, so an invalidation is one, and those that put them in order have nothing to do. */
+export const svinval: Extension = {
+  name: 'Svinval',
+  section: 'Privileged ISA §15',
+  instructions: [
+    insn('sinval.vma', '0001011 rs2 rs1 000 00000 1110011', helper('sfence_vma')),
+    insn('sfence.w.inval', '0001100 00000 00000 000 00000 1110011', helper('sfence_order')),
+    insn('sfence.inval.ir', '0001100 00001 00000 000 00000 1110011', helper('sfence_order')),
   ],
 };

@@ -83,6 +83,8 @@ export const HART = {
   floatOn: 1024,
   /** i32: bit n is set if an instruction with rounding mode n (7: the dynamic one) is `nearest` (isa/semantics.ts). */
   floatNearest: 1028,
+  /** i32: not 0 while cbo.zero is allowed. */
+  zeroBlocks: 1032,
   /** The PMP's entries as ranges of pages, first match first. */
   pmp: 2048,
   /** TLB_CONTEXTS sets of TLBs. */
@@ -101,6 +103,8 @@ export const WALK = {
   mxr: 8,
   /** The access is made as machine mode makes it: of the PMP, only locked entries count. */
   machine: 16,
+  /** A page whose A or D bit would have to be set faults (menvcfg.ADUE is 0). */
+  svade: 32,
 } as const;
 /** CSRs with a field of their own in the hart block. */
 export const HART_CSRS = [

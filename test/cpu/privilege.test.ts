@@ -1,65 +1,27 @@
 /** Privilege modes, address translation and memory protection. Privileged ISA (20240411); sections by test. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { CAUSE, INTERRUPT, MSTATUS, PRIVILEGE } from '../../src/cpu/hart.ts';
-import { assemble, BareMachine, type Line, RAM_BASE } from '../support/bare-machine.ts';
+import { assemble, type Line, RAM_BASE } from '../support/bare-machine.ts';
+import {
+  DATA,
+  PagedMachine,
+  PTE,
+  pte,
+  ROOT,
+  RWX,
+  SUPERVISOR_HANDLER,
+  VIRTUAL,
+} from '../support/paged-machine.ts';
 
-const MACHINE_HANDLER = RAM_BASE + 0x800;
-const SUPERVISOR_HANDLER = RAM_BASE + 0xc00;
-/** Page tables, and a physical page for data. */
-const ROOT = RAM_BASE + 0x1_0000;
-const DATA = RAM_BASE + 0x2_0000;
-/** A virtual page that tests map. */
-const VIRTUAL = 0x4000_0000n;
-
-const PTE = { v: 1n, r: 2n, w: 4n, x: 8n, u: 16n, a: 64n, d: 128n };
-const RWX = PTE.v | PTE.r | PTE.w | PTE.x | PTE.a | PTE.d;
-
-let m: BareMachine;
+let m: PagedMachine;
 
 beforeEach(() => {
-  m = new BareMachine();
-  const spin = assemble(['jal', { rd: 0, imm: 0 }]);
-  m.load(spin, MACHINE_HANDLER);
-  m.load(spin, SUPERVISOR_HANDLER);
-  m.hart.setCsr('mtvec', BigInt(MACHINE_HANDLER));
-  m.hart.setCsr('stvec', BigInt(SUPERVISOR_HANDLER));
-  // The whole of memory to everybody.
-  m.engine.pmps[0]?.writeAddress(0, (1n << 54n) - 1n);
-  m.engine.pmps[0]?.writeConfigurations(0, 0x1fn);
+  m = new PagedMachine();
 });
 
-function write64(address: number, value: bigint): void {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, value, true);
-  m.memory.write(m.at(address), bytes);
-}
-
-const pte = (physical: number, bits: bigint): bigint => (BigInt(physical >>> 12) << 10n) | bits;
-
-/** Sv39: RAM mapped to itself as a gigapage with `ramBits`, VIRTUAL as a 4 KiB page onto DATA with `bits`. */
-function paging(bits: bigint, ramBits = RWX): number {
-  write64(ROOT + 8 * 2, pte(RAM_BASE, ramBits));
-  write64(ROOT + 8 * 1, pte(ROOT + 0x1000, PTE.v));
-  write64(ROOT + 0x1000, pte(ROOT + 0x2000, PTE.v));
-  write64(ROOT + 0x2000, pte(DATA, bits));
-  m.hart.setCsr('satp', (8n << 60n) | BigInt(ROOT >>> 12));
-  m.hart.updateContext();
-  m.engine.tlbs.flushAll();
-  return ROOT + 0x2000;
-}
-
-/** Runs one instruction in a mode, with x5 = VIRTUAL, and gives what trapped, if anything did. */
-function step(privilege: number, ...lines: Line[]): { cause?: bigint; tval?: bigint } {
-  m.load(assemble(...lines));
-  m.hart.pc = BigInt(RAM_BASE);
-  m.hart.setX(5, VIRTUAL);
-  m.hart.setX(6, 0x55n);
-  m.hart.setCsr('mcause', 99n);
-  m.hart.privilege = privilege;
-  m.run(lines.length);
-  if (m.hart.csr('mcause') === 99n) return {};
-  return { cause: m.hart.csr('mcause'), tval: m.hart.csr('mtval') };
-}
+const write64 = (address: number, value: bigint): void => m.write64(address, value);
+const paging = (bits: bigint, ramBits?: bigint): number => m.paging(bits, ramBits);
+const step = (privilege: number, ...lines: Line[]) => m.step(privilege, ...lines);
 
 const LOAD: Line = ['ld', { rd: 7, rs1: 5 }];
 const STORE: Line = ['sd', { rs1: 5, rs2: 6 }];
@@ -153,6 +115,79 @@ describe('translation (§12.4)', () => {
     write64(entry, pte(DATA + 0x1000, RWX));
     step(PRIVILEGE.supervisor, ['sfence.vma'], LOAD);
     expect(m.hart.x(7)).toBe(2n);
+  });
+
+  describe.each(['sinval.vma', 'sfence.w.inval', 'sfence.inval.ir'])('%s (Svinval, §15)', (name) => {
+    beforeEach(() => {
+      m = new PagedMachine('rv64ima_zicsr_zifencei_svinval');
+    });
+
+    test('is for supervisor mode and above', () => {
+      expect(step(PRIVILEGE.user, [name]).cause).toBe(BigInt(CAUSE.illegalInstruction));
+      expect(step(PRIVILEGE.supervisor, [name])).toEqual({});
+      expect(step(PRIVILEGE.machine, [name])).toEqual({});
+    });
+
+    test('only an invalidation is trapped by TVM', () => {
+      m.hart.setCsr('mstatus', MSTATUS.tvm);
+      const trapped = step(PRIVILEGE.supervisor, [name]).cause === BigInt(CAUSE.illegalInstruction);
+      expect(trapped).toBe(name === 'sinval.vma');
+    });
+
+    test('does not exist without the extension', () => {
+      m = new PagedMachine();
+      expect(step(PRIVILEGE.machine, [name]).cause).toBe(BigInt(CAUSE.illegalInstruction));
+    });
+  });
+
+  test('between sfence.w.inval and sfence.inval.ir, sinval.vma makes a changed entry count (Svinval, §15)', () => {
+    m = new PagedMachine('rv64ima_zicsr_zifencei_svinval');
+    const entry = paging(RWX);
+    write64(DATA, 1n);
+    write64(DATA + 0x1000, 2n);
+    step(PRIVILEGE.supervisor, LOAD);
+    write64(entry, pte(DATA + 0x1000, RWX));
+    const invalidate: Line[] = [['sfence.w.inval'], ['sinval.vma', { rs1: 5 }], ['sfence.inval.ir']];
+    step(PRIVILEGE.supervisor, ...invalidate, LOAD);
+    expect(m.hart.x(7)).toBe(2n);
+  });
+
+  describe('menvcfg.ADUE (Svadu, §16)', () => {
+    const ADUE = 1n << 61n;
+    const setAdue = (name: string): void => {
+      m.hart.setX(8, ADUE);
+      step(PRIVILEGE.machine, [name, { imm: 0x30a, rs1: 8 }]);
+    };
+    beforeEach(() => {
+      m = new PagedMachine('rv64ima_zicsr_zifencei_svadu');
+    });
+
+    test('is set by a reset: the device tree names Svadu without Svade, which means "always on"', () => {
+      expect(m.hart.csr('menvcfg')).toBe(ADUE);
+      paging(PTE.v | PTE.r | PTE.w);
+      expect(step(PRIVILEGE.supervisor, STORE)).toEqual({});
+    });
+
+    test.each([
+      ['A is clear', PTE.v | PTE.r | PTE.w, LOAD, CAUSE.loadPageFault],
+      ['D is clear and a store comes', PTE.v | PTE.r | PTE.w | PTE.a, STORE, CAUSE.storePageFault],
+    ])('while it is 0 a page faults when %s, and its entry stays as it is', (_what, bits, line, cause) => {
+      const entry = paging(bits);
+      setAdue('csrrc');
+      expect(step(PRIVILEGE.supervisor, line)).toEqual({ cause: BigInt(cause), tval: VIRTUAL });
+      expect(m.read64(entry)).toBe(pte(DATA, bits));
+      setAdue('csrrs');
+      expect(step(PRIVILEGE.supervisor, line)).toEqual({});
+      expect(m.read64(entry) & PTE.a).toBe(PTE.a);
+    });
+
+    test('without Svadu it is always 0, and hardware sets A and D all the same', () => {
+      m = new PagedMachine();
+      paging(PTE.v | PTE.r | PTE.w);
+      setAdue('csrrs');
+      expect(m.hart.csr('menvcfg')).toBe(0n);
+      expect(step(PRIVILEGE.supervisor, STORE)).toEqual({});
+    });
   });
 
   test("a page walk that sets A or D marks the table's page dirty", () => {
@@ -349,8 +384,7 @@ describe('floating point state (§3.1.6.6)', () => {
   });
 
   test('a model without F has neither the instructions nor FS', () => {
-    m = new BareMachine(1, 'tree', 'rv64imac_zicsr_zifencei');
-    m.hart.setCsr('mtvec', BigInt(MACHINE_HANDLER));
+    m = new PagedMachine('rv64imac_zicsr_zifencei');
     m.hart.setX(8, MSTATUS.fs);
     step(PRIVILEGE.machine, ['csrrs', { imm: 0x300, rs1: 8 }]);
     expect(m.hart.csr('mstatus') & MSTATUS.fs).toBe(0n);

@@ -49,6 +49,13 @@ const BY_HELPER: Readonly<Partial<Record<Helper, Category>>> = {
 export const NOT_RUN: Readonly<Record<string, string>> = {
   wfi: 'waits for an interrupt, and none comes',
   sret: 'leaves machine mode',
+  'cbo.inval': 'QEMU 7.2 has no Zicbom',
+  'cbo.clean': 'QEMU 7.2 has no Zicbom',
+  'cbo.flush': 'QEMU 7.2 has no Zicbom',
+  'cbo.zero': 'QEMU 7.2 has no Zicboz',
+  'sinval.vma': "QEMU's rv64 has no Svinval",
+  'sfence.w.inval': "QEMU's rv64 has no Svinval",
+  'sfence.inval.ir': "QEMU's rv64 has no Svinval",
 };
 
 function categoryOf(line: TableLine): Category | undefined {

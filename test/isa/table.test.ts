@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { decode } from '../../src/isa/decode.ts';
 import { encode, matches, parsePattern } from '../../src/isa/encoding.ts';
-import { COMPRESSED, INSTRUCTIONS, instructionNamed } from '../../src/isa/table.ts';
+import { COMPRESSED, HINTS, INSTRUCTIONS, instructionNamed } from '../../src/isa/table.ts';
 
 /** A small generator of reproducible words (xorshift32). */
 function* words(seed: number, count: number): Generator<number> {
@@ -32,6 +32,13 @@ test('no two patterns of 32-bit instructions overlap', () => {
       if (!differ) expect.fail(`${a.name} and ${b.name}`);
     }
   }
+});
+
+test.each(HINTS)('the words of the HINT $name are all words of $hintOf', ({ encoding, hintOf }) => {
+  const of = instructionNamed(hintOf).encoding;
+  expect((encoding.mask & of.mask) >>> 0).toBe(of.mask);
+  expect((encoding.match & of.mask) >>> 0).toBe(of.match);
+  expect(decode(encoding.match)).toMatchObject({ instruction: { name: hintOf }, hint: { encoding } });
 });
 
 test('every 16-bit word that decodes encodes back to itself', () => {
