@@ -8,9 +8,13 @@ export interface CpuModel {
 }
 
 const MODELS: readonly CpuModel[] = [
-  { name: 'rv64', isa: 'rv64imafdc_zicsr_zifencei_zba_zbb_zbs_sstc' },
+  // QEMU 7.2's, without H and Zbc.
+  { name: 'rv64', isa: 'rv64imafdc_zicsr_zifencei_zihintpause_zba_zbb_zbs_sstc' },
   { name: 'rv64imac', isa: 'rv64imac_zicsr_zifencei' },
-  { name: 'max', isa: 'rv64imafdc_zicsr_zifencei_zba_zbb_zbs_sstc' },
+  {
+    name: 'max',
+    isa: 'rv64imafdc_zicbom_zicboz_zicntr_zicsr_zifencei_zihintpause_zihpm_zba_zbb_zbs_sstc_svadu_svinval',
+  },
 ];
 
 /** @throws GodwitError kind "machine" naming the models that there are. */

@@ -2,6 +2,7 @@
 import type { Device } from '../devices/device.ts';
 import { type FdtNode, hartIntcLabel, present, text, u32, u64, writeFdt } from '../devices/fdt.ts';
 import { TIMEBASE_HZ } from '../devices/timebase.ts';
+import { isaProperties } from './isa-properties.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
 export interface DeviceTreeOptions {
@@ -71,7 +72,7 @@ function cpuNode(hart: number, isa: string): FdtNode {
       reg: u32(hart),
       status: text('okay'),
       compatible: text('riscv'),
-      'riscv,isa': text(isa),
+      ...isaProperties(isa),
       'mmu-type': text('riscv,sv48'),
     },
     children: [
