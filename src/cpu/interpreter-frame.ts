@@ -2,12 +2,15 @@
  * What the parts of the interpreter's generator share: the locals and labels of the function that is being written, and
  * the pieces of code that every handler is made of.
  */
-import { HART, PAGE_SIZE } from '../memory/layout.ts';
+import { HART, TLB } from '../memory/layout.ts';
+import type { Expr } from '../wasm/expr.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
-import { emitTlbOffset } from './miss.ts';
+import { STORES, type StoreOp } from '../wasm/opcodes.ts';
+import type { ActionFrame } from './action-lowering.ts';
+import { emitCrosses, emitLookup } from './lookup.ts';
 import { ENTRY } from './operations.ts';
 
-export class InterpreterFrame {
+export class InterpreterFrame implements ActionFrame {
   readonly f: FunctionBuilder;
   readonly hart: Local;
   /** Instructions left. */
@@ -37,12 +40,15 @@ export class InterpreterFrame {
   exit!: Label;
   goto!: Label;
   next!: Label;
-  slow!: Label;
-  /** As `slow`, for an access to `address`. */
+  /** Calls the host side for this instruction. */
+  callOut!: Label;
+  /** As `callOut`, for an access to `address`. */
   access!: Label;
   readMiss!: Label;
   writeMiss!: Label;
   storeMiss!: Label;
+  /** Bytes of the instruction that is being written. */
+  length: 2 | 4 = 4;
 
   constructor(f: FunctionBuilder) {
     this.f = f;
@@ -63,52 +69,63 @@ export class InterpreterFrame {
     this.scratch = f.local('i32');
   }
 
-  /**
-   * Looks `address` up; leaves the entry's address in `scratch`. A hit needs the same page, and that the access ends on
-   * it, or (`aligned`) that it is naturally aligned: each is one compare with the tag.
-   */
-  lookup(tlb: number, size: number, aligned: boolean, onMiss: () => void): void {
+  /** A miss branches to a refill, which begins the instruction again. */
+  reach(tlb: number, size: number, aligned: boolean): void {
     const f = this.f;
-    f.get(this.address);
-    f.get(this.dataTlbs);
-    emitTlbOffset(f, this.address);
-    f.op('i32.add');
-    f.tee(this.scratch);
-    f.load('i64.load', tlb);
-    f.op('i64.xor');
+    emitLookup(f, { address: this.address, tlbs: this.dataTlbs, entry: this.scratch, tlb, size, aligned });
+    f.if();
     if (aligned) {
-      f.i64(BigInt(-PAGE_SIZE) | BigInt(size - 1));
+      f.get(this.address);
+      f.i64(size - 1);
       f.op('i64.and', 'i64.eqz', 'i32.eqz');
     } else {
-      f.i64(BigInt(PAGE_SIZE + 1 - size));
-      f.op('i64.ge_u');
+      emitCrosses(f, this.address, size);
     }
-    f.if();
-    onMiss();
+    // No refill makes it hit: it is the host side's.
+    f.brIf(this.access);
+    f.br(tlb === TLB.read ? this.readMiss : this.writeMiss);
     f.end();
   }
 
-  lookupAligned(tlb: number, size: number, miss: Label): void {
+  store(op: StoreOp, value: Expr): void {
     const f = this.f;
-    this.lookup(tlb, size, true, () => {
-      f.get(this.address);
-      f.i64(BigInt(size - 1));
-      f.op('i64.and', 'i64.eqz', 'i32.eqz');
-      f.brIf(this.access);
-      f.br(miss);
+    const size = STORES[op][2];
+    emitLookup(f, {
+      address: this.address,
+      tlbs: this.dataTlbs,
+      entry: this.scratch,
+      tlb: TLB.write,
+      size,
+      aligned: false,
     });
+    f.if();
+    f.i32(size);
+    f.set(this.size);
+    f.i32(this.length * 4);
+    f.set(this.step);
+    this.expr(value);
+    f.set(this.value);
+    f.br(this.storeMiss);
+    f.end();
+    this.hostAddress(TLB.write);
+    this.expr(value);
+    f.store(op);
   }
 
-  /** No refill makes an access across two pages hit: it is the host side's. */
-  leaveIfCrossing(size: number): void {
+  slow(): void {
+    this.f.br(this.callOut);
+  }
+
+  slowIf(): void {
+    this.f.brIf(this.callOut);
+  }
+
+  requireFloat(): void {
     const f = this.f;
-    f.get(this.address);
-    f.op('i32.wrap_i64');
-    f.i32(PAGE_SIZE - 1);
-    f.op('i32.and');
-    f.i32(PAGE_SIZE - size);
-    f.op('i32.gt_u');
-    f.brIf(this.access);
+    f.get(this.hart);
+    f.load('i32.load', HART.floatOn);
+    f.op('i32.eqz');
+    f.brIf(this.callOut);
   }
 
   hostAddress(tlb: number): void {
@@ -120,8 +137,7 @@ export class InterpreterFrame {
     f.op('i32.add');
   }
 
-  /** @param bound what the leaf `memory`, or `result`, stands for. */
-  expr(expr: Parameters<FunctionBuilder['expr']>[0], bound?: Local): void {
+  expr(expr: Expr, bound?: Local): void {
     this.f.expr(expr, (name) => {
       if ((name === 'memory' || name === 'result') && bound !== undefined) this.f.get(bound);
       else this.leaf(name);
@@ -178,13 +194,16 @@ export class InterpreterFrame {
     f.load('i64.load', file);
   }
 
-  /** Address of the destination register; a store at HART.x follows. */
-  destination(): void {
-    const f = this.f;
-    f.get(this.hart);
-    f.get(this.word);
-    f.i32(ENTRY.rdMask);
-    f.op('i32.and', 'i32.add');
+  writeX(value: () => void): void {
+    this.#destination();
+    value();
+    this.f.store('i64.store', HART.x);
+  }
+
+  writeF(value: () => void): void {
+    this.#destination();
+    value();
+    this.f.store('i64.store', HART.f);
   }
 
   /** Guest address of the current entry. */
@@ -214,6 +233,15 @@ export class InterpreterFrame {
     f.op('i32.add');
     f.set(this.entry);
     f.br(this.next);
+  }
+
+  /** Address of the destination register, if a store at HART.x, or at HART.f, follows. */
+  #destination(): void {
+    const f = this.f;
+    f.get(this.hart);
+    f.get(this.word);
+    f.i32(ENTRY.rdMask);
+    f.op('i32.and', 'i32.add');
   }
 
   uncount(): void {

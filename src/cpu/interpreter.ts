@@ -6,12 +6,14 @@
  * Handlers hold no calls: what leaves the fast path branches to a common tail that spills pc and count, calls out and
  * resumes as the call's answer says (`Resume`). Operands come from the entry; meaning comes from the ISA table alone.
  */
-import { HART, PAGE_SIZE, TLB } from '../memory/layout.ts';
+import type { Action } from '../isa/semantics.ts';
+import { ENTRY_SIZE, HART, PAGE_SIZE, TLB } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
-import { ActionLowering } from './interpreter-actions.ts';
+import { isStraight, lowerAction } from './action-lowering.ts';
 import { InterpreterFrame } from './interpreter-frame.ts';
-import { emitTlbOffset, type MissHandlers } from './miss.ts';
+import { emitTlbOffset } from './lookup.ts';
+import type { MissHandlers } from './miss.ts';
 import { DISPATCH_TREE, type DispatchTree, ENTRY, OPERATIONS, type Operation } from './operations.ts';
 
 /**
@@ -55,14 +57,12 @@ class Interpreter {
   readonly #host: HostCalls;
   readonly #miss: MissHandlers;
   readonly #frame: InterpreterFrame;
-  readonly #actions: ActionLowering;
 
   constructor(f: FunctionBuilder, host: HostCalls, miss: MissHandlers) {
     this.#f = f;
     this.#host = host;
     this.#miss = miss;
     this.#frame = new InterpreterFrame(f);
-    this.#actions = new ActionLowering(this.#frame);
   }
 
   emit(dispatch: Dispatch): void {
@@ -74,7 +74,7 @@ class Interpreter {
     this.#frame.goto = f.loop();
     this.#emitGoto();
     this.#frame.next = f.loop();
-    this.#frame.slow = f.block();
+    this.#frame.callOut = f.block();
     this.#frame.access = f.block();
     this.#frame.storeMiss = f.block();
     this.#frame.writeMiss = f.block();
@@ -178,7 +178,7 @@ class Interpreter {
       f.get(this.#frame.word);
       f.i32(ENTRY.operationShift);
       f.op('i32.shr_u');
-      f.brTable(OPERATIONS.map(label), this.#frame.slow);
+      f.brTable(OPERATIONS.map(label), this.#frame.callOut);
     } else {
       this.#emitTree(DISPATCH_TREE, label);
     }
@@ -210,7 +210,7 @@ class Interpreter {
     switch (operation.kind) {
       case 'undecoded':
       case 'illegal':
-        f.br(this.#frame.slow);
+        f.br(this.#frame.callOut);
         return;
       case 'end':
         this.#frame.uncount();
@@ -219,8 +219,66 @@ class Interpreter {
         f.br(this.#frame.goto);
         return;
       case 'instruction':
-        this.#actions.emit(operation.instruction.action, operation.length);
+        this.#frame.length = operation.length;
+        this.#emitAction(operation.instruction.action, operation.length);
     }
+  }
+
+  #emitAction(action: Action, length: 2 | 4): void {
+    const f = this.#f;
+    const frame = this.#frame;
+    if (isStraight(action)) {
+      lowerAction(frame, action);
+      frame.advance(length);
+      return;
+    }
+    switch (action.kind) {
+      case 'branch':
+        frame.expr(action.condition);
+        f.if();
+        this.#relativeJump();
+        f.end();
+        frame.advance(length);
+        return;
+      case 'jump':
+        frame.expr(action.target);
+        f.set(frame.target);
+        frame.writeX(() => {
+          frame.pc();
+          f.i64(length);
+          f.op('i64.add');
+        });
+        f.br(frame.goto);
+        return;
+      case 'helper':
+        f.br(frame.callOut);
+    }
+  }
+
+  /** Goes to entry + imm halfwords when that stays on the page, else through `goto`. */
+  #relativeJump(): void {
+    const f = this.#f;
+    const frame = this.#frame;
+    f.get(frame.entry);
+    f.get(frame.entry);
+    f.load('i32.load', 4);
+    f.i32(2);
+    f.op('i32.shl', 'i32.add');
+    f.tee(frame.scratch);
+    f.get(frame.pageBase);
+    f.op('i32.sub');
+    f.i32((PAGE_SIZE / 2) * ENTRY_SIZE);
+    f.op('i32.lt_u');
+    f.if();
+    f.get(frame.scratch);
+    f.set(frame.entry);
+    f.br(frame.next);
+    f.end();
+    frame.pc();
+    frame.leaf('imm');
+    f.op('i64.add');
+    f.set(frame.target);
+    f.br(frame.goto);
   }
 
   #emitRefill(refill: Callable): void {

@@ -3,9 +3,10 @@
  * page, dirty logging, fill; what is no plain RAM page is left to the host side (cpu/slow-path.ts). A dirty bit is set
  * when a write entry is filled, so a store that hits costs nothing extra; the log's flush removes the entries again.
  */
-import { HART, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, TLB } from '../memory/layout.ts';
+import { HART, PAGE_FLAG, PAGE_SIZE, TLB } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
+import { emitTlbOffset } from './lookup.ts';
 import type { EngineContext } from './physical-memory.ts';
 import { emitDirty, emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
 import { ACCESS, addTranslate } from './translate.ts';
@@ -19,16 +20,6 @@ export interface MissHandlers {
   readonly refillFetch: Callable;
   /** (hart, address, value, bytes) → 1 if the store was done. */
   readonly store: Callable;
-}
-
-/** Emits the TLB index: the byte offset of an address's entry from the start of a TLB. */
-export function emitTlbOffset(f: FunctionBuilder, address: Local): void {
-  f.get(address);
-  f.op('i32.wrap_i64');
-  f.i32(PAGE_SHIFT - 4);
-  f.op('i32.shr_u');
-  f.i32(0xff0);
-  f.op('i32.and');
 }
 
 /** Adds the functions to a module. */

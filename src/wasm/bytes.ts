@@ -42,13 +42,27 @@ export class ByteWriter {
   }
 
   /** Signed LEB128 of a 64-bit number (taken modulo 2^64). */
-  s64(value: bigint): void {
+  s64(value: bigint | number): void {
+    if (typeof value === 'number') {
+      this.#small(value);
+      return;
+    }
     let rest = BigInt.asIntN(64, value);
     while (rest < -64n || rest > 63n) {
       this.byte(Number(rest & 0x7fn) | 0x80);
       rest >>= 7n;
     }
     this.byte(Number(rest & 0x7fn));
+  }
+
+  /** Signed LEB128 of a whole number below 2^53: most constants are small, and bigints are slow. */
+  #small(value: number): void {
+    let rest = value;
+    while (rest < -64 || rest > 63) {
+      this.byte((((rest % 128) + 128) % 128) | 0x80);
+      rest = Math.floor(rest / 128);
+    }
+    this.byte(rest & 0x7f);
   }
 
   name(text: string): void {

@@ -32,6 +32,11 @@ export interface Callable {
   readonly index: number;
 }
 
+/** A function type of a module. */
+export interface FunctionType {
+  readonly index: number;
+}
+
 /** Emits the value of a leaf of an expression. */
 export type LeafEmitter = (name: string) => void;
 
@@ -41,6 +46,27 @@ const NO_LEAVES: LeafEmitter = (name) => {
 
 /** Block type "no value" (§5.4.1). */
 const EMPTY = 0x40;
+
+/** The nodes that occur more than once, by expression: the expressions of the ISA table are lowered over and over. */
+const sharedNodesOf = new WeakMap<Expr, ReadonlySet<Expr>>();
+
+function sharedNodes(expr: Expr): ReadonlySet<Expr> {
+  const known = sharedNodesOf.get(expr);
+  if (known !== undefined) return known;
+  const seen = new Set<Expr>();
+  const shared = new Set<Expr>();
+  const visit = (node: Expr): void => {
+    if (seen.has(node)) {
+      if (node.kind !== 'const') shared.add(node);
+      return;
+    }
+    seen.add(node);
+    if ('args' in node) for (const arg of node.args) visit(arg);
+  };
+  visit(expr);
+  sharedNodesOf.set(expr, shared);
+  return shared;
+}
 
 export class FunctionBuilder implements Callable {
   readonly index: number;
@@ -99,7 +125,8 @@ export class FunctionBuilder implements Callable {
     this.#code.s32(value);
   }
 
-  i64(value: bigint): void {
+  /** @param value a number must be a whole one below 2^53. */
+  i64(value: bigint | number): void {
     this.#code.byte(CONTROL['i64.const']);
     this.#code.s64(value);
   }
@@ -177,6 +204,12 @@ export class FunctionBuilder implements Callable {
     this.#indexed('call', target.index);
   }
 
+  /** Calls the function at an index (on the stack, above the arguments) of the module's table. */
+  callIndirect(type: FunctionType): void {
+    this.#indexed('call_indirect', type.index);
+    this.#code.byte(0); // the only table
+  }
+
   /** `memory.copy` of (destination, source, length on the stack) (§5.4.6). */
   memoryCopy(): void {
     this.#code.raw(Uint8Array.of(0xfc, 10, 0, 0));
@@ -187,39 +220,38 @@ export class FunctionBuilder implements Callable {
    * local, which is given back at the end.
    */
   expr(expr: Expr, leaf: LeafEmitter = NO_LEAVES): void {
-    const uses = new Map<Expr, number>();
-    const count = (node: Expr): void => {
-      const seen = uses.get(node) ?? 0;
-      uses.set(node, seen + 1);
-      if (seen === 0 && 'args' in node) for (const arg of node.args) count(arg);
-    };
-    count(expr);
+    const shared = sharedNodes(expr);
+    if (shared.size === 0) {
+      this.#expr(expr, leaf);
+      return;
+    }
     const kept = new Map<Expr, Local>();
-    const emit = (node: Expr): void => {
-      if (node.kind === 'const') {
-        if (node.type === 'i32') this.i32(Number(node.value));
-        else this.i64(node.value);
-        return;
-      }
-      const local = kept.get(node);
-      if (local !== undefined) {
-        this.get(local);
-        return;
-      }
-      if (node.kind === 'leaf') leaf(node.name);
-      else {
-        for (const arg of node.args) emit(arg);
-        if (node.kind === 'select') this.select();
-        else this.op(node.op);
-      }
-      if ((uses.get(node) ?? 0) > 1) {
-        const fresh = this.local(node.type);
-        kept.set(node, fresh);
-        this.tee(fresh);
-      }
-    };
-    emit(expr);
+    this.#expr(expr, leaf, shared, kept);
     this.release(...kept.values());
+  }
+
+  #expr(node: Expr, leaf: LeafEmitter, shared?: ReadonlySet<Expr>, kept?: Map<Expr, Local>): void {
+    if (node.kind === 'const') {
+      if (node.type === 'i32') this.i32(Number(node.value));
+      else this.i64(node.value);
+      return;
+    }
+    const local = kept?.get(node);
+    if (local !== undefined) {
+      this.get(local);
+      return;
+    }
+    if (node.kind === 'leaf') leaf(node.name);
+    else {
+      for (const arg of node.args) this.#expr(arg, leaf, shared, kept);
+      if (node.kind === 'select') this.select();
+      else this.op(node.op);
+    }
+    if (shared?.has(node) === true) {
+      const fresh = this.local(node.type);
+      kept?.set(node, fresh);
+      this.tee(fresh);
+    }
   }
 
   /** The function as it stands in the code section (§5.5.13). */

@@ -3,7 +3,7 @@
  * WebAssembly core specification 2.0, §5.5, with the threads proposal's shared memory flag.
  */
 import { ByteWriter } from './bytes.ts';
-import { type Callable, FunctionBuilder } from './function.ts';
+import { type Callable, FunctionBuilder, type FunctionType } from './function.ts';
 import { VALUE_TYPE_CODE, type ValueType } from './opcodes.ts';
 
 /** Bytes in a WebAssembly page. */
@@ -11,17 +11,18 @@ export const WASM_PAGE = 65536;
 
 const SECTION = { type: 1, import: 2, function: 3, export: 7, code: 10 } as const;
 
-interface FunctionType {
+interface Signature {
   readonly params: readonly ValueType[];
   readonly results: readonly ValueType[];
 }
 
 export class ModuleBuilder {
-  readonly #types: FunctionType[] = [];
+  readonly #types: Signature[] = [];
   readonly #imports: { name: string; typeIndex: number }[] = [];
   readonly #functions: FunctionBuilder[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   readonly #memoryPages: number;
+  #table: { readonly name: string; readonly size: number } | undefined;
 
   /** @param memoryPages size of the shared memory that the module imports, in 64 KiB pages; minimum and maximum. */
   constructor(memoryPages: number) {
@@ -33,6 +34,16 @@ export class ModuleBuilder {
     if (this.#functions.length > 0) throw new Error('imports come before functions');
     this.#imports.push({ name, typeIndex: this.#type({ params, results }) });
     return { index: this.#imports.length - 1 };
+  }
+
+  /** A table of functions imported as "env.NAME", of at least `size` entries: what `callIndirect` calls into. */
+  importTable(name: string, size: number): void {
+    this.#table = { name, size };
+  }
+
+  /** The type of the functions that a table holds. */
+  type(params: readonly ValueType[], results: readonly ValueType[]): FunctionType {
+    return { index: this.#type({ params, results }) };
   }
 
   /** A function whose body the caller writes; exported when it is given a name. */
@@ -71,7 +82,20 @@ export class ModuleBuilder {
       w.byte(0x00);
       w.u32(typeIndex);
     });
-    this.#section(out, SECTION.import, [memory, ...functions], (w, write) => {
+    const table = this.#table;
+    const tables =
+      table === undefined
+        ? []
+        : [
+            (w: ByteWriter): void => {
+              w.name(table.name);
+              w.byte(0x01);
+              w.byte(0x70); // of functions
+              w.byte(0x00); // has no maximum
+              w.u32(table.size);
+            },
+          ];
+    this.#section(out, SECTION.import, [memory, ...tables, ...functions], (w, write) => {
       w.name('env');
       write(w);
     });
@@ -98,7 +122,7 @@ export class ModuleBuilder {
     out.sized(content);
   }
 
-  #type(type: FunctionType): number {
+  #type(type: Signature): number {
     const key = JSON.stringify(type);
     const known = this.#types.findIndex((other) => JSON.stringify(other) === key);
     return known >= 0 ? known : this.#types.push(type) - 1;
