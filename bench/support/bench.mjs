@@ -36,10 +36,15 @@ export function benchOptions({ rounds, more = {} }) {
   });
   const count = Number(values.rounds);
   if (!Number.isInteger(count) || count < 1) {
-    process.stderr.write(`--rounds: expected a number from 1 on, got '${values.rounds}'\n`);
-    process.exit(1);
+    usage(`--rounds: expected a number from 1 on, got '${values.rounds}'`);
   }
   return { ...values, rounds: count };
+}
+
+/** Ends the bench because of its command line. */
+export function usage(text) {
+  process.stderr.write(`${text}\n`);
+  process.exit(2);
 }
 
 function output(command, args) {
@@ -50,7 +55,15 @@ function output(command, args) {
 function commit() {
   const hash = output('git', ['rev-parse', '--short', 'HEAD']);
   if (hash === undefined) return 'unknown';
-  const changed = output('git', ['status', '--porcelain', '--untracked-files=no', '--', 'src', 'guests']);
+  const changed = output('git', [
+    'status',
+    '--porcelain',
+    '--untracked-files=no',
+    '--',
+    'src',
+    'guests',
+    'bench/programs',
+  ]);
   return changed === '' ? hash : `${hash} with local changes`;
 }
 
@@ -99,6 +112,10 @@ export function ratio(a, b) {
   const [one, other] = [summary(a)?.median, summary(b)?.median];
   if (one === undefined || other === undefined || one === 0 || other === 0) return '-';
   return `${(one / other).toFixed(2)}, 1/${(other / one).toFixed(2)}`;
+}
+
+export function geometricMean(values) {
+  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
 
 /** Prints rows as aligned columns; the first row is the heading. */

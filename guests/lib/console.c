@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include "guest.h"
 
-#define UART ((volatile uint8_t *)0x10000000)
 enum { THR = 0, IER = 1, FCR = 2, LCR = 3, LSR = 5 };
 enum { LCR_8N1 = 0x03, FCR_ENABLE_AND_CLEAR = 0x07, LSR_THRE = 0x20 };
 

@@ -74,12 +74,17 @@ struct range {
 struct range guest_range(void);
 
 // ---- console.c: the UART ----
+#define UART ((volatile uint8_t *)0x10000000)
 void console_init(void);
 // %s string, %u decimal, %x 0x-hexadecimal, %T ticks as seconds with three decimals, %% percent sign.
 // Numbers are 64 bits wide: cast narrower ones.
 void print(const char *format, ...);
 
 // ---- stop.c: the test finisher, and traps ----
+// The finisher is SiFive's test device as QEMU's `virt` has it: the low half is the command, the high half the
+// code, which becomes the emulator's exit status.
+#define FINISHER (*(volatile uint32_t *)0x100000)
+enum { FINISHER_PASS = 0x5555, FINISHER_FAIL = 0x3333 };
 enum { FAIL_USAGE = 1, FAIL_INTEGRITY = 2, FAIL_TRAP = 3 };  // the emulator's exit status
 void power_off(void) __attribute__((noreturn));
 void fail(uint64_t code) __attribute__((noreturn));

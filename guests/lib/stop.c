@@ -1,11 +1,6 @@
 // How a guest begins and ends: boot() after start.S, the test finisher, and traps.
-// The finisher is SiFive's test device as QEMU's `virt` has it: the low half is the command, the high half the
-// code, which becomes the emulator's exit status.
 
 #include "guest.h"
-
-#define FINISHER (*(volatile uint32_t *)0x100000)
-enum { FINISHER_PASS = 0x5555, FINISHER_FAIL = 0x3333 };
 
 #define MCAUSE_MACHINE_TIMER (1ull << 63 | 7)  // Privileged Architecture 1.12, table 3.6
 

@@ -1,0 +1,128 @@
+/** The benchmark programs of bench/programs: which there are, and how one is run and timed in an emulator. */
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { GODWIT, QEMU, usage } from './bench.mjs';
+
+const FOLDER = join(import.meta.dirname, '..', 'programs');
+const GIVE_UP_MS = 300_000;
+
+const programs = new Map(
+  JSON.parse(readFileSync(join(FOLDER, 'programs.json'), 'utf8')).map((program) => [program.name, program]),
+);
+
+export const programSource = (name) => join(FOLDER, `${name}.c`);
+export const programImage = (name) => join(FOLDER, programs.get(name).image);
+
+/**
+ * What is measured. `name` is what `--only` takes; `settings` are words of the program's command line. The ten that a
+ * geometric mean is taken of come first; `extra` ones stand beside them: the interpreter's anchor, and two that change
+ * one thing about one of the ten.
+ */
+export const WORKLOADS = [
+  ...['core', 'records', 'calls', 'sieve', 'memory', 'chase', 'matrix', 'sort', 'sha256', 'bytecode'].map(
+    (name) => ({ name, program: name, settings: [], extra: false }),
+  ),
+  { name: 'alu', program: 'alu', settings: [], extra: true },
+  { name: 'chase-far', program: 'chase', settings: ['size=32M'], loops: 0.1, extra: true },
+  { name: 'matrix-fused', program: 'matrix', settings: ['kind=fused'], extra: true },
+].map(({ loops = 1, ...workload }) => ({ ...workload, loops: loops * defaultLoops(workload.program) }));
+
+function defaultLoops(program) {
+  const { default: loops } = programs.get(program).settings.find(({ name }) => name === 'loops');
+  return Number(loops);
+}
+
+/** The option `--only NAME,…` and what it selects; without it all. */
+export const ONLY = { only: { type: 'string' } };
+
+export function selected({ only }) {
+  if (only === undefined) return WORKLOADS;
+  const names = only.split(',');
+  const unknown = names.find((wanted) => WORKLOADS.every(({ name }) => name !== wanted));
+  if (unknown !== undefined) {
+    usage(`--only: there is no '${unknown}'; there are ${WORKLOADS.map(({ name }) => name).join(', ')}`);
+  }
+  return WORKLOADS.filter(({ name }) => names.includes(name));
+}
+
+/** The option `--scale F`: so much of the usual number of loops. An interpreter needs no more than a tenth. */
+export const SCALE = { scale: { type: 'string', default: '1' } };
+
+export function loopsOf(workload, { scale }) {
+  const factor = Number(scale);
+  if (!(factor > 0)) usage(`--scale: expected a number above 0, got '${scale}'`);
+  return Math.max(1, Math.round(workload.loops * factor));
+}
+
+/** The option `--accel NAME`: handed to godwit if it is given. */
+export const ACCEL = { accel: { type: 'string' } };
+
+/** godwit with the accelerator that was asked for. */
+export function godwitWith({ accel }) {
+  return accel === undefined ? GODWIT : { ...GODWIT, command: [...GODWIT.command, '-accel', accel] };
+}
+
+/** QEMU as the benches mean it: one thread, and (its default) no counting of instructions. */
+export const TCG = { ...QEMU, command: [...QEMU.command, '-accel', 'tcg,thread=single'] };
+
+/** What an emulator is told about a workload. `settings` are further words for the program. */
+export function machineArgs(workload, settings) {
+  return [
+    ...['-M', 'virt', '-bios', 'none', '-m', '128M', '-kernel', programImage(workload.program)],
+    ...['-append', [...workload.settings, ...settings].join(' ')],
+  ];
+}
+
+const LAP = /^(\S+) loops (\d+) checksum (\S+) microseconds (\d+) instructions (\d+)$/;
+
+/** A line of a program as figures; undefined for any other line. `seconds` are by the guest's clock. */
+export function parseLap(line) {
+  const found = LAP.exec(line);
+  if (found === null) return undefined;
+  const [, program, loops, checksum, microseconds, instructions] = found;
+  return {
+    program,
+    loops: Number(loops),
+    checksum,
+    seconds: Number(microseconds) / 1e6,
+    instructions: Number(instructions),
+  };
+}
+
+/**
+ * Runs a workload in a process of its own, start to end.
+ * @returns the lap; `hostSeconds` is the same time by this process's clock, from line to line, and `processSeconds` from
+ *   spawn to exit.
+ * @throws Error if the process fails or says something else.
+ */
+export async function runProgram({ name, command: [program, ...first] }, workload, settings) {
+  const args = [...first, ...machineArgs(workload, settings), '-display', 'none', '-monitor', 'none'];
+  const start = performance.now();
+  const child = spawn(program, [...args, '-serial', 'stdio'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: GIVE_UP_MS,
+    killSignal: 'SIGKILL',
+  });
+  let text = '';
+  let begins;
+  let ends;
+  child.stdout.setEncoding('latin1').on('data', (piece) => {
+    text += piece;
+    if (/begins\n/.test(text)) begins ??= performance.now();
+    if (/ loops .*\n/.test(text)) ends ??= performance.now();
+  });
+  const status = await new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => resolve(signal ?? code));
+  });
+  const lap = text.split('\n').map(parseLap).find(Boolean);
+  if (status !== 0 || lap === undefined) {
+    throw new Error(`${workload.name} in ${name}: exit status ${status}, output: ${text.trim()}`);
+  }
+  return {
+    ...lap,
+    hostSeconds: (ends - begins) / 1000,
+    processSeconds: (performance.now() - start) / 1000,
+  };
+}
