@@ -18,3 +18,11 @@ export interface DmaMemory {
   /** Whether `length` bytes from `address` on can be read, or (`writable`) be written. */
   holds(address: number, length: number, writable: boolean): boolean;
 }
+
+/** Where there is none: every access is refused. */
+export const NO_MEMORY: DmaMemory = {
+  read: () => undefined,
+  readInto: () => false,
+  write: () => false,
+  holds: () => false,
+};

@@ -8,6 +8,7 @@ import { GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
+import { pciLines } from '../machine/pci-info.ts';
 import { registerLines } from '../machine/register-dump.ts';
 import { Attention } from './attention.ts';
 import { hostClock } from './clock.ts';
@@ -35,6 +36,8 @@ export interface MachineApi {
   reset(): void;
   /** The registers of each hart, as lines of text. */
   registers(): string[][];
+  /** `info pci`, as lines of text. */
+  pci(): string[];
   /** Bytes for the serial port. Returns how many it took. */
   input(bytes: Uint8Array): number;
   startDirtyLog(): void;
@@ -107,6 +110,10 @@ class MachineThread implements MachineApi {
   reset(): void {
     this.#machine.reset();
     this.#schedule();
+  }
+
+  pci(): string[] {
+    return pciLines(this.#machine.pci.bus);
   }
 
   registers(): string[][] {

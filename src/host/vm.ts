@@ -87,6 +87,11 @@ export class Vm implements MonitorTarget {
       help: 'show the registers of hart 0 (-a: of all harts)',
       text: (args) => this.#registers(args.trim()),
     },
+    {
+      name: 'pci',
+      help: 'show PCI info',
+      text: (args) => this.#pci(args),
+    },
   ];
   readonly #options: VmOptions;
   readonly #listeners = new Set<(event: MonitorEvent) => void>();
@@ -305,6 +310,12 @@ export class Vm implements MonitorTarget {
     const harts = await this.#remote.registers();
     const shown = args === '-a' ? harts : harts.slice(0, 1);
     return shown.map((lines, i) => ['', `CPU#${i}`, ...lines].join('\n')).join('\n');
+  }
+
+  async #pci(args: string): Promise<string> {
+    if (args !== '') throw new GodwitError('usage', `info pci takes no argument, got '${args}'`);
+    if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine yet');
+    return (await this.#remote.pci()).join('\n');
   }
 
   get #remote(): Remote<MachineApi> {

@@ -1,8 +1,10 @@
 /** The devices of the machine, at their addresses. */
 import { Aclint, type AclintLines } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
+import type { DmaMemory } from '../devices/dma.ts';
 import { Finisher } from '../devices/finisher.ts';
 import { type InterruptController, interruptProperties } from '../devices/interrupt-controller.ts';
+import { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { type ExternalLines, Plic } from '../devices/plic.ts';
 import type { Timebase } from '../devices/timebase.ts';
 import { Uart16550 } from '../devices/uart16550.ts';
@@ -16,6 +18,8 @@ export interface BoardWiring {
   readonly timebase: Timebase;
   /** By hart id. */
   readonly lines: readonly HartLines[];
+  /** The guest's memory, for bus masters. */
+  readonly dma: DmaMemory;
   /** A byte from the serial port. */
   transmit(byte: number): void;
   /** The finisher was told to end, with this exit code. */
@@ -29,6 +33,7 @@ export interface Board {
   readonly aclint: Aclint;
   readonly uart: Uart16550;
   readonly interrupts: InterruptController;
+  readonly pci: PciHostBridge;
   /**
    * All of them. The interrupt controller stands behind whatever interrupts it: in this order they are reset and
    * restored, and a device sets its lines in both.
@@ -36,7 +41,7 @@ export interface Board {
   readonly devices: readonly Device[];
 }
 
-export function createBoard({ timebase, lines, transmit, powerOff, reset }: BoardWiring): Board {
+export function createBoard({ timebase, lines, dma, transmit, powerOff, reset }: BoardWiring): Board {
   const interrupts = new Plic({ ...MEMORY_MAP.plic, lines });
   const wired = (source: number) => ({
     interrupt: interrupts.line(source),
@@ -46,5 +51,7 @@ export function createBoard({ timebase, lines, transmit, powerOff, reset }: Boar
   const aclint = new Aclint({ ...MEMORY_MAP.aclint, timebase, lines });
   const { base, irq } = MEMORY_MAP.uart;
   const uart = new Uart16550({ base, transmit, ...wired(irq) });
-  return { finisher, aclint, uart, interrupts, devices: [finisher, aclint, uart, ...interrupts.devices] };
+  const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts, dma });
+  const devices = [finisher, aclint, uart, pci, ...interrupts.devices];
+  return { finisher, aclint, uart, interrupts, pci, devices };
 }

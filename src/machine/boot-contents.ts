@@ -1,4 +1,6 @@
 /** What a new machine starts from: the contents of its "rom" and "boot" blocks. */
+
+import { NO_MEMORY } from '../devices/dma.ts';
 import { GodwitError } from '../error.ts';
 import { createBoard } from './board.ts';
 import { type BootImage, encodeBootImages, fdtAddress, resetVector } from './boot.ts';
@@ -33,6 +35,7 @@ export function bootContents(request: BootRequest): BootContents {
       meip: nothing,
       seip: nothing,
     })),
+    dma: NO_MEMORY,
     transmit: nothing,
     powerOff: nothing,
     reset: nothing,

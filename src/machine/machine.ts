@@ -11,6 +11,7 @@ import type { Pmp } from '../cpu/pmp.ts';
 import type { Aclint } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
+import type { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
 import type { Uart16550 } from '../devices/uart16550.ts';
 import { GodwitError } from '../error.ts';
@@ -72,6 +73,7 @@ export class Machine {
   readonly dma: DmaMemory;
   readonly engine: Engine;
   readonly uart: Uart16550;
+  readonly pci: PciHostBridge;
   readonly devices: readonly Device[];
   readonly configuration: MachineConfiguration;
   readonly #addressSpace = new AddressSpace();
@@ -119,12 +121,14 @@ export class Machine {
         meip: line(hart, INTERRUPT.machineExternal),
         seip: line(hart, INTERRUPT.supervisorExternal),
       })),
+      dma: this.dma,
       transmit: (byte) => host.transmit(byte),
       powerOff: (code) => halt(() => host.powerOff(code)),
       reset: () => halt(() => host.resetRequested()),
     });
     this.#aclint = board.aclint;
     this.uart = board.uart;
+    this.pci = board.pci;
     this.devices = board.devices;
     this.#mapMemory();
     for (const device of this.devices) for (const region of device.regions) this.#addressSpace.add(region);

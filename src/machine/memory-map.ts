@@ -6,6 +6,15 @@ export const MEMORY_MAP = {
   finisher: { base: 0x10_0000 },
   aclint: { base: 0x200_0000 },
   plic: { base: 0xc00_0000 },
+  pcie: {
+    ecam: { base: 0x3000_0000, size: 0x1000_0000 },
+    pio: { base: 0x300_0000, size: 0x1_0000 },
+    mmio: { base: 0x4000_0000, size: 0x4000_0000 },
+    /** Above RAM, however much of it there is. */
+    highMmio: { base: 0x4_0000_0000, size: 0x4_0000_0000 },
+    /** INTA# of slot 0; the other three lines follow. */
+    irq: 32,
+  },
   uart: { base: 0x1000_0000, irq: 10 },
   ram: { base: 0x8000_0000 },
 } as const;

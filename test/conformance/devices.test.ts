@@ -3,8 +3,10 @@ import { expect, describe as suite, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { Aclint } from '../../src/devices/aclint.ts';
 import type { Device } from '../../src/devices/device.ts';
+import { NO_MEMORY } from '../../src/devices/dma.ts';
 import { writeFdt } from '../../src/devices/fdt.ts';
 import { Finisher } from '../../src/devices/finisher.ts';
+import { PciHostBridge } from '../../src/devices/pci/host-bridge.ts';
 import { Plic } from '../../src/devices/plic.ts';
 import { ClockTimebase } from '../../src/devices/timebase.ts';
 import { Uart16550 } from '../../src/devices/uart16550.ts';
@@ -84,6 +86,24 @@ const DEVICES: Readonly<Record<string, () => Specimen>> = {
       },
     };
   },
+  gpex: () => {
+    const device = new PciHostBridge({
+      ecam: { base: 0x10_0000, size: 0x10_0000 },
+      pio: { base: 0x1000, size: 0x1000 },
+      mmio: { base: 0x2000, size: 0x1000 },
+      highMmio: { base: 0x1_0000_0000, size: 0x1000 },
+      irq: 32,
+      interrupts: { line: () => quiet, label: 'cpu0_intc', specifier: (source) => [source] },
+      dma: NO_MEMORY,
+    });
+    return {
+      device,
+      change() {
+        const handler = handlerOf(device);
+        for (const offset of [0x04, 0x0c, 0x10, 0x3c]) handler.write(offset, 4, 0xffff_ffff);
+      },
+    };
+  },
   finisher: () => ({
     device: new Finisher({ base: 0x1000, powerOff: quiet, reset: quiet }),
     change: quiet,
@@ -154,6 +174,17 @@ function mutations(field: FieldDescription, value: unknown): [unknown, string][]
           `[${values.length - 1}]${path}`,
         ]),
       ];
+    }
+    case 'struct': {
+      const values = value as Record<string, unknown>;
+      const outside: [unknown, string][] = [undefined, null, [], 'no such value', 1].map((v) => [v, '']);
+      const inside = Object.entries(field.fields).flatMap(([name, of]) =>
+        mutations(of, values[name]).map(([bad, path]): [unknown, string] => [
+          { ...values, [name]: bad },
+          `.${name}${path}`,
+        ]),
+      );
+      return [...outside, [{ ...values, nosuch: 1 }, '.nosuch'], ...inside];
     }
     default:
       throw new Error(`say here how to mutate a ${field.type}`);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, describe as suite, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { Aclint } from '../../src/devices/aclint.ts';
+import { NO_MEMORY } from '../../src/devices/dma.ts';
 import {
   type FdtNode,
   hartIntcLabel,
@@ -19,10 +20,12 @@ import {
 import { type FdtTree, readFdt } from '../../src/devices/fdt-reader.ts';
 import { Finisher } from '../../src/devices/finisher.ts';
 import { interruptProperties } from '../../src/devices/interrupt-controller.ts';
+import { PciHostBridge } from '../../src/devices/pci/host-bridge.ts';
 import { Plic } from '../../src/devices/plic.ts';
 import { ClockTimebase } from '../../src/devices/timebase.ts';
 import { Uart16550 } from '../../src/devices/uart16550.ts';
 import { GodwitError } from '../../src/error.ts';
+import { MEMORY_MAP } from '../../src/machine/memory-map.ts';
 
 const has = (tool: string) => spawnSync(tool, ['--version']).error === undefined;
 const root = (properties: FdtNode['properties'], children: FdtNode[] = []): FdtNode => ({
@@ -165,12 +168,13 @@ function ourTree(): FdtTree {
     interrupt: quiet,
     interruptProperties: interruptProperties(plic, 10),
   });
+  const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts: plic, dma: NO_MEMORY });
   const harts = [0, 1].map((hart) => ({
     name: `cpu@${hart}`,
     properties: {},
     children: [{ name: 'interrupt-controller', label: hartIntcLabel(hart), properties: {} }],
   }));
-  const soc = [...plic.fdt(), ...uart.fdt(), ...finisher.fdt(), ...aclint.fdt()];
+  const soc = [...plic.fdt(), ...uart.fdt(), ...finisher.fdt(), ...aclint.fdt(), ...pci.fdt()];
   return readFdt(
     writeFdt(
       root({}, [
@@ -198,6 +202,10 @@ function resolved(tree: FdtTree, path: string): Record<string, unknown> {
     const cells = Array.from({ length: value.length / 4 }, (_, i) => Buffer.from(value).readUInt32BE(4 * i));
     if (name === 'phandle') return [name, 'own'];
     if (name === 'regmap' || name === 'interrupt-parent') return [name, paths.get(cells[0] as number)];
+    if (name === 'interrupt-map') {
+      // Five cells of the bus, the controller, and its one.
+      return [name, cells.map((cell, i) => (i % 6 === 4 ? paths.get(cell) : cell))];
+    }
     if (name === 'interrupts-extended') {
       return [name, cells.map((cell, i) => (i % 2 === 0 ? paths.get(cell) : cell))];
     }
@@ -208,7 +216,7 @@ function resolved(tree: FdtTree, path: string): Record<string, unknown> {
 
 const NODES = [
   ...['/soc/serial@10000000', '/soc/test@100000', '/soc/clint@2000000', '/soc/plic@c000000'],
-  ...['/poweroff', '/reboot'],
+  ...['/soc/pci@30000000', '/poweroff', '/reboot'],
 ];
 
 suite('the devices’ nodes', () => {
