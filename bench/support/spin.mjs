@@ -26,6 +26,7 @@ export async function spinMachine({ kind, loops }, options = {}) {
 
   const ramSize = 128 * 1024 * 1024;
   const { configuration, boot } = newMachine({
+    bios: { kind: 'none' },
     harts: 1,
     ram: ramSize,
     cpu: 'rv64',

@@ -5,6 +5,7 @@
 import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
 import { LOG_ITEMS, type LogItem } from '../host/log.ts';
+import type { Bios } from '../host/new-machine.ts';
 import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
 import {
   parseChoice,
@@ -35,8 +36,10 @@ export interface Draft {
   memoryBytes: number;
   harts: number;
   cpu: string;
-  bios: { kind: 'none' } | { kind: 'default' } | { kind: 'file'; path: string };
+  bios: Bios;
   kernel?: string;
+  initrd?: string;
+  dtb?: string;
   append?: string;
   nographic: boolean;
   display?: 'none';
@@ -79,11 +82,14 @@ function path(option: string, value: string): string {
 
 const ignored = () => {};
 
+/** Properties of `-machine virt`. */
+const MACHINE_PROPERTIES: readonly string[] = ['dumpdtb'];
+
 export const SYSTEM_OPTIONS: readonly OptionRow[] = [
   {
     names: ['machine', 'M'],
     value: 'virt[,KEY=VALUE…]',
-    help: "the machine; only QEMU's RISC-V virt ('help' lists)",
+    help: "the machine; only QEMU's RISC-V virt ('help' lists); dumpdtb=FILE writes its device tree and exits",
     shapes: 'machine',
     apply(draft, value, option) {
       if (value === 'help') {
@@ -94,7 +100,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
       const type = properties.get('type');
       if (type !== undefined) draft.machineType = parseChoice(option, type, ['virt']);
       properties.delete('type');
-      const [unknown] = properties.keys();
+      const unknown = [...properties.keys()].find((key) => !MACHINE_PROPERTIES.includes(key));
       if (unknown !== undefined) {
         throw new GodwitError(
           'usage',
@@ -135,7 +141,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
   {
     names: ['bios'],
     value: 'none|default|FILE',
-    help: 'firmware (default: default)',
+    help: 'firmware: our own SBI (the default), a file (ELF or raw), or none: the kernel starts in machine mode',
     shapes: 'bios',
     apply: (draft, value, option) => {
       if (value === 'none' || value === 'default') draft.bios = { kind: value };
@@ -145,10 +151,28 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
   {
     names: ['kernel'],
     value: 'FILE',
-    help: 'kernel, an ELF or a raw image',
+    help: 'kernel: ELF, Linux Image or raw, also compressed with gzip',
     shapes: 'kernel',
     apply: (draft, value, option) => {
       draft.kernel = path(option, value);
+    },
+  },
+  {
+    names: ['initrd'],
+    value: 'FILE',
+    help: 'initial RAM disk for the kernel',
+    shapes: 'initrd',
+    apply: (draft, value, option) => {
+      draft.initrd = path(option, value);
+    },
+  },
+  {
+    names: ['dtb'],
+    value: 'FILE',
+    help: "device tree in place of the machine's own",
+    shapes: 'dtb',
+    apply: (draft, value, option) => {
+      draft.dtb = path(option, value);
     },
   },
   {
@@ -312,7 +336,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
 
 /** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
 export const UNAVAILABLE_OPTIONS: readonly string[] = [
-  ...['accel', 'initrd', 'dtb', 'drive', 'device', 'netdev', 'nic', 'net', 'blockdev', 'object'],
+  ...['accel', 'drive', 'device', 'netdev', 'nic', 'net', 'blockdev', 'object'],
   ...['chardev', 'mon', 'global', 'snapshot', 'loadvm', 'only-migratable', 'gdb', 's', 'rtc', 'daemonize'],
   ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
   ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],

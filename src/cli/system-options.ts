@@ -24,6 +24,8 @@ export interface MachineOptions {
   readonly cpu: string;
   readonly bios: Draft['bios'];
   readonly kernel?: string;
+  readonly initrd?: string;
+  readonly dtb?: string;
   readonly append?: string;
   /** One per serial port; the machine has one, so there is exactly one entry (perhaps of kind 'none'). */
   readonly serial: readonly ChardevSpec[];
@@ -138,6 +140,9 @@ function checkWhole(draft: Draft): void {
   }
   if (draft.append !== undefined && draft.kernel === undefined && draft.incoming === undefined) {
     throw usageError('-append', 'a -kernel to give the command line to', 'none');
+  }
+  if (draft.initrd !== undefined && draft.kernel === undefined && draft.incoming === undefined) {
+    throw usageError('-initrd', 'a -kernel to give the initial RAM disk to', 'none');
   }
   if (draft.qmp.some(({ mux }) => mux)) {
     throw usageError('-qmp', 'a character device of its own', "'mon:'");

@@ -31,6 +31,12 @@ const monitorHost: MonitorHost = {
  * @throws GodwitError for what is wrong with the options, files or sockets.
  */
 export async function runSystem(options: MachineOptions, program: string): Promise<number> {
+  const dumpdtb = options.machine.properties.get('dumpdtb');
+  if (dumpdtb !== undefined) {
+    writeFile('-machine dumpdtb=', dumpdtb, newMachine(request(options)).boot.fdt);
+    process.stderr.write(`${program}: info: dtb dumped to ${dumpdtb}. Exiting.\n`);
+    return 0;
+  }
   const opened: Chardev[] = [];
   const log = new Log(options.logItems, options.logFile);
   let toConsole: (bytes: Uint8Array) => void = () => {};
@@ -79,7 +85,7 @@ async function start(
 ): Promise<void> {
   const machine = options.incoming === undefined ? newMachine(request(options)) : undefined;
   const wanted = options.incoming === undefined ? {} : wantedMachine(options);
-  if (options.pidfile !== undefined) writePidfile(options.pidfile);
+  if (options.pidfile !== undefined) writeFile('-pidfile ', options.pidfile, `${process.pid}\n`);
   const open = async (spec: Parameters<typeof openChardev>[0]): Promise<Chardev> => {
     const interrupt = options.nographic ? {} : { interrupt: () => vm.terminate() };
     const chardev = await openChardev(spec, interrupt);
@@ -110,19 +116,15 @@ async function start(
 }
 
 function request(options: MachineOptions): MachineRequest {
-  const { kernel, append, uuid, bios } = options;
-  if (bios.kind === 'default') {
-    throw new GodwitError(
-      'usage',
-      '-bios default: there is no default firmware in this version; say -bios none or -bios FILE',
-    );
-  }
+  const { kernel, initrd, dtb, append, uuid, bios } = options;
   return {
     harts: options.harts,
     ram: options.memoryBytes,
     cpu: options.cpu,
-    ...(bios.kind === 'file' ? { bios: bios.path } : {}),
+    bios,
     ...(kernel === undefined ? {} : { kernel }),
+    ...(initrd === undefined ? {} : { initrd }),
+    ...(dtb === undefined ? {} : { dtb }),
     ...(append === undefined ? {} : { append }),
     ...(uuid === undefined ? {} : { uuid }),
   };
@@ -132,25 +134,21 @@ function request(options: MachineOptions): MachineRequest {
 function wantedMachine(options: MachineOptions): WantedMachine {
   const { given } = options;
   const isa = cpuModel(options.cpu).isa;
-  const boot =
-    given.has('kernel') || given.has('append') || given.has('bios')
-      ? newMachine({
-          ...request({ ...options, bios: options.bios.kind === 'default' ? { kind: 'none' } : options.bios }),
-        }).configuration
-      : undefined;
+  const boot = given.has('kernel') ? newMachine(request(options)).configuration : undefined;
   return {
     ...(given.has('harts') ? { harts: options.harts } : {}),
     ...(given.has('memory') ? { ram: options.memoryBytes } : {}),
     ...(given.has('cpu') ? { cpu: options.cpu, isa } : {}),
     ...(options.uuid === undefined ? {} : { uuid: options.uuid }),
-    ...(boot === undefined || !given.has('kernel') ? {} : { boot: boot.boot, rom: boot.rom }),
+    ...(boot === undefined ? {} : { boot: boot.boot, rom: boot.rom }),
   };
 }
 
-function writePidfile(file: string): void {
+/** @param option where the file was named, for errors: "-pidfile ". */
+function writeFile(option: string, file: string, contents: string | Uint8Array): void {
   try {
-    writeFileSync(file, `${process.pid}\n`);
+    writeFileSync(file, contents);
   } catch (error) {
-    throw new GodwitError('file', `-pidfile ${file}: can't be written: ${errorMessage(error)}`, {}, error);
+    throw new GodwitError('file', `${option}${file}: can't be written: ${errorMessage(error)}`, {}, error);
   }
 }

@@ -14,7 +14,7 @@ import {
   FDT_VERSION,
 } from './fdt.ts';
 
-/** A node as it stands in a blob: values are bytes, for what they mean is known only to who asks. */
+/** A node as it stands in a blob: values are views of its bytes, for what they mean is known only to who asks. */
 export interface FdtTree {
   readonly name: string;
   readonly properties: ReadonlyMap<string, Uint8Array>;
@@ -87,7 +87,7 @@ export function readFdt(blob: Uint8Array, where = 'device tree'): FdtTree {
         const key = utf8.decode(cString(stringsStart + word(), stringsEnd));
         if (properties.has(key)) throw fail('distinct properties', `${key} twice`, at);
         const start = take(length);
-        properties.set(key, blob.slice(start, start + length));
+        properties.set(key, blob.subarray(start, start + length));
       } else throw fail('a token', hex(found), at - 4);
     }
   };

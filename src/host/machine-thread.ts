@@ -2,6 +2,7 @@
  * The machine thread: runs the machine in bursts and, between them, serves calls from the other threads. Every call is
  * therefore at a safe point.
  */
+import { randomBytes } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { describeTrap } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
@@ -80,6 +81,7 @@ class MachineThread implements MachineApi {
   build({ configuration, memory, boot, icount, logTraps }: MachineBlueprint): void {
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
+      random: randomBytes,
       ...(icount === undefined ? {} : { icount }),
       transmit: (byte) => this.#output.push(byte),
       powerOff: (code) => this.#later(() => this.#main.poweredOff(code)),

@@ -1,18 +1,21 @@
 /** Turns what a user asks for into a machine's configuration and what it starts from. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { errorMessage, GodwitError } from '../error.ts';
-import { type BootContents, type BootRequest, bootContents } from '../machine/boot-contents.ts';
+import { type BootContents, type BootFile, bootContents } from '../machine/boot-contents.ts';
 import type { MachineConfiguration, RomDescription } from '../machine/configuration.ts';
 import { cpuModel } from '../machine/cpu-models.ts';
-import { parseKernel } from '../machine/kernel.ts';
-import { MEMORY_MAP } from '../machine/memory-map.ts';
 
 /** Of a machine that was given none, as in QEMU. */
 export const NO_UUID = '00000000-0000-0000-0000-000000000000';
 
-/** Behind a firmware, a raw kernel goes here: the next 2 MiB boundary, as in QEMU. */
-const KERNEL_BEHIND_FIRMWARE = MEMORY_MAP.ram.base + 2 * 1024 * 1024;
+/** Our own firmware, relative to this module's place in the package. */
+const OWN_FIRMWARE = fileURLToPath(new URL('../../roms/sbi/sbi.elf', import.meta.url));
+
+/** What `-bios` says. */
+export type Bios = { kind: 'none' } | { kind: 'default' } | { kind: 'file'; path: string };
 
 export interface MachineRequest {
   readonly harts: number;
@@ -20,10 +23,14 @@ export interface MachineRequest {
   readonly ram: number;
   readonly cpu: string;
   readonly uuid?: string;
-  /** A firmware file, ELF or raw, for the start of RAM; it runs first. */
-  readonly bios?: string;
-  /** A file: ELF or raw. */
+  /** What runs first: our own firmware, or a file (ELF or raw, for the start of RAM), or the kernel. */
+  readonly bios: Bios;
+  /** A file: ELF, Linux Image or raw, or one of them compressed with gzip. */
   readonly kernel?: string;
+  /** A file. */
+  readonly initrd?: string;
+  /** A file: a device tree in place of the machine's own. */
+  readonly dtb?: string;
   readonly append?: string;
 }
 
@@ -34,14 +41,19 @@ export interface NewMachine {
 
 /** @throws GodwitError kind "file" for firmware and kernel, "machine" for what can't be built. */
 export function newMachine(request: MachineRequest): NewMachine {
-  const { harts, ram, cpu, bios, kernel, append } = request;
+  const { harts, ram, cpu, bios, append } = request;
   const { isa } = cpuModel(cpu);
+  const firmware = bios.kind === 'default' ? OWN_FIRMWARE : bios.kind === 'file' ? bios.path : undefined;
+  const { kernel, initrd, dtb } = request;
   const boot = bootContents({
     harts,
     isa,
     ram,
     ...(append === undefined ? {} : { append }),
-    ...(bios === undefined && kernel === undefined ? {} : { kernel: startImages(bios, kernel, ram) }),
+    ...(firmware === undefined ? {} : { firmware: readBootFile(firmware) }),
+    ...(kernel === undefined ? {} : { kernel: unpacked(readBootFile(kernel), ram) }),
+    ...(initrd === undefined ? {} : { initrd: readBootFile(initrd) }),
+    ...(dtb === undefined ? {} : { dtb: readBootFile(dtb) }),
   });
   const configuration: MachineConfiguration = {
     machine: 'virt-1.0',
@@ -56,39 +68,30 @@ export function newMachine(request: MachineRequest): NewMachine {
   return { configuration, boot };
 }
 
-/** The firmware, or else the kernel, is where the machine starts. */
-function startImages(bios: string | undefined, kernel: string | undefined, ram: number): Start {
-  const firmware = bios === undefined ? undefined : readImage(bios, MEMORY_MAP.ram.base, ram);
-  if (kernel === undefined) return firmware as Start;
-  const program = readImage(
-    kernel,
-    firmware === undefined ? MEMORY_MAP.ram.base : KERNEL_BEHIND_FIRMWARE,
-    ram,
-  );
-  if (firmware === undefined) return program;
-  return { entry: firmware.entry, images: [...firmware.images, ...program.images] };
-}
-
-type Start = NonNullable<BootRequest['kernel']>;
-
-/** @param rawAt where a raw image goes. */
-function readImage(file: string, rawAt: number, ram: number): Start {
-  let bytes: Uint8Array;
+function readBootFile(file: string): BootFile {
   try {
-    bytes = readFileSync(file);
+    return { file, bytes: readFileSync(file) };
   } catch (error) {
     throw new GodwitError('file', `${file}: can't be read: ${errorMessage(error)}`, { where: file }, error);
   }
-  const end = MEMORY_MAP.ram.base + ram;
-  const { entry, segments } = parseKernel(bytes, file, { base: rawAt, size: end - rawAt });
-  return {
-    entry,
-    images: segments.map(({ physicalAddress, bytes: content, memorySize }) => ({
-      address: physicalAddress,
-      bytes: content,
-      memorySize,
-    })),
-  };
+}
+
+/** RFC 1952, §2.3.1: ID1, ID2 and CM = deflate. */
+const GZIP = [0x1f, 0x8b, 8];
+
+/** What a kernel compressed with gzip holds; any other is as it is. */
+function unpacked({ file, bytes }: BootFile, ram: number): BootFile {
+  if (GZIP.some((byte, i) => bytes[i] !== byte)) return { file, bytes };
+  try {
+    return { file, bytes: gunzipSync(bytes, { maxOutputLength: ram }) };
+  } catch (error) {
+    throw new GodwitError(
+      'file',
+      `${file}: can't be unpacked (gzip): ${errorMessage(error)}`,
+      { where: file },
+      error,
+    );
+  }
 }
 
 function describe(contents: Uint8Array): RomDescription {

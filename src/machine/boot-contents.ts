@@ -1,15 +1,27 @@
-/** What a new machine starts from: the contents of its "rom" and "boot" blocks. */
-
+/** What a new machine starts from: the contents of its "rom" and "boot" blocks, put together from files' contents. */
 import { NO_MEMORY } from '../devices/dma.ts';
+import { type FdtNode, writeFdt } from '../devices/fdt.ts';
+import { readFdt } from '../devices/fdt-reader.ts';
 import { GodwitError } from '../error.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
 import { createBoard } from './board.ts';
 import { type BootImage, encodeBootImages, fdtAddress, resetVector } from './boot.ts';
+import { nodeOf, RNG_SEED, type StartInformation, withChosen } from './chosen.ts';
 import { deviceTree } from './device-tree.ts';
+import { type KernelImage, parseKernel } from './kernel.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
 export interface BootContents {
   readonly rom: Uint8Array;
   readonly boot: Uint8Array;
+  /** The flattened device tree as it stands in the boot block, its random seed zero. */
+  readonly fdt: Uint8Array;
+}
+
+/** A file's contents; the name is for errors. */
+export interface BootFile {
+  readonly file: string;
+  readonly bytes: Uint8Array;
 }
 
 export interface BootRequest {
@@ -17,15 +29,95 @@ export interface BootRequest {
   readonly isa: string;
   /** Bytes. */
   readonly ram: number;
-  readonly kernel?: { readonly entry: number; readonly images: readonly BootImage[] };
+  /** What runs first, in machine mode. Without it the kernel does. */
+  readonly firmware?: BootFile;
+  readonly kernel?: BootFile;
+  readonly initrd?: BootFile;
+  /** A flattened device tree in place of the machine's own; /chosen is written all the same. */
+  readonly dtb?: BootFile;
   /** The kernel's command line. */
   readonly append?: string;
 }
 
-/** @throws GodwitError kind "machine" if kernel and device tree overlap. */
+/** Behind a firmware, a kernel without an address of its own goes to the next multiple of this, as in QEMU. */
+const KERNEL_ALIGNMENT = 2 * 1024 * 1024;
+/** An initrd stands so far behind the kernel's entry, for the kernel to unfold, as in QEMU; or half of a small RAM. */
+const INITRD_DISTANCE = 128 * 1024 * 1024;
+
+/** An image with what it is, for errors. */
+type NamedImage = BootImage & { readonly what: string };
+
+/**
+ * @throws GodwitError kind "file" for a file that is malformed or does not fit, "machine" if what goes into RAM overlaps.
+ */
 export function bootContents(request: BootRequest): BootContents {
-  const { harts, kernel, ram } = request;
-  // A board that is wired to nothing, for its nodes.
+  const { harts, isa, ram, append } = request;
+  const range = { base: MEMORY_MAP.ram.base, size: ram };
+  const parse = (file: BootFile | undefined, at: number): KernelImage | undefined =>
+    file && parseKernel(file.bytes, file.file, range, at);
+  const firmware = parse(request.firmware, range.base);
+  const kernel = parse(request.kernel, firmware === undefined ? range.base : behind(firmware));
+  const initrd = request.initrd && placeInitrd(request.initrd, kernel?.entry ?? range.base, ram);
+  const start: StartInformation = {
+    ...(append === undefined ? {} : { append }),
+    ...(initrd === undefined ? {} : { initrd: [initrd.address, initrd.address + initrd.memorySize] }),
+  };
+  const machine =
+    request.dtb === undefined
+      ? ownDeviceTree(harts, isa, ram)
+      : nodeOf(readFdt(request.dtb.bytes, request.dtb.file));
+  const fdt = writeFdt(withChosen(machine, start));
+  const at = fdtAddress(ram, fdt.length);
+  const images: NamedImage[] = [
+    ...segmentImages(firmware, 'the firmware'),
+    ...segmentImages(kernel, 'the kernel'),
+    ...(initrd === undefined ? [] : [initrd]),
+    { what: 'the device tree', address: at, bytes: fdt, memorySize: fdt.length },
+  ];
+  checkOverlaps(images);
+  return {
+    rom: resetVector({
+      start: (firmware ?? kernel)?.entry ?? range.base,
+      fdt: at,
+      next: firmware === undefined ? 0 : (kernel?.entry ?? 0),
+    }),
+    boot: encodeBootImages([...images, randomSeed(fdt, at)]),
+    fdt,
+  };
+}
+
+function segmentImages(program: KernelImage | undefined, what: string): NamedImage[] {
+  return (program?.segments ?? []).map(({ physicalAddress, bytes, memorySize }) => ({
+    what,
+    address: physicalAddress,
+    bytes,
+    memorySize,
+  }));
+}
+
+function behind({ segments }: KernelImage): number {
+  const end = Math.max(...segments.map(({ physicalAddress, memorySize }) => physicalAddress + memorySize));
+  return Math.ceil(end / KERNEL_ALIGNMENT) * KERNEL_ALIGNMENT;
+}
+
+function placeInitrd({ bytes, file }: BootFile, kernelEntry: number, ram: number): NamedImage {
+  if (bytes.length === 0) throw GodwitError.unexpected('file', file, 'an initrd', 'an empty file');
+  const distance = Math.min(ram / 2, INITRD_DISTANCE);
+  const address = Math.ceil((kernelEntry + distance) / PAGE_SIZE) * PAGE_SIZE;
+  const room = MEMORY_MAP.ram.base + ram - address;
+  if (bytes.length > room) {
+    throw GodwitError.unexpected(
+      'file',
+      file,
+      `at most ${Math.max(room, 0)} bytes (the RAM from 0x${address.toString(16)} on: -m)`,
+      `${bytes.length}`,
+    );
+  }
+  return { what: 'the initrd', address, bytes, memorySize: bytes.length };
+}
+
+/** The tree of a board that is wired to nothing, for its nodes. */
+function ownDeviceTree(harts: number, isa: string, ram: number): FdtNode {
   const nothing = (): void => {};
   const board = createBoard({
     timebase: { now: () => 0n, set: nothing },
@@ -40,18 +132,28 @@ export function bootContents(request: BootRequest): BootContents {
     powerOff: nothing,
     reset: nothing,
   });
-  const fdt = deviceTree({ ...request, devices: board.devices, rootNodes: board.finisher.rootFdt() });
-  const at = fdtAddress(ram, fdt.length);
-  for (const image of kernel?.images ?? []) {
-    if (image.address < at + fdt.length && at < image.address + image.memorySize) {
-      throw new GodwitError(
-        'machine',
-        `the kernel overlaps the device tree at 0x${at.toString(16)}: it needs more RAM (-m)`,
-      );
-    }
+  return deviceTree({ harts, isa, ram, devices: board.devices, rootNodes: board.finisher.rootFdt() });
+}
+
+/** The bytes of /chosen's rng-seed, which every reset draws anew. */
+function randomSeed(fdt: Uint8Array, at: number): BootImage {
+  const chosen = readFdt(fdt).children.find(({ name }) => name === RNG_SEED.node);
+  const seed = chosen?.properties.get(RNG_SEED.property);
+  if (seed === undefined) throw new GodwitError('internal', 'the device tree has no random seed');
+  const offset = seed.byteOffset - fdt.byteOffset;
+  return { address: at + offset, bytes: new Uint8Array(0), memorySize: seed.length, fill: 'random' };
+}
+
+function checkOverlaps(images: readonly NamedImage[]): void {
+  for (const [i, image] of images.entries()) {
+    const end = image.address + image.memorySize;
+    const other = images
+      .slice(0, i)
+      .find((o) => image.address < o.address + o.memorySize && o.address < end && o.memorySize > 0);
+    if (other === undefined || image.memorySize === 0) continue;
+    throw new GodwitError(
+      'machine',
+      `${other.what} overlaps ${image.what} at 0x${image.address.toString(16)}: more RAM (-m) or another address is needed`,
+    );
   }
-  return {
-    rom: resetVector(kernel?.entry ?? MEMORY_MAP.ram.base, at),
-    boot: encodeBootImages([...(kernel?.images ?? []), { address: at, bytes: fdt, memorySize: fdt.length }]),
-  };
 }

@@ -4,7 +4,7 @@
  * destination, too.
  *
  * The boot block is a sequence of records, little endian: u64 guest address, u64 bytes in memory, u64 bytes that follow,
- * then the bytes, padded to 8. A record of no bytes in memory ends it.
+ * u64 what fills the rest (a FILL), then the bytes, padded to 8. A record of no bytes in memory ends it.
  */
 
 import { GodwitError } from '../error.ts';
@@ -18,31 +18,53 @@ export interface BootImage {
   /** Guest-physical address. */
   readonly address: number;
   readonly bytes: Uint8Array;
-  /** Bytes in memory: what is beyond `bytes` is zeroed. */
+  /** Bytes in memory. */
   readonly memorySize: number;
+  /** What is beyond `bytes`: zeros (the default), or random bytes, new ones at each reset. */
+  readonly fill?: 'zero' | 'random';
 }
 
-const RECORD_HEADER = 24;
+const RECORD_HEADER = 32;
+/** How a record says what fills the rest of its memory; the index is the number. */
+const FILL = ['zero', 'random'] as const;
+
+/** OpenSBI's `struct fw_dynamic_info` (docs/firmware/fw_dynamic.md): where a firmware goes on, and how. */
+const FW_DYNAMIC = { magic: 0x4942534fn, version: 2n, supervisor: 1n } as const;
+
+export interface ResetVector {
+  /** Where the harts go first: the firmware, or the kernel if there is none. */
+  readonly start: number;
+  /** The device tree. */
+  readonly fdt: number;
+  /** Where the firmware goes next, in supervisor mode; 0 if there is nothing. */
+  readonly next: number;
+}
 
 /**
- * The boot ROM, as QEMU's `virt` has it: jump to `start` with a0 = hart id, a1 = address of the device tree.
- * The two addresses stand as doublewords behind the code.
+ * The boot ROM, as QEMU's `virt` has it: jump to `start` with a0 = hart id, a1 = address of the device tree,
+ * a2 = address of the fw_dynamic information. The addresses stand as doublewords behind the code, then the information.
  */
-export function resetVector(start: number, fdt: number): Uint8Array {
-  const [t0, a0, a1] = [5, 10, 11];
+export function resetVector({ start, fdt, next }: ResetVector): Uint8Array {
+  const [t0, a0, a1, a2] = [5, 10, 11, 12];
   const code: [string, Operands][] = [
     ['auipc', { rd: t0, imm: 0 }],
+    ['addi', { rd: a2, rs1: t0, imm: 40 }],
     ['csrrs', { rd: a0, rs1: 0, imm: 0xf14 }], // mhartid
     ['ld', { rd: a1, rs1: t0, imm: 32 }],
     ['ld', { rd: t0, rs1: t0, imm: 24 }],
     ['jalr', { rd: 0, rs1: t0, imm: 0 }],
   ];
-  const rom = new DataView(new ArrayBuffer(40));
+  const bootHart = 0n;
+  const options = 0n;
+  const data = [
+    ...[BigInt(start), BigInt(fdt)],
+    ...[FW_DYNAMIC.magic, FW_DYNAMIC.version, BigInt(next), FW_DYNAMIC.supervisor, options, bootHart],
+  ];
+  const rom = new DataView(new ArrayBuffer(4 * code.length + 8 * data.length));
   for (const [i, [name, operands]] of code.entries()) {
     rom.setUint32(4 * i, encode(instructionNamed(name).encoding, operands), true);
   }
-  rom.setBigUint64(24, BigInt(start), true);
-  rom.setBigUint64(32, BigInt(fdt), true);
+  for (const [i, value] of data.entries()) rom.setBigUint64(4 * code.length + 8 * i, value, true);
   return padded(new Uint8Array(rom.buffer));
 }
 
@@ -63,6 +85,7 @@ export function encodeBootImages(images: readonly BootImage[]): Uint8Array {
     view.setBigUint64(at, BigInt(image.address), true);
     view.setBigUint64(at + 8, BigInt(image.memorySize), true);
     view.setBigUint64(at + 16, BigInt(image.bytes.length), true);
+    view.setBigUint64(at + 24, BigInt(FILL.indexOf(image.fill ?? 'zero')), true);
     bytes.set(image.bytes, at + RECORD_HEADER);
     at += RECORD_HEADER + align8(image.bytes.length);
   }
@@ -95,11 +118,14 @@ export function decodeBootImages(block: Uint8Array, ramSize: number): BootImage[
       throw bad('an address in RAM', address);
     if (length > memorySize || BigInt(at + RECORD_HEADER) + length > BigInt(block.length))
       throw bad('its bytes', length);
+    const fill = FILL[Number(view.getBigUint64(at + 24, true))];
+    if (fill === undefined) throw bad(`a fill below ${FILL.length}`, view.getBigUint64(at + 24, true));
     const from = at + RECORD_HEADER;
     images.push({
       address: Number(address),
       memorySize: Number(memorySize),
       bytes: block.subarray(from, from + Number(length)),
+      fill,
     });
     at = from + align8(Number(length));
   }

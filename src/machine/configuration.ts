@@ -41,7 +41,7 @@ const KEYS: Readonly<Record<keyof MachineConfiguration, string>> = {
   ram: 'RAM (-m)',
   uuid: 'UUID (-uuid)',
   rom: 'boot ROM',
-  boot: 'boot images (-kernel, -append)',
+  boot: 'boot images (-bios, -kernel, -initrd, -append, -dtb)',
 };
 
 /**

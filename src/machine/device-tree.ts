@@ -1,6 +1,6 @@
 /** The machine's flattened device tree, with the nodes and names that QEMU's `virt` has. Devicetree Specification v0.4. */
 import type { Device } from '../devices/device.ts';
-import { type FdtNode, hartIntcLabel, present, text, u32, u64, writeFdt } from '../devices/fdt.ts';
+import { type FdtNode, hartIntcLabel, phandle, present, text, u32, u64 } from '../devices/fdt.ts';
 import { TIMEBASE_HZ } from '../devices/timebase.ts';
 import { isaProperties } from './isa-properties.ts';
 import { MEMORY_MAP } from './memory-map.ts';
@@ -10,17 +10,16 @@ export interface DeviceTreeOptions {
   readonly isa: string;
   /** Bytes. */
   readonly ram: number;
-  /** The kernel's command line. */
-  readonly append?: string;
   readonly devices: readonly Device[];
   /** Nodes beside /soc. */
   readonly rootNodes: readonly FdtNode[];
 }
 
-export function deviceTree(options: DeviceTreeOptions): Uint8Array {
-  const { harts, isa, ram, append, devices, rootNodes } = options;
+/** The tree, without what /chosen says about a start. */
+export function deviceTree(options: DeviceTreeOptions): FdtNode {
+  const { harts, isa, ram, devices, rootNodes } = options;
   const uart = `/soc/serial@${MEMORY_MAP.uart.base.toString(16)}`;
-  return writeFdt({
+  return {
     name: '',
     properties: {
       '#address-cells': u32(2),
@@ -31,10 +30,7 @@ export function deviceTree(options: DeviceTreeOptions): Uint8Array {
     children: [
       {
         name: 'chosen',
-        properties: {
-          'stdout-path': text(uart),
-          ...(append === undefined ? {} : { bootargs: text(append) }),
-        },
+        properties: { 'stdout-path': text(uart) },
       },
       {
         name: `memory@${MEMORY_MAP.ram.base.toString(16)}`,
@@ -47,7 +43,7 @@ export function deviceTree(options: DeviceTreeOptions): Uint8Array {
           '#size-cells': u32(0),
           'timebase-frequency': u32(TIMEBASE_HZ),
         },
-        children: Array.from({ length: harts }, (_, hart) => cpuNode(hart, isa)),
+        children: [...Array.from({ length: harts }, (_, hart) => cpuNode(hart, isa)), cpuMap(harts)],
       },
       ...rootNodes,
       {
@@ -61,12 +57,28 @@ export function deviceTree(options: DeviceTreeOptions): Uint8Array {
         children: devices.flatMap((device) => [...device.fdt()]),
       },
     ],
-  });
+  };
+}
+
+const cpuLabel = (hart: number): string => `cpu${hart}`;
+
+/** One cluster with all harts, each a core: Linux, Documentation/devicetree/bindings/cpu/cpu-topology.txt. */
+function cpuMap(harts: number): FdtNode {
+  const cores = Array.from({ length: harts }, (_, hart) => ({
+    name: `core${hart}`,
+    properties: { cpu: u32(phandle(cpuLabel(hart))) },
+  }));
+  return {
+    name: 'cpu-map',
+    properties: {},
+    children: [{ name: 'cluster0', properties: {}, children: cores }],
+  };
 }
 
 function cpuNode(hart: number, isa: string): FdtNode {
   return {
     name: `cpu@${hart.toString(16)}`,
+    label: cpuLabel(hart),
     properties: {
       device_type: text('cpu'),
       reg: u32(hart),

@@ -32,3 +32,18 @@ export class IcountClock implements Clock {
     return Math.max(1, Math.ceil(ns / this.#nsPerInstruction));
   }
 }
+
+/**
+ * Bytes that look random and are the same in every run: xorshift32 (G. Marsaglia, "Xorshift RNGs", Journal of
+ * Statistical Software 8 (14), 2003).
+ */
+export function repeatableRandom(): (bytes: number) => Uint8Array {
+  let x = 0x9e37_79b9;
+  const next = (): number => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return x & 0xff;
+  };
+  return (bytes) => Uint8Array.from({ length: bytes }, next);
+}

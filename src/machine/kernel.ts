@@ -1,13 +1,13 @@
 /**
- * A `-kernel` file: an ELF image, or raw bytes for the start of RAM, as QEMU's `virt` machine takes them with
- * `-bios none`.
+ * A `-kernel` or `-bios` file: an ELF image, a Linux `Image`, or raw bytes, as QEMU's `virt` machine takes them. Linux's
+ * header: Linux, Documentation/arch/riscv/boot-image-header.rst.
  */
 import { GodwitError } from '../error.ts';
 import { type ElfSymbol, isElf, type LoadRange, parseElf, type Segment } from './elf.ts';
 
 /** A kernel, ready to be put into memory. */
 export interface KernelImage {
-  readonly format: 'elf' | 'raw';
+  readonly format: 'elf' | 'linux' | 'raw';
   /** Physical address of its first instruction. */
   readonly entry: number;
   /** The lowest physical address it fills. */
@@ -17,22 +17,55 @@ export interface KernelImage {
   symbols(): readonly ElfSymbol[];
 }
 
+/** "RSC\x05", Linux's magic2, which an EFI-stubbed image has as well. */
+const LINUX_MAGIC = { at: 56, value: 0x0543_5352 } as const;
+const LINUX_IMAGE_SIZE = 16;
+const LINUX_FLAGS = 24;
+const LINUX_BIG_ENDIAN = 1n;
+const LINUX_HEADER_BYTES = 64;
+
 /**
- * Parses a kernel for a machine with this RAM.
+ * Parses a kernel.
  * @param file names it in errors.
+ * @param ram where an ELF file's segments may lie.
+ * @param at where an image without addresses of its own goes.
  * @throws GodwitError kind "file" if it is empty, malformed or does not fit.
  */
-export function parseKernel(bytes: Uint8Array, file: string, ram: LoadRange): KernelImage {
+export function parseKernel(bytes: Uint8Array, file: string, ram: LoadRange, at = ram.base): KernelImage {
   if (bytes.length === 0) throw GodwitError.unexpected('file', file, 'a kernel', 'an empty file');
   if (isElf(bytes)) return { format: 'elf', ...parseElf(bytes, file, [ram]) };
-  if (bytes.length > ram.size) {
-    throw GodwitError.unexpected('file', file, `at most ${ram.size} bytes (the RAM)`, `${bytes.length}`);
+  const linux = linuxMemorySize(bytes, file);
+  const memorySize = Math.max(bytes.length, linux ?? 0);
+  const room = ram.base + ram.size - at;
+  if (memorySize > room) {
+    throw GodwitError.unexpected(
+      'file',
+      file,
+      `at most ${room} bytes (the RAM from 0x${at.toString(16)} on)`,
+      `${memorySize}`,
+    );
   }
   return {
-    format: 'raw',
-    entry: ram.base,
-    lowAddress: ram.base,
-    segments: [{ physicalAddress: ram.base, bytes, memorySize: bytes.length }],
+    format: linux === undefined ? 'raw' : 'linux',
+    entry: at,
+    lowAddress: at,
+    segments: [{ physicalAddress: at, bytes, memorySize }],
     symbols: () => [],
   };
+}
+
+/** Bytes that a Linux image needs in memory; undefined if it is none. */
+function linuxMemorySize(bytes: Uint8Array, file: string): number | undefined {
+  const header = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < LINUX_HEADER_BYTES) return undefined;
+  if (header.getUint32(LINUX_MAGIC.at, true) !== LINUX_MAGIC.value) return undefined;
+  const flags = header.getBigUint64(LINUX_FLAGS, true);
+  if ((flags & LINUX_BIG_ENDIAN) !== 0n) {
+    throw GodwitError.unexpected('file', file, 'a little-endian kernel', 'a big-endian one', LINUX_FLAGS);
+  }
+  const size = header.getBigUint64(LINUX_IMAGE_SIZE, true);
+  if (size > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw GodwitError.unexpected('file', file, 'an image size', `0x${size.toString(16)}`, LINUX_IMAGE_SIZE);
+  }
+  return Number(size);
 }

@@ -26,7 +26,7 @@ import { decodeBootImages } from './boot.ts';
 import type { MachineConfiguration } from './configuration.ts';
 import { guestDma } from './guest-dma.ts';
 import { hartState } from './hart-state.ts';
-import { IcountClock } from './icount.ts';
+import { IcountClock, repeatableRandom } from './icount.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
 /** Instructions that a hart runs before it is the next one's turn, and before timers are looked at. */
@@ -39,6 +39,8 @@ export interface MachineHost {
   readonly clock: Clock;
   /** Take time from retired instructions instead of the clock: 2^icount ns each. */
   readonly icount?: number;
+  /** So many random bytes: the guest's entropy, unless its runs are to repeat (`icount`). */
+  readonly random: (bytes: number) => Uint8Array;
   /** A byte from the serial port. */
   transmit(byte: number): void;
   /** The guest switched the machine off; code 0 is success. The machine stands still until a reset. */
@@ -81,12 +83,14 @@ export class Machine {
   readonly #icount: IcountClock | undefined;
   readonly #aclint: Aclint;
   readonly #state: readonly Migratable[];
+  readonly #random: (bytes: number) => Uint8Array;
   #running = false;
   #halted = false;
   #inBurst = false;
 
   constructor(configuration: MachineConfiguration, memory: WebAssembly.Memory, host: MachineHost) {
     this.configuration = configuration;
+    this.#random = host.icount === undefined ? host.random : repeatableRandom();
     this.memory = new GuestMemory(memory, machineLayout(configuration));
     this.#icount =
       host.icount === undefined ? undefined : new IcountClock(host.icount, () => this.engine.instructions);
@@ -176,7 +180,9 @@ export class Machine {
     for (const image of decodeBootImages(block, this.configuration.ram)) {
       const at = ram.offset + image.address - MEMORY_MAP.ram.base;
       this.memory.write(at, image.bytes);
-      this.memory.clear(at + image.bytes.length, image.memorySize - image.bytes.length);
+      const [rest, restSize] = [at + image.bytes.length, image.memorySize - image.bytes.length];
+      if (image.fill === 'random') this.memory.write(rest, this.#random(restSize));
+      else this.memory.clear(rest, restSize);
     }
     this.engine.reset(BigInt(MEMORY_MAP.rom.base));
     for (const device of this.devices) device.reset();

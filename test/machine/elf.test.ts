@@ -140,7 +140,7 @@ suite('a kernel', () => {
     [
       'larger than RAM',
       new Uint8Array(RAM.size + 1),
-      'k: expected at most 1048576 bytes (the RAM), got 1048577',
+      'k: expected at most 1048576 bytes (the RAM from 0x80000000 on), got 1048577',
     ],
     [
       'a broken ELF',

@@ -15,13 +15,21 @@ interface Run {
 /** Runs a guest until it switches the machine off, in bursts that end where `enough` says. */
 function run(guest: string, append: string, icount: number, harts: number, enough: () => boolean): Run {
   const kernel = new URL(`../../guests/${guest}/${guest}.elf`, import.meta.url).pathname;
-  const { configuration, boot } = newMachine({ harts, ram: 16 * 1024 * 1024, cpu: 'rv64', kernel, append });
+  const { configuration, boot } = newMachine({
+    bios: { kind: 'none' },
+    harts,
+    ram: 16 * 1024 * 1024,
+    cpu: 'rv64',
+    kernel,
+    append,
+  });
   const memory = createSharedMemory(machineLayout(configuration));
   let console = '';
   let over = false;
   const machine = new Machine(configuration, memory, {
     clock: new ManualClock(),
     icount,
+    random: () => expect.fail('virtual time has no real entropy'),
     transmit: (byte) => {
       console += String.fromCharCode(byte);
     },

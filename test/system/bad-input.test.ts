@@ -50,8 +50,13 @@ describe('options', () => {
     for (const name of names) expect(line).toMatch(name);
   });
 
-  test('the default firmware is not there yet, and the error says what to do', async ({ bench }) => {
-    expect(await refusal(bench, ['-M', 'virt', '-kernel', hello], 2)).toMatch(/-bios.*-bios none/);
+  test.for([
+    [['-initrd', hello], /-initrd: expected a -kernel/],
+    [['-dtb', hello, '-kernel', hello], /hello\.elf: expected 0xd00dfeed, got 0x7f454c46/],
+    [['-machine', 'dumpdtb=/nowhere/dtb'], /dumpdtb=\/nowhere\/dtb: can't be written/],
+    [['-bios', '/nowhere/fw', '-kernel', hello], /\/nowhere\/fw: can't be read/],
+  ] as const)('%j', async ([args, message], { bench }) => {
+    expect(await refusal(bench, [...VIRT, ...args], args[0] === '-initrd' ? 2 : 1)).toMatch(message);
   });
 
   test('an unknown CPU model is named, with those that are known', async ({ bench }) => {
