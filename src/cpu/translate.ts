@@ -6,6 +6,7 @@
 import { HART, HART_CSRS, PAGE_FLAG, PMP_RANGE_SIZE, WALK } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
+import { PPN_TO_ADDRESS_SHIFT, PTE, PTE_PPN_MASK, SATP_MODE_SHIFT, SATP_PPN_MASK } from './page-tables.ts';
 import type { EngineContext } from './physical-memory.ts';
 import { emitDirty, emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
 
@@ -15,26 +16,11 @@ export const ACCESS = { read: 1, write: 2, execute: 4 } as const;
 /** Answers of `translate` that are no physical address. */
 export const FAULT = { page: -1n, access: -2n } as const;
 
-/** Bits of a page table entry (§12.4.1). */
-const PTE = {
-  valid: 1n,
-  read: 2n,
-  write: 4n,
-  execute: 8n,
-  user: 16n,
-  accessed: 64n,
-  dirty: 128n,
-} as const;
 /** An ACCESS stands one bit higher in a PTE. */
 const PTE_ACCESS_SHIFT = 1;
 /** Bits 63:54: reserved without Svnapot and Svpbmt. */
 const PTE_RESERVED = 0xffc0_0000_0000_0000n;
-const PTE_PPN_MASK = 0x003f_ffff_ffff_fc00n;
-/** From a PTE's PPN field to the address of the page. */
-const PPN_TO_ADDRESS_SHIFT = 2n;
 
-const SATP_PPN_MASK = (1n << 44n) - 1n;
-const SATP_MODE_SHIFT = 60n;
 const MODE_SV39 = 8n;
 /** Lowest bit of the topmost VPN. */
 const TOP_SHIFT = { sv39: 30n, sv48: 39n } as const;

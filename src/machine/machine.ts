@@ -5,6 +5,7 @@
 import type { Clock } from '../clock.ts';
 import type { Bus } from '../cpu/bus.ts';
 import { hasSupervisorTimer, updateSupervisorTimer } from '../cpu/csr.ts';
+import { DebugAccess } from '../cpu/debug-access.ts';
 import { Engine } from '../cpu/engine.ts';
 import { type Hart, INTERRUPT } from '../cpu/hart.ts';
 import type { Pmp } from '../cpu/pmp.ts';
@@ -74,6 +75,8 @@ export class Machine {
   /** Memory as the devices reach it. */
   readonly dma: DmaMemory;
   readonly engine: Engine;
+  /** Memory for debuggers; to be used between bursts. */
+  readonly debug: DebugAccess;
   readonly uart: Uart16550;
   readonly pci: PciHostBridge;
   readonly devices: readonly Device[];
@@ -96,10 +99,12 @@ export class Machine {
       host.icount === undefined ? undefined : new IcountClock(host.icount, () => this.engine.instructions);
     this.#timebase = new ClockTimebase(this.#icount ?? host.clock);
     const ram = this.memory.block('ram');
+    const bus = this.#bus();
+    this.debug = new DebugAccess(this.memory, bus);
     this.engine = new Engine(
       this.memory,
       { base: MEMORY_MAP.ram.base, size: ram.size, offset: ram.offset, firstPage: ram.firstPage },
-      this.#bus(),
+      bus,
       { time: () => this.#timebase.now(), extensions: extensionsOf(configuration.isa) },
     );
     this.dma = guestDma(this.#addressSpace, this.memory, () => {

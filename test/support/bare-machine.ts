@@ -24,6 +24,7 @@ export interface TestDevice {
 export class BareMachine {
   readonly memory: GuestMemory;
   readonly engine: Engine;
+  readonly bus: Bus;
   readonly device: TestDevice = { base: 0x1000_0000, written: [], value: 0n };
   time = 0n;
 
@@ -42,7 +43,7 @@ export class BareMachine {
     const ram = this.memory.block('ram');
     const rom = this.memory.block('rom');
     const main = { base: RAM_BASE, size: ramSize, offset: ram.offset, firstPage: ram.firstPage };
-    const bus: Bus = {
+    this.bus = {
       memoryAt: (address): BusMemory | undefined => {
         if (address >= RAM_BASE && address < RAM_BASE + ramSize) {
           return { base: RAM_BASE, hostOffset: ram.offset, readonly: false };
@@ -63,7 +64,7 @@ export class BareMachine {
     this.engine = new Engine(
       this.memory,
       main,
-      bus,
+      this.bus,
       { time: () => this.time, extensions: extensionsOf(isa) },
       { dispatch },
     );
