@@ -25,3 +25,34 @@ export class ManualClock implements Clock {
     this.#ns += ns;
   }
 }
+
+/** The time for which it has run, on another clock. Made stopped, at zero. */
+export class StopClock implements Clock {
+  readonly #clock: Clock;
+  #ns = 0;
+  /** The other clock's time when `#ns` was true; undefined while stopped. */
+  #since: number | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get running(): boolean {
+    return this.#since !== undefined;
+  }
+
+  nowNs(): number {
+    return this.#since === undefined ? this.#ns : this.#ns + (this.#clock.nowNs() - this.#since);
+  }
+
+  /** Does nothing while it runs. */
+  start(): void {
+    this.#since ??= this.#clock.nowNs();
+  }
+
+  /** Does nothing while it stands still. */
+  stop(): void {
+    this.#ns = this.nowNs();
+    this.#since = undefined;
+  }
+}

@@ -7,6 +7,7 @@ import { type InterruptController, interruptProperties } from '../devices/interr
 import { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { type ExternalLines, Plic } from '../devices/plic.ts';
 import type { Timebase } from '../devices/timebase.ts';
+import type { Timers } from '../devices/timers.ts';
 import { Uart16550 } from '../devices/uart16550.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
@@ -16,6 +17,7 @@ export interface HartLines extends AclintLines, ExternalLines {}
 /** Where the devices' lines and effects go. */
 export interface BoardWiring {
   readonly timebase: Timebase;
+  readonly timers: Timers;
   /** By hart id. */
   readonly lines: readonly HartLines[];
   /** The guest's memory, for bus masters. */

@@ -2,6 +2,7 @@
 import { NO_MEMORY } from '../devices/dma.ts';
 import { type FdtNode, writeFdt } from '../devices/fdt.ts';
 import { readFdt } from '../devices/fdt-reader.ts';
+import { TimerQueue } from '../devices/timers.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { createBoard } from './board.ts';
@@ -121,6 +122,7 @@ function ownDeviceTree(harts: number, isa: string, ram: number): FdtNode {
   const nothing = (): void => {};
   const board = createBoard({
     timebase: { now: () => 0n, set: nothing },
+    timers: new TimerQueue({ nowNs: () => 0 }, nothing),
     lines: Array.from({ length: harts }, () => ({
       msip: nothing,
       mtip: nothing,

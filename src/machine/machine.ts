@@ -14,6 +14,7 @@ import type { Device } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
 import type { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
+import { TimerQueue } from '../devices/timers.ts';
 import type { Uart16550 } from '../devices/uart16550.ts';
 import { GodwitError } from '../error.ts';
 import { extensionsOf } from '../isa/isa-string.ts';
@@ -83,6 +84,7 @@ export class Machine {
   readonly configuration: MachineConfiguration;
   readonly #addressSpace = new AddressSpace();
   readonly #timebase: ClockTimebase;
+  readonly #timers: TimerQueue;
   readonly #icount: IcountClock | undefined;
   readonly #aclint: Aclint;
   readonly #state: readonly Migratable[];
@@ -110,6 +112,9 @@ export class Machine {
     this.dma = guestDma(this.#addressSpace, this.memory, () => {
       for (const hart of this.engine.harts) hart.reservation = -1n;
     });
+    this.#timers = new TimerQueue(this.#timebase.clock, () => {
+      if (!this.#inBurst) host.interrupted();
+    });
     const line =
       (hart: Hart, number: number) =>
       (level: boolean): void => {
@@ -124,6 +129,7 @@ export class Machine {
     };
     const board = createBoard({
       timebase: this.#timebase,
+      timers: this.#timers,
       lines: this.engine.harts.map((hart) => ({
         msip: line(hart, INTERRUPT.machineSoftware),
         mtip: line(hart, INTERRUPT.machineTimer),
@@ -283,8 +289,9 @@ export class Machine {
     this.memory.setDirtyLog(false);
   }
 
-  /** Sets the timer interrupts of both kinds to what they are now. */
+  /** Runs the devices' timers that are due, and sets the harts' timer interrupts of both kinds to what they are now. */
   #updateTimers(): void {
+    this.#timers.run();
     this.#aclint.update();
     const now = this.#timebase.now();
     for (const hart of this.engine.harts) updateSupervisorTimer(hart, now);
@@ -304,7 +311,10 @@ export class Machine {
       const deadline = hart.csr('stimecmp');
       if (deadline > now && (first === undefined || deadline < first)) first = deadline;
     }
-    return first === undefined ? undefined : Math.max(Number(first - now) * NS_PER_TICK, 0);
+    const hartsIn = first === undefined ? undefined : Math.max(Number(first - now) * NS_PER_TICK, 0);
+    const devicesIn = this.#timers.nextInNs();
+    if (hartsIn === undefined || devicesIn === undefined) return hartsIn ?? devicesIn;
+    return Math.min(hartsIn, devicesIn);
   }
 
   #mapMemory(): void {
