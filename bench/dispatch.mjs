@@ -6,8 +6,10 @@
  * Usage: node bench/dispatch.mjs [--rounds N] [--json]
  */
 import { benchOptions, environment, progress, ranged, ratio, report, run } from './support/bench.mjs';
-import { KINDS, spinMachine } from './support/spin.mjs';
+import { programMachine } from './support/in-process.mjs';
+import { selected } from './support/programs.mjs';
 
+const PROGRAMS = selected({ only: 'alu,calls,memory,sieve,bytecode' });
 const DISPATCHERS = ['tree', 'table'];
 /** Instructions until the engine's code is compiled by the optimising compiler, with plenty to spare. */
 const WARM_UP = 150e6;
@@ -16,8 +18,9 @@ const MEASURED = 200e6;
 const options = benchOptions({ rounds: 15, more: { measure: { type: 'string' } } });
 
 /** Million instructions per second of CPU time, in this process. */
-async function measure(kind, dispatch) {
-  const machine = await spinMachine({ kind, loops: 1e6 }, { dispatch });
+async function measure(name, dispatch) {
+  const [workload] = selected({ only: name });
+  const machine = await programMachine(workload, ['loops=1G'], { dispatch });
   machine.run(WARM_UP);
   const before = process.cpuUsage();
   const ran = machine.run(MEASURED);
@@ -26,17 +29,17 @@ async function measure(kind, dispatch) {
 }
 
 if (options.measure !== undefined) {
-  const [kind, dispatch] = options.measure.split(' ');
-  console.log(await measure(kind, dispatch));
+  const [name, dispatch] = options.measure.split(' ');
+  console.log(await measure(name, dispatch));
 } else {
   const machine = environment();
-  const results = KINDS.map((kind) => ({ kind, mips: { tree: [], table: [] } }));
+  const results = PROGRAMS.map(({ name }) => ({ name, mips: { tree: [], table: [] } }));
   for (let round = 1; round <= options.rounds; round++) {
-    for (const { kind, mips } of results) {
+    for (const { name, mips } of results) {
       // Who is first changes, so that a slow drift of the machine favours nobody.
       for (const dispatch of round % 2 === 0 ? DISPATCHERS.toReversed() : DISPATCHERS) {
-        progress(`round ${round}: ${kind} by ${dispatch}`);
-        const text = run([process.execPath, import.meta.filename], ['--measure', `${kind} ${dispatch}`]);
+        progress(`round ${round}: ${name} by ${dispatch}`);
+        const text = run([process.execPath, import.meta.filename], ['--measure', `${name} ${dispatch}`]);
         mips[dispatch].push(Number(text));
       }
     }
@@ -49,9 +52,9 @@ if (options.measure !== undefined) {
     machine,
     results,
     rows: [
-      ['loop', 'tree', 'table', 'tree/table', 'tree faster in'],
-      ...results.map(({ kind, mips }) => [
-        kind,
+      ['program', 'tree', 'table', 'tree/table', 'tree faster in'],
+      ...results.map(({ name, mips }) => [
+        name,
         ranged(mips.tree),
         ranged(mips.table),
         ratio(mips.tree, mips.table),

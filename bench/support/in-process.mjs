@@ -1,20 +1,22 @@
-/** Runs the `spin` guest in this process, on the engine alone: to count its instructions, and to time the engine. */
-import { guestImage, load } from './bench.mjs';
-
-export const KINDS = ['alu', 'fib', 'memset', 'sieve'];
+/** A benchmark program in this process and thread, on the engine alone: for what must see inside. */
+import { load } from './bench.mjs';
+import { programImage } from './programs.mjs';
 
 /** As the machine does: so many instructions, then a look at the timers. */
-const SLICE = 25_000;
+export const SLICE = 25_000;
+const RAM = 128 * 1024 * 1024;
+const TICKS_PER_MS = 10_000;
 const UART = 0x1000_0000;
 const UART_LSR = 5;
 const LSR_IDLE = 0x60n;
 const FINISHER = 0x10_0000;
 
 /**
- * A machine with RAM, a serial port and a power switch. Time stands still: runs are equal to the instruction.
+ * A machine with RAM, a serial port and a power switch.
+ * @param workload of WORKLOADS; `settings` are further words of the program's command line.
  * @param options for the engine, such as its dispatcher.
  */
-export async function spinMachine({ kind, loops }, options = {}) {
+export async function programMachine(workload, settings, options = {}) {
   const { newMachine } = await load('host/new-machine.js');
   const { decodeBootImages } = await load('machine/boot.js');
   const { machineLayout } = await load('machine/machine.js');
@@ -24,20 +26,19 @@ export async function spinMachine({ kind, loops }, options = {}) {
   const { Engine } = await load('cpu/engine.js');
   const { extensionsOf } = await load('isa/isa-string.js');
 
-  const ramSize = 128 * 1024 * 1024;
   const { configuration, boot } = newMachine({
     bios: { kind: 'none' },
     harts: 1,
-    ram: ramSize,
+    ram: RAM,
     cpu: 'rv64',
-    kernel: guestImage('spin'),
-    append: `kind=${kind} loops=${loops}`,
+    kernel: programImage(workload.program),
+    append: [...workload.settings, ...settings].join(' '),
   });
   const layout = machineLayout(configuration);
   const memory = new GuestMemory(createSharedMemory(layout), layout);
   const [rom, ram] = [memory.block('rom'), memory.block('ram')];
   memory.write(rom.offset, boot.rom);
-  for (const { address, bytes } of decodeBootImages(boot.boot, ramSize)) {
+  for (const { address, bytes } of decodeBootImages(boot.boot, RAM)) {
     memory.write(ram.offset + address - MEMORY_MAP.ram.base, bytes);
   }
   let text = '';
@@ -45,7 +46,7 @@ export async function spinMachine({ kind, loops }, options = {}) {
   const within = (address, base, size) => address >= base && address < base + size;
   const bus = {
     memoryAt(address) {
-      if (within(address, MEMORY_MAP.ram.base, ramSize)) {
+      if (within(address, MEMORY_MAP.ram.base, RAM)) {
         return { base: MEMORY_MAP.ram.base, hostOffset: ram.offset, readonly: false };
       }
       if (within(address, MEMORY_MAP.rom.base, rom.size)) {
@@ -63,41 +64,30 @@ export async function spinMachine({ kind, loops }, options = {}) {
       return true;
     },
   };
-  const main = {
-    base: MEMORY_MAP.ram.base,
-    size: ram.size,
-    offset: ram.offset,
-    firstPage: ram.firstPage,
-  };
-  const engine = new Engine(
-    memory,
-    main,
-    bus,
-    { time: () => 0n, extensions: extensionsOf(configuration.isa) },
-    options,
-  );
+  const main = { base: MEMORY_MAP.ram.base, size: ram.size, offset: ram.offset, firstPage: ram.firstPage };
+  const time = () => BigInt(Math.round(performance.now() * TICKS_PER_MS));
+  const csrs = { time, extensions: extensionsOf(configuration.isa) };
+  const engine = new Engine(memory, main, bus, csrs, options);
   const hart = engine.harts[0];
   engine.reset(BigInt(MEMORY_MAP.rom.base));
   return {
     /** Runs about `instructions`, or to the guest's end. @returns how many it really ran. */
     run(instructions = Number.POSITIVE_INFINITY) {
       let ran = 0;
-      while (ran < instructions && !off) ran += engine.run(hart, SLICE);
+      while (ran < instructions && !off) ran += engine.run(hart, Math.min(SLICE, instructions - ran));
       return ran;
+    },
+    /** Where the program is. */
+    get pc() {
+      return Number(hart.pc);
+    },
+    /** Whether the guest has switched the machine off. */
+    get off() {
+      return off;
     },
     /** What the guest printed. */
     get text() {
       return text;
     },
   };
-}
-
-/**
- * Instructions that one loop takes, counted by the engine: the difference between two runs. It is off by one or two,
- * for printing a longer result takes longer.
- */
-export async function instructionsPerLoop(kind) {
-  const counts = [];
-  for (const loops of [10, 60]) counts.push((await spinMachine({ kind, loops })).run());
-  return Math.round((counts[1] - counts[0]) / 50);
 }
