@@ -36,13 +36,16 @@ static KEEP void multiply(matrix to, matrix left, matrix right)
   }
 }
 
+// Thirds, so that nothing is exact, as in most programs: emulators are slow as long as the inexact flag is clear.
+static double element(uint32_t *random) { return (int32_t)random32(random) / 3221225472.0; }
+
 void prepare(void)
 {
   uint32_t random = 88172645u;
   for (int i = 0; i < N; i++) {
     for (int j = 0; j < N; j++) {
-      a[i][j] = (random32(&random) & 0xfffff) / 1048576.0 - 0.5;
-      b[i][j] = (random32(&random) & 0xfffff) / 1048576.0 - 0.5;
+      a[i][j] = element(&random);
+      b[i][j] = element(&random);
     }
   }
 }
@@ -54,5 +57,7 @@ uint32_t work(uint32_t checksum)
   if (fused) multiply_fused(c, a, b); else multiply(c, a, b);
   double trace = 0;
   for (int i = 0; i < N; i++) trace += c[i][i] + c[i][N - 1 - i];
-  return checksum * 31 + (uint32_t)(int32_t)(trace * 1048576.0);
+  uint32_t bits[2];
+  memcpy(bits, &trace, sizeof bits);
+  return (checksum * 31 + bits[0]) * 31 + bits[1];
 }

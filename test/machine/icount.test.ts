@@ -5,6 +5,8 @@ import { ManualClock } from '../../src/clock.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
 import { Machine, machineLayout } from '../../src/machine/machine.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
+import { guestImage } from '../support/guests.ts';
+import { lapOf, programImage } from '../support/programs.ts';
 
 interface Run {
   readonly console: string;
@@ -12,9 +14,8 @@ interface Run {
   readonly memory: string;
 }
 
-/** Runs a guest until it switches the machine off, in bursts that end where `enough` says. */
-function run(guest: string, append: string, icount: number, harts: number, enough: () => boolean): Run {
-  const kernel = new URL(`../../guests/${guest}/${guest}.elf`, import.meta.url).pathname;
+/** Runs an image until it switches the machine off, in bursts that end where `enough` says. */
+function run(kernel: string, append: string, icount: number, harts: number, enough: () => boolean): Run {
   const { configuration, boot } = newMachine({
     bios: { kind: 'none' },
     harts,
@@ -56,23 +57,23 @@ test.each([1, 4])(
   'two runs with %i harts end alike to the instruction, however the host cuts them up',
   (harts) => {
     let calls = 0;
-    const whole = run('ticks', 'count=20 interval=7', 0, harts, () => false);
-    const pieces = run('ticks', 'count=20 interval=7', 0, harts, () => ++calls % 3 === 0);
+    const whole = run(guestImage('ticks'), 'count=20 interval=7', 0, harts, () => false);
+    const pieces = run(guestImage('ticks'), 'count=20 interval=7', 0, harts, () => ++calls % 3 === 0);
     expect(pieces).toEqual(whole);
     expect(whole.console).toContain('tick 20 ');
   },
 );
 
 test('idle time is skipped, and ticks come at their time', () => {
-  const { console, instructions } = run('ticks', 'count=3 interval=1000', 3, 1, () => false);
+  const { console, instructions } = run(guestImage('ticks'), 'count=3 interval=1000', 3, 1, () => false);
   expect(console).toMatch(/^tick 1 1\.000 s\ntick 2 2\.000 s\ntick 3 3\.000 s\n/);
   expect(instructions).toBeLessThan(100_000);
 });
 
 test('an instruction takes 2^N ns', () => {
   const time = (shift: number): number => {
-    const { console } = run('spin', 'kind=alu loops=2', shift, 1, () => false);
-    return Number(/time (\d+\.\d+) s/.exec(console)?.[1]);
+    const { console } = run(programImage('alu'), 'loops=2', shift, 1, () => false);
+    return Number(lapOf(console)?.microseconds);
   };
   expect(time(3) / time(1)).toBeCloseTo(4, 1);
 });
