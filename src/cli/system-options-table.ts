@@ -6,7 +6,10 @@ import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
 import { LOG_ITEMS, type LogItem } from '../host/log.ts';
 import type { Bios } from '../host/new-machine.ts';
+import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
+import { type Globals, parseDevice, parseGlobal } from './device-options.ts';
+import { type DriveOption, parseDrive } from './drive-options.ts';
 import {
   parseChoice,
   parseHarts,
@@ -27,7 +30,9 @@ export type ShapingOption =
   | 'append'
   | 'initrd'
   | 'dtb'
-  | 'uuid';
+  | 'uuid'
+  | 'global'
+  | 'device';
 
 /** What the options fill in, one after the other; defaults that depend on others come at the end. */
 export interface Draft {
@@ -49,6 +54,11 @@ export interface Draft {
   monitorText: string[];
   qmp: ChardevSpec[];
   qmpText: string[];
+  drives: DriveOption[];
+  devices: DeviceRequest[];
+  globals: Globals;
+  /** -snapshot */
+  snapshot: boolean;
   incoming?: string;
   startPaused: boolean;
   name?: string;
@@ -183,6 +193,40 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
     apply: (draft, value) => {
       draft.append = value;
     },
+  },
+  {
+    names: ['drive'],
+    value:
+      'file=FILE[,id=ID][,if=none|virtio][,format=raw][,readonly=on][,snapshot=on][,cache=MODE][,discard=unmap]',
+    help: 'a disk image; with if=none a -device shows it, with if=virtio (the default) a virtio-blk-pci',
+    apply: (draft, value, option) => {
+      draft.drives.push(parseDrive(option, value, draft.drives));
+    },
+  },
+  {
+    names: ['snapshot'],
+    help: 'snapshot=on for every -drive: what is written is lost at the end',
+    apply: (draft) => {
+      draft.snapshot = true;
+    },
+  },
+  {
+    names: ['device'],
+    value: 'DRIVER[,id=ID][,bus=BUS][,KEY=VALUE…]',
+    help: "adds a device ('help' lists them, 'DRIVER,help' what can be said of one)",
+    shapes: 'device',
+    apply: (draft, value, option) => {
+      const device = parseDevice(option, value);
+      if ('list' in device) draft.action = device;
+      else draft.devices.push(device);
+    },
+  },
+  {
+    names: ['global'],
+    value: 'DRIVER.PROPERTY=VALUE',
+    help: 'virtio-mmio.force-legacy=false: the transports speak virtio 1.x (default true, as in QEMU)',
+    shapes: 'global',
+    apply: (draft, value, option) => parseGlobal(option, value, draft.globals),
   },
   {
     names: ['nographic'],
@@ -336,8 +380,8 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
 
 /** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
 export const UNAVAILABLE_OPTIONS: readonly string[] = [
-  ...['accel', 'drive', 'device', 'netdev', 'nic', 'net', 'blockdev', 'object'],
-  ...['chardev', 'mon', 'global', 'snapshot', 'loadvm', 'only-migratable', 'gdb', 's', 'rtc', 'daemonize'],
+  ...['accel', 'netdev', 'nic', 'net', 'blockdev', 'object'],
+  ...['chardev', 'mon', 'loadvm', 'only-migratable', 'gdb', 's', 'rtc', 'daemonize'],
   ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
   ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],
   ...[

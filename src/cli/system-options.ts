@@ -5,8 +5,11 @@
  */
 import { GodwitError } from '../error.ts';
 import type { ChardevSpec } from '../host/chardev-spec.ts';
+import type { DriveSpec } from '../host/drive.ts';
 import type { LogItem } from '../host/log.ts';
+import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { didYouMean } from '../suggest.ts';
+import { driveDevices, type Globals } from './device-options.ts';
 import {
   type Draft,
   type OptionRow,
@@ -34,6 +37,10 @@ export interface MachineOptions {
    */
   readonly monitors: readonly ChardevSpec[];
   readonly qmp: readonly ChardevSpec[];
+  readonly drives: readonly DriveSpec[];
+  /** What -device and -drive add. */
+  readonly devices: readonly DeviceRequest[];
+  readonly globals: Readonly<Globals>;
   /** A URI, or "defer". */
   readonly incoming?: string;
   readonly startPaused: boolean;
@@ -75,6 +82,10 @@ function newDraft(): Draft {
     monitorText: [],
     qmp: [],
     qmpText: [],
+    drives: [],
+    devices: [],
+    globals: {},
+    snapshot: false,
     startPaused: false,
     logItems: new Set(),
     noReboot: false,
@@ -190,10 +201,17 @@ export function parseSystemOptions(args: readonly string[]): SystemCommand {
 }
 
 function finish(draft: Draft): MachineOptions {
-  const { machineType, machineProperties, monitors, serialText, monitorText, qmpText, display, ...same } =
-    draft;
+  const { machineType, machineProperties, monitors, drives, devices, snapshot } = draft;
+  const { serialText, monitorText, qmpText, display, ...same } = draft;
+  // At a destination the machine is the source's; a -drive there is a back end, unless it says that it is more.
+  const adding =
+    draft.incoming === undefined ? drives : drives.filter(({ interfaceGiven }) => interfaceGiven);
+  const added = driveDevices(adding);
+  if (added.length > 0) draft.given.add('device');
   return {
     ...same,
+    drives: drives.map(({ spec }) => (snapshot ? { ...spec, snapshot } : spec)),
+    devices: [...devices, ...added],
     machine: { type: machineType, properties: machineProperties },
     monitors: monitors.filter(({ kind }) => kind !== 'none'),
   };

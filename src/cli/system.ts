@@ -6,11 +6,13 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { Chardev } from '../host/chardev.ts';
 import { openChardev, serveHmp, serveMux, serveQmp } from '../host/chardev-open.ts';
+import { type Drive, driveFacts, openDrive } from '../host/drive.ts';
 import { Log } from '../host/log.ts';
 import { type MachineRequest, newMachine } from '../host/new-machine.ts';
 import { VERSION } from '../host/version.ts';
 import { Vm, type WantedMachine } from '../host/vm.ts';
 import { cpuModel } from '../machine/cpu-models.ts';
+import { configureDevices } from '../machine/device-configuration.ts';
 import { monitorContext } from '../monitor/commands.ts';
 import type { MonitorHost } from '../monitor/target.ts';
 import type { MachineOptions } from './system-options.ts';
@@ -31,9 +33,10 @@ const monitorHost: MonitorHost = {
  * @throws GodwitError for what is wrong with the options, files or sockets.
  */
 export async function runSystem(options: MachineOptions, program: string): Promise<number> {
+  const drives = options.drives.map(openDrive);
   const dumpdtb = options.machine.properties.get('dumpdtb');
   if (dumpdtb !== undefined) {
-    writeFile('-machine dumpdtb=', dumpdtb, newMachine(request(options)).boot.fdt);
+    writeFile('-machine dumpdtb=', dumpdtb, newMachine(request(options, drives)).boot.fdt);
     process.stderr.write(`${program}: info: dtb dumped to ${dumpdtb}. Exiting.\n`);
     return 0;
   }
@@ -52,6 +55,7 @@ export async function runSystem(options: MachineOptions, program: string): Promi
     noReboot: options.noReboot,
     noShutdown: options.noShutdown,
     ...(options.icount === undefined ? {} : { icount: options.icount }),
+    drives,
     log,
     onEnd(status, reason) {
       if (reason !== undefined) process.stderr.write(`${program}: ${reason}\n`);
@@ -59,7 +63,7 @@ export async function runSystem(options: MachineOptions, program: string): Promi
     },
   });
   try {
-    const started = start(options, vm, opened, (console) => {
+    const started = start(options, drives, vm, opened, (console) => {
       toConsole = (bytes) => console.write(bytes);
     });
     // It can end while it still waits for a client.
@@ -79,12 +83,13 @@ export async function runSystem(options: MachineOptions, program: string): Promi
  */
 async function start(
   options: MachineOptions,
+  drives: readonly Drive[],
   vm: Vm,
   opened: Chardev[],
   attach: (console: Pick<Chardev, 'write'>) => void,
 ): Promise<void> {
-  const machine = options.incoming === undefined ? newMachine(request(options)) : undefined;
-  const wanted = options.incoming === undefined ? {} : wantedMachine(options);
+  const machine = options.incoming === undefined ? newMachine(request(options, drives)) : undefined;
+  const wanted = options.incoming === undefined ? {} : wantedMachine(options, drives);
   if (options.pidfile !== undefined) writeFile('-pidfile ', options.pidfile, `${process.pid}\n`);
   const open = async (spec: Parameters<typeof openChardev>[0]): Promise<Chardev> => {
     const interrupt = options.nographic ? {} : { interrupt: () => vm.terminate() };
@@ -115,8 +120,8 @@ async function start(
   for (const serve of monitors) serve();
 }
 
-function request(options: MachineOptions): MachineRequest {
-  const { kernel, initrd, dtb, append, uuid, bios } = options;
+function request(options: MachineOptions, drives: readonly Drive[]): MachineRequest {
+  const { kernel, initrd, dtb, append, uuid, bios, globals } = options;
   return {
     harts: options.harts,
     ram: options.memoryBytes,
@@ -127,19 +132,23 @@ function request(options: MachineOptions): MachineRequest {
     ...(dtb === undefined ? {} : { dtb }),
     ...(append === undefined ? {} : { append }),
     ...(uuid === undefined ? {} : { uuid }),
+    ...globals,
+    devices: configureDevices(options.devices, drives.map(driveFacts)),
   };
 }
 
 /** What was said of an incoming machine; a kernel can only be compared if everything that shapes its images was said. */
-function wantedMachine(options: MachineOptions): WantedMachine {
+function wantedMachine(options: MachineOptions, drives: readonly Drive[]): WantedMachine {
   const { given } = options;
   const isa = cpuModel(options.cpu).isa;
-  const boot = given.has('kernel') ? newMachine(request(options)).configuration : undefined;
+  const boot = given.has('kernel') ? newMachine(request(options, drives)).configuration : undefined;
   return {
     ...(given.has('harts') ? { harts: options.harts } : {}),
     ...(given.has('memory') ? { ram: options.memoryBytes } : {}),
     ...(given.has('cpu') ? { cpu: options.cpu, isa } : {}),
     ...(options.uuid === undefined ? {} : { uuid: options.uuid }),
+    ...options.globals,
+    ...(given.has('device') ? { devices: configureDevices(options.devices, drives.map(driveFacts)) } : {}),
     ...(boot === undefined ? {} : { boot: boot.boot, rom: boot.rom }),
   };
 }

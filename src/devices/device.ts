@@ -19,4 +19,10 @@ export interface Device {
   fdt(): readonly FdtNode[];
   /** Its state as it is saved and restored. */
   readonly state: Migratable;
+  /** The machine starts to run, or has stopped: what the host has for the device waits meanwhile. */
+  setRunning?(running: boolean): void;
+  /** Resolves when nothing that the host does for it is under way any more; the machine stands still. */
+  drain?(): Promise<void>;
+  /** Whether the host does something for it now and will interrupt: a guest that waits, waits for that. */
+  readonly busy?: boolean;
 }

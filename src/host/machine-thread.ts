@@ -12,7 +12,9 @@ import { type BurstEnd, Machine } from '../machine/machine.ts';
 import { pciLines } from '../machine/pci-info.ts';
 import { registerLines } from '../machine/register-dump.ts';
 import { Attention } from './attention.ts';
+import { type BlockError, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
+import type { Drive } from './drive.ts';
 import { connect, type Port, type Remote } from './rpc.ts';
 
 /** What a machine is built from. */
@@ -23,6 +25,8 @@ export interface MachineBlueprint {
   readonly boot?: BootContents;
   /** Virtual time: see MachineHost. */
   readonly icount?: number;
+  /** Open images, for the devices that name them. */
+  readonly drives: readonly Drive[];
   /** Whether to call `trapped`. */
   readonly logTraps: boolean;
 }
@@ -32,8 +36,8 @@ export interface MachineApi {
   /** The machine, reset if it has something to start from, and stopped. */
   build(blueprint: MachineBlueprint): void;
   start(): void;
-  /** Harts and time stand still; all console output so far has been sent. */
-  stop(): void;
+  /** Harts and time stand still, requests to disks are done, and all console output so far has been sent. */
+  stop(): Promise<void>;
   reset(): void;
   /** The registers of each hart, as lines of text. */
   registers(): string[][];
@@ -58,9 +62,11 @@ export interface MachineListener {
   resetRequested(): void;
   /** A trap is taken; the line for the log. */
   trapped(line: string): void;
+  /** A request to a drive failed. */
+  blockError(error: BlockError): void;
 }
 
-/** How long a burst may keep calls and back ends waiting. */
+/** How long a burst may keep calls waiting; one during which the host works for a device is as short as can be. */
 const BURST_NS = 2e6;
 /** Sleeps shorter than this block the thread: a timer of the event loop is only exact to a millisecond. */
 const SHORT_SLEEP_NS = 2e6;
@@ -78,11 +84,21 @@ class MachineThread implements MachineApi {
     this.#main = connect<MachineListener>(port, this).remote;
   }
 
-  build({ configuration, memory, boot, icount, logTraps }: MachineBlueprint): void {
+  build({ configuration, memory, boot, icount, drives, logTraps }: MachineBlueprint): void {
+    const files = new Map(
+      drives.map((drive) => [drive.id, blockFile(drive, (error) => void this.#main.blockError(error))]),
+    );
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
       random: randomBytes,
       ...(icount === undefined ? {} : { icount }),
+      backends: {
+        drive(id) {
+          const file = files.get(id);
+          if (file === undefined) throw new GodwitError('internal', `no drive ${id}`);
+          return file;
+        },
+      },
       transmit: (byte) => this.#output.push(byte),
       powerOff: (code) => this.#later(() => this.#main.poweredOff(code)),
       interrupted: () => this.#schedule(),
@@ -104,8 +120,9 @@ class MachineThread implements MachineApi {
     this.#schedule();
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.#machine.stop();
+    await this.#machine.drained();
     this.#flushOutput();
   }
 
@@ -157,7 +174,9 @@ class MachineThread implements MachineApi {
   #burst(): void {
     this.#attention.clear();
     const until = hostClock.nowNs() + BURST_NS;
-    const end = this.#machine.burst(() => this.#attention.rung || hostClock.nowNs() >= until);
+    const end = this.#machine.burst(
+      () => this.#attention.rung || this.#machine.busy || hostClock.nowNs() >= until,
+    );
     this.#flushOutput();
     this.#sleepUntilNext(end);
   }
@@ -169,8 +188,9 @@ class MachineThread implements MachineApi {
     }
     // Halted: a call starts it again.
     if (end.kind === 'halted' || end.timerInNs === undefined) return;
-    if (end.timerInNs > SHORT_SLEEP_NS) {
-      const early = Math.floor((end.timerInNs - SHORT_SLEEP_NS / 2) / 1e6);
+    // What the host does for a device ends with an event, and a thread that sleeps sees none.
+    if (end.timerInNs > SHORT_SLEEP_NS || this.#machine.busy) {
+      const early = Math.max(Math.floor((end.timerInNs - SHORT_SLEEP_NS / 2) / 1e6), 1);
       this.#timer = setTimeout(() => this.#burst(), Math.min(early, 2 ** 31 - 1));
     } else {
       this.#attention.sleep(end.timerInNs / 1e6);

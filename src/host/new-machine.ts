@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import type { DeviceConfiguration } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
 import { type BootContents, type BootFile, bootContents } from '../machine/boot-contents.ts';
 import type { MachineConfiguration, RomDescription } from '../machine/configuration.ts';
@@ -32,6 +33,9 @@ export interface MachineRequest {
   /** A file: a device tree in place of the machine's own. */
   readonly dtb?: string;
   readonly append?: string;
+  /** As in QEMU, true by default. */
+  readonly virtioMmioLegacy?: boolean;
+  readonly devices?: readonly DeviceConfiguration[];
 }
 
 export interface NewMachine {
@@ -64,6 +68,8 @@ export function newMachine(request: MachineRequest): NewMachine {
     uuid: request.uuid ?? NO_UUID,
     rom: describe(boot.rom),
     boot: describe(boot.boot),
+    virtioMmioLegacy: request.virtioMmioLegacy ?? true,
+    devices: request.devices ?? [],
   };
   return { configuration, boot };
 }

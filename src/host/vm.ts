@@ -6,6 +6,7 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
 import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
+import { missingBackends } from '../machine/device-configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
 import { createSharedMemory } from '../memory/layout.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
@@ -34,6 +35,8 @@ import {
   type StatusInfo,
 } from '../monitor/target.ts';
 import { Attention } from './attention.ts';
+import type { BlockError } from './block-file.ts';
+import { type Drive, driveFacts } from './drive.ts';
 import type { Log } from './log.ts';
 import type { MachineApi, MachineListener } from './machine-thread.ts';
 import { monitorInfo, socketAddress } from './migration-info.ts';
@@ -55,6 +58,8 @@ export interface VmOptions {
   readonly noReboot: boolean;
   /** A guest that switches off leaves the VM stopped, for a look at it. */
   readonly noShutdown: boolean;
+  /** The disk images that its machine's devices name. */
+  readonly drives?: readonly Drive[];
   readonly log: Log;
   /** -icount: 2^icount ns of virtual time an instruction. */
   readonly icount?: number;
@@ -121,6 +126,7 @@ export class Vm implements MonitorTarget {
       poweredOff: (code) => this.#poweredOff(code),
       resetRequested: () => void this.#guestReset().catch(() => {}),
       trapped: (line) => this.#options.log.line('int', line),
+      blockError: (error) => this.#blockError(error),
     };
     const ring = (): void => this.#machine?.attention.ring();
     this.#machineThread = { worker, connection: connect<MachineApi>(worker, listener, { ring }) };
@@ -318,6 +324,10 @@ export class Vm implements MonitorTarget {
     return (await this.#remote.pci()).join('\n');
   }
 
+  get #drives(): readonly Drive[] {
+    return this.#options.drives ?? [];
+  }
+
   get #remote(): Remote<MachineApi> {
     return this.#machineThread.connection.remote;
   }
@@ -329,6 +339,7 @@ export class Vm implements MonitorTarget {
       configuration,
       memory,
       logTraps: this.#options.log.items.has('int'),
+      drives: this.#drives,
       ...(this.#options.icount === undefined ? {} : { icount: this.#options.icount }),
       ...(boot === undefined ? {} : { boot }),
     });
@@ -379,6 +390,12 @@ export class Vm implements MonitorTarget {
     }
     this.#ended = true;
     this.#options.onEnd(status);
+  }
+
+  #blockError({ device, operation, action, nospace, reason }: BlockError): void {
+    this.#publish({ event: 'BLOCK_IO_ERROR', data: { device, operation, action, nospace, reason } });
+    // Who stopped it meanwhile, finds the request tried again when it goes on.
+    if (action === 'stop' && this.#state === 'running') void this.#halt('io-error').catch(() => {});
   }
 
   #publish(event: MonitorEvent): void {
@@ -491,6 +508,8 @@ export class Vm implements MonitorTarget {
     if (different.length > 0) {
       throw new GodwitError('mismatch', `the machines differ: ${different.join('; ')}`);
     }
+    const missing = missingBackends(configuration.devices, this.#drives.map(driveFacts));
+    if (missing.length > 0) throw new GodwitError('mismatch', missing.join('; '));
     return this.#handle(await this.#build(configuration));
   }
 

@@ -1,18 +1,32 @@
 /** The devices of the machine, at their addresses. */
 import { Aclint, type AclintLines } from '../devices/aclint.ts';
+import type { BlockBackend } from '../devices/block.ts';
 import type { Device } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
 import { Finisher } from '../devices/finisher.ts';
 import { type InterruptController, interruptProperties } from '../devices/interrupt-controller.ts';
+import type { DeviceConfiguration } from '../devices/model.ts';
 import { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { type ExternalLines, Plic } from '../devices/plic.ts';
 import type { Timebase } from '../devices/timebase.ts';
 import type { Timers } from '../devices/timers.ts';
 import { Uart16550 } from '../devices/uart16550.ts';
+import { GodwitError } from '../error.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
 /** A hart's interrupt lines. */
 export interface HartLines extends AclintLines, ExternalLines {}
+
+/** The host's ends of devices, by the ids that the configuration names. */
+export interface Backends {
+  /** @throws GodwitError kind "internal" if there is none: a configuration is checked before. */
+  drive(id: string): BlockBackend;
+}
+
+const noBackend = (id: string): never => {
+  throw new GodwitError('internal', `no back end ${id}`);
+};
+export const NO_BACKENDS: Backends = { drive: noBackend };
 
 /** Where the devices' lines and effects go. */
 export interface BoardWiring {
@@ -22,6 +36,10 @@ export interface BoardWiring {
   readonly lines: readonly HartLines[];
   /** The guest's memory, for bus masters. */
   readonly dma: DmaMemory;
+  /** What -device added. */
+  readonly added: readonly DeviceConfiguration[];
+  readonly virtioMmioLegacy: boolean;
+  readonly backends: Backends;
   /** A byte from the serial port. */
   transmit(byte: number): void;
   /** The finisher was told to end, with this exit code. */

@@ -5,7 +5,7 @@ import { readFdt } from '../devices/fdt-reader.ts';
 import { TimerQueue } from '../devices/timers.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
-import { createBoard } from './board.ts';
+import { createBoard, NO_BACKENDS } from './board.ts';
 import { type BootImage, encodeBootImages, fdtAddress, resetVector } from './boot.ts';
 import { nodeOf, RNG_SEED, type StartInformation, withChosen } from './chosen.ts';
 import { deviceTree } from './device-tree.ts';
@@ -130,6 +130,10 @@ function ownDeviceTree(harts: number, isa: string, ram: number): FdtNode {
       seip: nothing,
     })),
     dma: NO_MEMORY,
+    // None of them has a node: a guest finds them on their buses.
+    added: [],
+    virtioMmioLegacy: true,
+    backends: NO_BACKENDS,
     transmit: nothing,
     powerOff: nothing,
     reset: nothing,

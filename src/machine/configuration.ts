@@ -2,9 +2,11 @@
  * What a machine is: everything that must be equal at both ends of a migration, and nothing of the host's.
  * It is the first thing in a migration stream; a destination builds its machine from it.
  */
+import type { DeviceConfiguration } from '../devices/model.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { cpuModel } from './cpu-models.ts';
+import { checkDevices, deviceDifferences } from './device-configuration.ts';
 import { LIMITS } from './memory-map.ts';
 
 /** Contents that travel as a RAM block and are named by their hash, so that both ends can compare before RAM moves. */
@@ -30,6 +32,10 @@ export interface MachineConfiguration {
   readonly rom: RomDescription;
   /** What a reset loads into RAM: kernel, device tree. */
   readonly boot: RomDescription;
+  /** The virtio-mmio transports speak the legacy interface (-global virtio-mmio.force-legacy). */
+  readonly virtioMmioLegacy: boolean;
+  /** What -device added. */
+  readonly devices: readonly DeviceConfiguration[];
 }
 
 /** Keys in the order in which differences are reported, with their names for users. */
@@ -42,6 +48,8 @@ const KEYS: Readonly<Record<keyof MachineConfiguration, string>> = {
   uuid: 'UUID (-uuid)',
   rom: 'boot ROM',
   boot: 'boot images (-bios, -kernel, -initrd, -append, -dtb)',
+  virtioMmioLegacy: 'virtio-mmio.force-legacy (-global)',
+  devices: 'devices (-device)',
 };
 
 /**
@@ -80,6 +88,11 @@ export function checkConfiguration(value: unknown): MachineConfiguration {
     if (typeof string !== 'string' || string.length > 256) throw bad(key, 'a short text', string);
     return string;
   };
+  const flag = (key: string): boolean => {
+    const value = given[key];
+    if (typeof value !== 'boolean') throw bad(key, 'true or false', value);
+    return value;
+  };
   const rom = (key: string): RomDescription => {
     const { size, hash, ...rest } = (given[key] ?? {}) as Record<string, unknown>;
     const sane = typeof size === 'number' && Number.isInteger(size) && size > 0 && size % PAGE_SIZE === 0;
@@ -106,6 +119,8 @@ export function checkConfiguration(value: unknown): MachineConfiguration {
     uuid: text('uuid'),
     rom: rom('rom'),
     boot: rom('boot'),
+    virtioMmioLegacy: flag('virtioMmioLegacy'),
+    devices: checkDevices(given.devices),
   };
 }
 
@@ -118,7 +133,11 @@ export function differences(wanted: Partial<MachineConfiguration>, incoming: Mac
     typeof value === 'object' && value !== null
       ? `${(value as RomDescription).size} bytes, SHA-256 ${(value as RomDescription).hash.slice(0, 16)}…`
       : String(value);
-  return (Object.keys(KEYS) as (keyof MachineConfiguration)[])
-    .filter((key) => wanted[key] !== undefined && shown(wanted[key]) !== shown(incoming[key]))
-    .map((key) => `${KEYS[key]}: here ${shown(wanted[key])}, at the source ${shown(incoming[key])}`);
+  const { devices, ...plain } = wanted;
+  return [
+    ...(Object.keys(plain) as (keyof typeof plain)[])
+      .filter((key) => shown(wanted[key]) !== shown(incoming[key]))
+      .map((key) => `${KEYS[key]}: here ${shown(wanted[key])}, at the source ${shown(incoming[key])}`),
+    ...(devices === undefined ? [] : deviceDifferences(devices, incoming.devices)),
+  ];
 }

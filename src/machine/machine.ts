@@ -23,7 +23,7 @@ import { GuestMemory } from '../memory/guest-memory.ts';
 import { createLayout, type Layout, PAGE_FLAG } from '../memory/layout.ts';
 import { decodeSections, encodeSections } from '../vmstate/codec.ts';
 import type { Migratable } from '../vmstate/migratable.ts';
-import { createBoard } from './board.ts';
+import { type Backends, createBoard, NO_BACKENDS } from './board.ts';
 import { decodeBootImages } from './boot.ts';
 import type { MachineConfiguration } from './configuration.ts';
 import { guestDma } from './guest-dma.ts';
@@ -43,6 +43,8 @@ export interface MachineHost {
   readonly icount?: number;
   /** So many random bytes: the guest's entropy, unless its runs are to repeat (`icount`). */
   readonly random: (bytes: number) => Uint8Array;
+  /** The host's ends of the devices that the configuration added; none by default. */
+  readonly backends?: Backends;
   /** A byte from the serial port. */
   transmit(byte: number): void;
   /** The guest switched the machine off; code 0 is success. The machine stands still until a reset. */
@@ -137,6 +139,9 @@ export class Machine {
         seip: line(hart, INTERRUPT.supervisorExternal),
       })),
       dma: this.dma,
+      added: configuration.devices,
+      virtioMmioLegacy: configuration.virtioMmioLegacy,
+      backends: host.backends ?? NO_BACKENDS,
       transmit: (byte) => host.transmit(byte),
       powerOff: (code) => halt(() => host.powerOff(code)),
       reset: () => halt(() => host.resetRequested()),
@@ -161,12 +166,24 @@ export class Machine {
   start(): void {
     this.#running = true;
     this.#timebase.start();
+    for (const device of this.devices) device.setRunning?.(true);
   }
 
-  /** Harts and time stand still. */
+  /** Harts and time stand still; what the host does for devices may go on (see `drained`). */
   stop(): void {
     this.#running = false;
     this.#timebase.stop();
+    for (const device of this.devices) device.setRunning?.(false);
+  }
+
+  /** Resolves when nothing that the host does for the devices of a stopped machine is under way any more. */
+  async drained(): Promise<void> {
+    await Promise.all(this.devices.map((device) => device.drain?.()));
+  }
+
+  /** Whether the host does something for a device now. */
+  get busy(): boolean {
+    return this.devices.some((device) => device.busy === true);
   }
 
   /** Puts the boot ROM and images in place. @throws GodwitError kind "internal" if they are not of the layout's size. */
@@ -229,6 +246,8 @@ export class Machine {
         this.#updateTimers();
         if (!this.engine.harts.some((hart) => hart.wakes)) {
           if (this.#icount === undefined || timerInNs === undefined) return { kind: 'idle', timerInNs };
+          // Virtual time stands still until the host is done.
+          if (this.busy) return { kind: 'idle', timerInNs: undefined };
           this.#icount.skip(timerInNs);
         }
       }

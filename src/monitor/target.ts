@@ -148,6 +148,17 @@ export type MonitorEvent =
       readonly event: 'SHUTDOWN' | 'RESET';
       readonly data: { readonly guest: boolean; readonly reason: ShutdownCause };
     }
+  | {
+      readonly event: 'BLOCK_IO_ERROR';
+      readonly data: {
+        /** The drive's id. */
+        readonly device: string;
+        readonly operation: 'read' | 'write';
+        readonly action: 'report' | 'ignore' | 'stop';
+        readonly nospace: boolean;
+        readonly reason: string;
+      };
+    }
   | { readonly event: 'MIGRATION'; readonly data: { readonly status: MigrationStatus } }
   | { readonly event: 'MIGRATION_PASS'; readonly data: { readonly pass: number } };
 

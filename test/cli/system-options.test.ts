@@ -82,11 +82,42 @@ describe('the command line of godwit-system-riscv64', () => {
     expect(parse(line).harts).toBe(harts);
   });
 
+  it('numbers drives without an id, and knows the cache modes', () => {
+    const { drives } = parse(
+      '-drive file=a,if=none -drive file=b,if=none,cache=writethrough,readonly=on -drive file=c,cache=unsafe,id=x',
+    );
+    expect(drives).toMatchObject([
+      { id: 'none0', file: 'a', readonly: false, writeback: true, noFlush: false, werror: 'enospc' },
+      { id: 'none1', file: 'b', readonly: true, writeback: false, noFlush: false, rerror: 'report' },
+      { id: 'x', file: 'c', readonly: false, writeback: true, noFlush: true },
+    ]);
+  });
+
+  it.each(['virtio-mmio.force-legacy=false', 'driver=virtio-mmio,property=force-legacy,value=off'])(
+    '-global %s makes the transports modern',
+    (global) => {
+      expect(parse(`-global ${global}`).globals).toEqual({ virtioMmioLegacy: false });
+    },
+  );
+
   it.each([
     ['-kernl x', '-kernl: unknown option; did you mean -kernel?'],
     ['--nographics', '--nographics: unknown option; did you mean -nographic?'],
     ['-zzz', '-zzz: unknown option'],
-    ['-drive file=x', "-drive: this option of QEMU's is not available in this version"],
+    ['-vnc :0', "-vnc: this option of QEMU's is not available in this version"],
+    ['-drive if=none', '-drive if=none: expected file=FILE, got none'],
+    [
+      '-drive file=d,cache=fast',
+      "-drive: cache: expected writeback or none or writethrough or directsync or unsafe, got 'fast'",
+    ],
+    [
+      '-drive file=d,cach=none',
+      "-drive file=d,cach=none: Block format 'raw' does not support the option 'cach'; did you mean cache?",
+    ],
+    ['-drive file=d,format=qcow2', "-drive: format: expected raw, got 'qcow2'"],
+    ['-drive file=d,id=a -drive file=e,id=a', "-drive file=e,id=a: Duplicate ID 'a' for drive"],
+    ['-device nosuch', "-device nosuch: 'nosuch' is not a valid device model name"],
+    ['-global e1000.x=1', "-global: only virtio-mmio.force-legacy can be set, got 'e1000.x'"],
     ['-icount shift=99', "-icount: expected shift=0 to shift=20, got 'shift=99'"],
     ['disk.img', "'disk.img': disk images are given with -drive, and a kernel with -kernel"],
     ['-kernel', '-kernel: expected FILE, got nothing'],

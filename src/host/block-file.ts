@@ -1,0 +1,106 @@
+/** A raw disk image as a disk's back end. Reads and writes go to the file at once, in Node's thread pool. */
+import { fdatasync, read, write } from 'node:fs';
+import { promisify } from 'node:util';
+import type { BlockBackend, BlockErrorAction } from '../devices/block.ts';
+import { blockOverlay } from './block-overlay.ts';
+import { type Drive, type ErrorPolicy, reasonOf } from './drive.ts';
+import { punchHole } from './punch-hole.ts';
+
+/** A failed request, as main tells of it. */
+export interface BlockError {
+  /** The drive's id. */
+  readonly device: string;
+  readonly operation: 'read' | 'write';
+  readonly action: BlockErrorAction;
+  readonly nospace: boolean;
+  readonly reason: string;
+}
+
+const readAt = promisify(read);
+const writeAt = promisify(write);
+const sync = promisify(fdatasync);
+
+/** Bytes that are made zero, or looked at, at a time. */
+const CHUNK = 1024 * 1024;
+
+/** Fills `target` from a file; beyond its end there are zeros. */
+export async function readFully(fd: number, offset: number, target: Uint8Array): Promise<void> {
+  for (let done = 0; done < target.length; ) {
+    const { bytesRead } = await readAt(fd, target, done, target.length - done, offset + done);
+    if (bytesRead === 0) {
+      target.fill(0, done);
+      return;
+    }
+    done += bytesRead;
+  }
+}
+
+export async function writeFully(fd: number, offset: number, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await writeAt(fd, bytes, done, bytes.length - done, offset + done);
+    done += bytesWritten;
+  }
+}
+
+/** @param onError is told of every failed request. */
+export function blockFile(drive: Drive, onError: (error: BlockError) => void): BlockBackend {
+  const { fd } = drive;
+  const store = drive.snapshot ? blockOverlay(fd) : fileStore(fd);
+  return {
+    id: drive.id,
+    size: drive.size,
+    readonly: drive.readonly,
+    read: (offset, target) => store.read(offset, target),
+    write: (offset, bytes) => store.write(offset, bytes),
+    async zero(offset, length, unmap) {
+      if (unmap && drive.unmap && (await store.cut(offset, length))) return;
+      await writeZeros(store, offset, length);
+    },
+    async discard(offset, length) {
+      if (drive.unmap) await store.cut(offset, length);
+    },
+    async flush() {
+      if (!drive.noFlush) await store.flush();
+    },
+    failed(operation, error) {
+      const nospace = (error as NodeJS.ErrnoException).code === 'ENOSPC';
+      const action = decide(operation === 'write' ? drive.werror : drive.rerror, nospace);
+      onError({ device: drive.id, operation, action, nospace, reason: reasonOf(error) });
+      return action;
+    },
+  };
+}
+
+function decide(policy: ErrorPolicy, nospace: boolean): BlockErrorAction {
+  if (policy !== 'enospc') return policy;
+  return nospace ? 'stop' : 'report';
+}
+
+/** Where a drive's contents are. */
+export interface BlockStore {
+  read(offset: number, target: Uint8Array): Promise<void>;
+  write(offset: number, bytes: Uint8Array): Promise<void>;
+  flush(): Promise<void>;
+  /** Gives the range's space back to the host, after which it reads as zero; false if it could not, and did nothing. */
+  cut(offset: number, length: number): Promise<boolean>;
+}
+
+function fileStore(fd: number): BlockStore {
+  return {
+    read: (offset, target) => readFully(fd, offset, target),
+    write: (offset, bytes) => writeFully(fd, offset, bytes),
+    flush: () => sync(fd),
+    cut: (offset, length) => punchHole(fd, offset, length),
+  };
+}
+
+/** Writes zeros only where there is something else, so that what takes no space in a sparse file goes on taking none. */
+async function writeZeros(store: BlockStore, offset: number, length: number): Promise<void> {
+  const found = new Uint8Array(Math.min(length, CHUNK));
+  for (let done = 0; done < length; done += CHUNK) {
+    const part = found.subarray(0, Math.min(CHUNK, length - done));
+    await store.read(offset + done, part);
+    if (part.every((byte) => byte === 0)) continue;
+    await store.write(offset + done, part.fill(0));
+  }
+}
