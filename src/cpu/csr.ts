@@ -4,7 +4,9 @@
  * (supervisor level); Sstc 1.0.
  */
 import type { HartCsr } from '../memory/layout.ts';
+import { AIA_CSRS } from './csr-aia.ts';
 import { ENVCFG, type Hart, INTERRUPT, MSTATUS, PRIVILEGE } from './hart.ts';
+import type { InterruptFile } from './interrupt-file.ts';
 import { PMP_COUNT, type Pmp, pmpaddrMask } from './pmp.ts';
 
 /** What CSRs need beyond the hart itself. */
@@ -13,6 +15,8 @@ export interface CsrContext {
   readonly time: () => bigint;
   /** Single-letter and other extensions of the harts: "I", "Zba". */
   readonly extensions: ReadonlySet<string>;
+  /** The interrupt files of the harts' IMSICs, by hart id and PRIVILEGE; absent where there are none. */
+  readonly interruptFile?: (hart: number, privilege: number) => InterruptFile | undefined;
 }
 
 /** A hart's CSRs with what belongs to them. */
@@ -34,6 +38,8 @@ export type CsrEffect =
 export interface Csr {
   readonly number: number;
   readonly name: string;
+  /** The extension it belongs to: without it there is no such register. */
+  readonly extension?: string;
   read(of: CsrHart): bigint;
   /** What csrrs and csrrc change bits of, where it is not what they read. */
   readToModify?(of: CsrHart): bigint;
@@ -224,6 +230,19 @@ export function updateSupervisorTimer(hart: Hart, time: bigint): void {
   hart.setInterrupt(INTERRUPT.supervisorTimer, BigInt.asUintN(64, time) >= hart.csr('stimecmp'));
 }
 
+/** The bits of mip that machine mode writes, as it wrote them. */
+function softwarePending(hart: Hart): bigint {
+  return (hart.csr('mip') & writablePending(hart)) | (hart.seipSoftware ? SEIP : 0n);
+}
+
+function setSoftwarePending(hart: Hart, value: bigint): void {
+  merge(hart, 'mip', value, writablePending(hart));
+  hart.seipSoftware = (value & SEIP) !== 0n;
+}
+
+/** Of the bits of mip that can be written, those that are nothing else. */
+const writablePending = (hart: Hart): bigint => (hasSupervisorTimer(hart) ? bits(1) : bits(1, 5));
+
 const CSRS: readonly Csr[] = [
   floatField(0x001, 'fflags', 0n, 0x1fn),
   floatField(0x002, 'frm', 5n, 7n),
@@ -257,13 +276,20 @@ const CSRS: readonly Csr[] = [
     number: 0x344,
     name: 'mip',
     read: ({ hart }) => hart.csr('mip'),
-    readToModify: ({ hart }) => (hart.csr('mip') & ~SEIP) | (hart.seipSoftware ? SEIP : 0n),
-    write: ({ hart }, value) => {
-      merge(hart, 'mip', value, hasSupervisorTimer(hart) ? bits(1) : bits(1, 5));
-      hart.seipSoftware = (value & SEIP) !== 0n;
-    },
+    readToModify: ({ hart }) => softwarePending(hart),
+    write: ({ hart }, value) => setSoftwarePending(hart, value),
     effects: ['interrupts'],
   },
+  // AIA §5.3: while mvien is 0, another name for the bits of mip that can be written.
+  {
+    number: 0x309,
+    name: 'mvip',
+    extension: 'Smaia',
+    read: ({ hart }) => softwarePending(hart),
+    write: ({ hart }, value) => setSoftwarePending(hart, value),
+    effects: ['interrupts'],
+  },
+  ...AIA_CSRS,
   field(0x306, 'mcounteren', 0xffff_ffffn),
   field(0x320, 'mcountinhibit', 0n),
   {
@@ -344,9 +370,15 @@ const byNumber = new Map(CSRS.map((csr) => [csr.number, csr]));
  * The CSR with this number if the hart may access it in its mode.
  * @returns undefined: the access is an illegal instruction.
  */
-export function accessibleCsr(number: number, hart: Hart, writes: boolean): Csr | undefined {
+export function accessibleCsr(
+  number: number,
+  hart: Hart,
+  { extensions }: CsrContext,
+  writes: boolean,
+): Csr | undefined {
   // §2.1: bits 9:8 are the lowest mode that may access it, bits 11:10 all set mean read-only.
   if (hart.privilege < ((number >> 8) & 3) || (writes && number >> 10 === 3)) return undefined;
   const csr = byNumber.get(number);
+  if (csr?.extension !== undefined && !extensions.has(csr.extension)) return undefined;
   return csr?.illegal?.(hart) === true ? undefined : csr;
 }

@@ -316,6 +316,11 @@ export class Hart {
     return (this.csr('mip') & this.csr('mie')) !== 0n;
   }
 
+  /** The one of these interrupts (bits as in mip) that comes first (§3.1.9); undefined of none. */
+  firstInterrupt(candidates: bigint): number | undefined {
+    return INTERRUPT_PRIORITY.find((number) => ((candidates >> BigInt(number)) & 1n) === 1n);
+  }
+
   /** Takes the interrupt that comes first, if one is pending and enabled (§3.1.9). */
   takeInterrupt(): void {
     const pending = this.csr('mip') & this.csr('mie');
@@ -330,7 +335,7 @@ export class Hart {
       (privilege === PRIVILEGE.supervisor && (mstatus & MSTATUS.sie) !== 0n);
     const machine = machineTakes ? pending & ~delegated : 0n;
     const takes = machine !== 0n ? machine : supervisorTakes ? pending & delegated : 0n;
-    const number = INTERRUPT_PRIORITY.find((candidate) => ((takes >> BigInt(candidate)) & 1n) === 1n);
+    const number = this.firstInterrupt(takes);
     if (number !== undefined) this.#enterTrap(INTERRUPT_FLAG | BigInt(number), 0n, takes !== machine);
   }
 

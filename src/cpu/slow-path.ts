@@ -379,7 +379,7 @@ export class SlowPath {
     const rd = (word & ENTRY.rdMask) >> 3;
     const operand = isImmediate ? BigInt(rs1) : hart.x(rs1);
     const writes = helper === 'csrrw' || rs1 !== 0;
-    const csr = accessibleCsr(number, hart, writes);
+    const csr = accessibleCsr(number, hart, this.#csrs, writes);
     const pmp = this.#pmps[hart.id];
     if (csr === undefined || pmp === undefined) return this.#illegal(hart);
     const of = { hart, pmp, context: this.#csrs };

@@ -133,6 +133,8 @@ export const HART_CSRS = [
   'senvcfg',
   'stimecmp',
   'fcsr',
+  'miselect',
+  'siselect',
 ] as const;
 export type HartCsr = (typeof HART_CSRS)[number];
 

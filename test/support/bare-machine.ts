@@ -3,6 +3,7 @@ import type { Bus, BusMemory } from '../../src/cpu/bus.ts';
 import { Engine } from '../../src/cpu/engine.ts';
 import type { Hart } from '../../src/cpu/hart.ts';
 import type { Dispatch } from '../../src/cpu/interpreter.ts';
+import type { InterruptFile } from '../../src/cpu/interrupt-file.ts';
 import { encode, type Operands } from '../../src/isa/encoding.ts';
 import { extensionsOf } from '../../src/isa/isa-string.ts';
 import { COMPRESSED, INSTRUCTIONS } from '../../src/isa/table.ts';
@@ -27,6 +28,8 @@ export class BareMachine {
   readonly bus: Bus;
   readonly device: TestDevice = { base: 0x1000_0000, written: [], value: 0n };
   time = 0n;
+  /** The interrupt files of an IMSIC, by privilege; the same for all harts. */
+  readonly interruptFiles = new Map<number, InterruptFile>();
 
   /** @param ramSize bytes; a multiple of 4096. */
   constructor(
@@ -65,7 +68,11 @@ export class BareMachine {
       this.memory,
       main,
       this.bus,
-      { time: () => this.time, extensions: extensionsOf(isa) },
+      {
+        time: () => this.time,
+        extensions: extensionsOf(isa),
+        interruptFile: (_, privilege) => this.interruptFiles.get(privilege),
+      },
       { dispatch },
     );
     this.engine.reset(BigInt(RAM_BASE));
