@@ -8,6 +8,9 @@ import type { FdtNode } from './fdt.ts';
 /** An interrupt line from a device to whatever collects it; level-triggered, idempotent. */
 export type InterruptLine = (level: boolean) => void;
 
+/** Takes a message-signalled interrupt: a 32-bit store to a guest-physical address. */
+export type MsiSink = (address: number, data: number) => void;
+
 /** A device of the guest's machine. */
 export interface Device {
   /** Unique instance name, also its section name in a saved state, e.g. "uart16550". */

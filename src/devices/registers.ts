@@ -184,6 +184,19 @@ export function registerHandler<B extends RegisterBank>(
   return new RegisterHandler(bank, binding as unknown as Binding);
 }
 
+/** The same registers for naturally aligned accesses of 32 bits alone; others are ignored, and read as zero. */
+export function alignedWords(handler: MmioHandler): Required<MmioHandler> {
+  const isWord = (offset: number, size: AccessSize): boolean => size === 4 && offset % 4 === 0;
+  return {
+    read: (offset, size) => (isWord(offset, size) ? handler.read(offset, size) : 0),
+    write(offset, size, value) {
+      if (isWord(offset, size)) handler.write(offset, size, value);
+    },
+    read64: () => 0n,
+    write64: () => {},
+  };
+}
+
 // The dispatch itself is untyped in its values: a place's width says which of the two a value is.
 type Cell = number | bigint;
 type Cells = Record<string, Cell | Cell[]>;
