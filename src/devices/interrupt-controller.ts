@@ -4,9 +4,13 @@
  */
 import type { Device, InterruptLine } from './device.ts';
 import { type FdtCell, type FdtValue, phandle, u32 } from './fdt.ts';
+import type { Imsic, ImsicLevel } from './imsic.ts';
 
 /** How many wired interrupts there are: sources 1 to 96, as on QEMU's `virt` ("riscv,ndev"). */
 export const INTERRUPT_SOURCES = 96;
+
+/** The IMSICs of all harts, by privilege level. */
+export type Imsics = Readonly<Record<ImsicLevel, Imsic>>;
 
 export interface InterruptController {
   /** The input of a source, 1 to INTERRUPT_SOURCES. */
@@ -15,14 +19,19 @@ export interface InterruptController {
   readonly label: string;
   /** The cells that name the source in a node's "interrupts", or in an "interrupt-map". */
   specifier(source: number): readonly FdtCell[];
+  /** What takes messages; undefined where there are none. */
+  readonly imsics: Imsics | undefined;
   /** What it is made of. */
   readonly devices: readonly Device[];
 }
 
 /** The properties by which a device's node names its interrupt. Devicetree Specification v0.4, §2.4.1. */
 export function interruptProperties(
-  { label, specifier }: Pick<InterruptController, 'label' | 'specifier'>,
+  interrupts: Pick<InterruptController, 'label' | 'specifier'>,
   source: number,
 ): Readonly<Record<string, FdtValue>> {
-  return { interrupts: u32(...specifier(source)), 'interrupt-parent': u32(phandle(label)) };
+  return {
+    interrupts: u32(...interrupts.specifier(source)),
+    'interrupt-parent': u32(phandle(interrupts.label)),
+  };
 }

@@ -100,6 +100,7 @@ const SEI_CAUSE = 9;
 export class Plic implements Device, InterruptController {
   readonly name = 'plic';
   readonly label = 'plic';
+  readonly imsics = undefined;
   readonly devices: readonly Device[] = [this];
   readonly regions: readonly MmioRegion[];
   readonly state: DescribedMigratable;

@@ -4,9 +4,9 @@
  */
 import { GodwitError } from '../../error.ts';
 import type { AccessSize, MmioHandler } from '../../memory/mmio.ts';
-import type { InterruptLine } from '../device.ts';
+import type { InterruptLine, MsiSink } from '../device.ts';
 import type { DmaMemory } from '../dma.ts';
-import type { MappedBar, MsiSink, PciFunction } from './function.ts';
+import type { MappedBar, PciFunction } from './function.ts';
 
 /** INTA# to INTD#. */
 export const INTX_LINES = 4;

@@ -4,6 +4,7 @@
  */
 import type { MmioHandler } from '../../memory/mmio.ts';
 import type { StateOfFields } from '../../vmstate/fields.ts';
+import type { MsiSink } from '../device.ts';
 import type { DmaMemory } from '../dma.ts';
 import {
   port,
@@ -86,9 +87,6 @@ export interface PciFunctionOptions {
   readonly bars?: readonly PciBar[];
   readonly capabilities?: readonly PciCapability[];
 }
-
-/** A store of 32 bits to a guest-physical address, which an interrupt controller understands. */
-export type MsiSink = (address: number, data: number) => void;
 
 /** What a bus offers to a function in one of its slots. */
 export interface PciSlot {

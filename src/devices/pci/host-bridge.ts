@@ -7,12 +7,12 @@ import type { MmioRegion } from '../../memory/mmio.ts';
 import { descriptor } from '../../vmstate/descriptor.ts';
 import { struct } from '../../vmstate/fields.ts';
 import { type DescribedMigratable, migratable } from '../../vmstate/section.ts';
-import type { Device } from '../device.ts';
+import type { Device, MsiSink } from '../device.ts';
 import type { DmaMemory } from '../dma.ts';
 import { type FdtCell, type FdtNode, phandle, present, text, u32, u64 } from '../fdt.ts';
 import type { InterruptController } from '../interrupt-controller.ts';
 import { INTX_LINES, PciBus, swizzle } from './bus.ts';
-import { DEFAULT_SUBSYSTEM, type MsiSink, PCI_FIELDS, PciFunction } from './function.ts';
+import { DEFAULT_SUBSYSTEM, PCI_FIELDS, PciFunction } from './function.ts';
 
 const STATE = descriptor({
   name: 'gpex',
