@@ -6,6 +6,7 @@ import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
 import { LOG_ITEMS, type LogItem } from '../host/log.ts';
 import type { Bios } from '../host/new-machine.ts';
+import { AIA_TYPES, type AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
 import { type Globals, parseDevice, parseGlobal } from './device-options.ts';
@@ -22,6 +23,7 @@ import {
 /** Machine-shaping options: a destination that was given one of them is compared with the source in it. */
 export type ShapingOption =
   | 'machine'
+  | 'aia'
   | 'memory'
   | 'harts'
   | 'cpu'
@@ -38,6 +40,7 @@ export type ShapingOption =
 export interface Draft {
   machineType: 'virt';
   machineProperties: Map<string, string>;
+  aia: AiaType;
   memoryBytes: number;
   harts: number;
   cpu: string;
@@ -110,6 +113,12 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
       const type = properties.get('type');
       if (type !== undefined) draft.machineType = parseChoice(option, type, ['virt']);
       properties.delete('type');
+      const aia = properties.get('aia');
+      if (aia !== undefined) {
+        draft.aia = parseChoice(`${option} aia`, aia, AIA_TYPES);
+        draft.given.add('aia');
+        properties.delete('aia');
+      }
       const unknown = [...properties.keys()].find((key) => !MACHINE_PROPERTIES.includes(key));
       if (unknown !== undefined) {
         throw new GodwitError(

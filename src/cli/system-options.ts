@@ -7,6 +7,7 @@ import { GodwitError } from '../error.ts';
 import type { ChardevSpec } from '../host/chardev-spec.ts';
 import type { DriveSpec } from '../host/drive.ts';
 import type { LogItem } from '../host/log.ts';
+import type { AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { didYouMean } from '../suggest.ts';
 import { driveDevices, type Globals } from './device-options.ts';
@@ -22,6 +23,7 @@ import { MiB, usageError } from './system-options-values.ts';
 /** A machine as the command line asks for it. */
 export interface MachineOptions {
   readonly machine: { readonly type: 'virt'; readonly properties: ReadonlyMap<string, string> };
+  readonly aia: AiaType;
   readonly memoryBytes: number;
   readonly harts: number;
   readonly cpu: string;
@@ -71,6 +73,7 @@ function newDraft(): Draft {
   return {
     machineType: 'virt',
     machineProperties: new Map(),
+    aia: 'none',
     memoryBytes: 128 * MiB,
     harts: 1,
     cpu: 'rv64',

@@ -11,7 +11,6 @@ import { Log } from '../host/log.ts';
 import { type MachineRequest, newMachine } from '../host/new-machine.ts';
 import { VERSION } from '../host/version.ts';
 import { Vm, type WantedMachine } from '../host/vm.ts';
-import { cpuModel } from '../machine/cpu-models.ts';
 import { configureDevices } from '../machine/device-configuration.ts';
 import { monitorContext } from '../monitor/commands.ts';
 import type { MonitorHost } from '../monitor/target.ts';
@@ -124,6 +123,7 @@ function request(options: MachineOptions, drives: readonly Drive[]): MachineRequ
   const { kernel, initrd, dtb, append, uuid, bios, globals } = options;
   return {
     harts: options.harts,
+    aia: options.aia,
     ram: options.memoryBytes,
     cpu: options.cpu,
     bios,
@@ -140,12 +140,12 @@ function request(options: MachineOptions, drives: readonly Drive[]): MachineRequ
 /** What was said of an incoming machine; a kernel can only be compared if everything that shapes its images was said. */
 function wantedMachine(options: MachineOptions, drives: readonly Drive[]): WantedMachine {
   const { given } = options;
-  const isa = cpuModel(options.cpu).isa;
   const boot = given.has('kernel') ? newMachine(request(options, drives)).configuration : undefined;
   return {
+    ...(given.has('aia') ? { aia: options.aia } : {}),
     ...(given.has('harts') ? { harts: options.harts } : {}),
     ...(given.has('memory') ? { ram: options.memoryBytes } : {}),
-    ...(given.has('cpu') ? { cpu: options.cpu, isa } : {}),
+    ...(given.has('cpu') ? { cpu: options.cpu } : {}),
     ...(options.uuid === undefined ? {} : { uuid: options.uuid }),
     ...options.globals,
     ...(given.has('device') ? { devices: configureDevices(options.devices, drives.map(driveFacts)) } : {}),

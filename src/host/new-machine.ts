@@ -6,8 +6,8 @@ import { gunzipSync } from 'node:zlib';
 import type { DeviceConfiguration } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
 import { type BootContents, type BootFile, bootContents } from '../machine/boot-contents.ts';
-import type { MachineConfiguration, RomDescription } from '../machine/configuration.ts';
-import { cpuModel } from '../machine/cpu-models.ts';
+import type { AiaType, MachineConfiguration, RomDescription } from '../machine/configuration.ts';
+import { isaOf } from '../machine/cpu-models.ts';
 
 /** Of a machine that was given none, as in QEMU. */
 export const NO_UUID = '00000000-0000-0000-0000-000000000000';
@@ -23,6 +23,7 @@ export interface MachineRequest {
   /** Bytes. */
   readonly ram: number;
   readonly cpu: string;
+  readonly aia?: AiaType;
   readonly uuid?: string;
   /** What runs first: our own firmware, or a file (ELF or raw, for the start of RAM), or the kernel. */
   readonly bios: Bios;
@@ -46,12 +47,14 @@ export interface NewMachine {
 /** @throws GodwitError kind "file" for firmware and kernel, "machine" for what can't be built. */
 export function newMachine(request: MachineRequest): NewMachine {
   const { harts, ram, cpu, bios, append } = request;
-  const { isa } = cpuModel(cpu);
+  const { aia = 'none' } = request;
+  const isa = isaOf(cpu, aia);
   const firmware = bios.kind === 'default' ? OWN_FIRMWARE : bios.kind === 'file' ? bios.path : undefined;
   const { kernel, initrd, dtb } = request;
   const boot = bootContents({
     harts,
     isa,
+    aia,
     ram,
     ...(append === undefined ? {} : { append }),
     ...(firmware === undefined ? {} : { firmware: readBootFile(firmware) }),
@@ -64,6 +67,7 @@ export function newMachine(request: MachineRequest): NewMachine {
     harts,
     cpu,
     isa,
+    aia,
     ram,
     uuid: request.uuid ?? NO_UUID,
     rom: describe(boot.rom),

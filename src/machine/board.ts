@@ -1,7 +1,8 @@
 /** The devices of the machine, at their addresses. */
 import { Aclint, type AclintLines } from '../devices/aclint.ts';
+import { Aia } from '../devices/aia.ts';
 import type { BlockBackend } from '../devices/block.ts';
-import type { Device } from '../devices/device.ts';
+import type { Device, MsiSink } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
 import { Finisher } from '../devices/finisher.ts';
 import { type InterruptController, interruptProperties } from '../devices/interrupt-controller.ts';
@@ -12,6 +13,7 @@ import type { Timebase } from '../devices/timebase.ts';
 import type { Timers } from '../devices/timers.ts';
 import { Uart16550 } from '../devices/uart16550.ts';
 import { GodwitError } from '../error.ts';
+import type { AiaType } from './configuration.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
 /** A hart's interrupt lines. */
@@ -30,6 +32,9 @@ export const NO_BACKENDS: Backends = { drive: noBackend };
 
 /** Where the devices' lines and effects go. */
 export interface BoardWiring {
+  readonly aia: AiaType;
+  /** A message goes over the bus. */
+  readonly msi: MsiSink;
   readonly timebase: Timebase;
   readonly timers: Timers;
   /** By hart id. */
@@ -61,8 +66,9 @@ export interface Board {
   readonly devices: readonly Device[];
 }
 
-export function createBoard({ timebase, lines, dma, transmit, powerOff, reset }: BoardWiring): Board {
-  const interrupts = new Plic({ ...MEMORY_MAP.plic, lines });
+export function createBoard(wiring: BoardWiring): Board {
+  const { timebase, lines, dma, msi, transmit, powerOff, reset } = wiring;
+  const interrupts = createInterruptController(wiring);
   const wired = (source: number) => ({
     interrupt: interrupts.line(source),
     interruptProperties: interruptProperties(interrupts, source),
@@ -71,7 +77,15 @@ export function createBoard({ timebase, lines, dma, transmit, powerOff, reset }:
   const aclint = new Aclint({ ...MEMORY_MAP.aclint, timebase, lines });
   const { base, irq } = MEMORY_MAP.uart;
   const uart = new Uart16550({ base, transmit, ...wired(irq) });
-  const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts, dma });
+  const { imsics } = interrupts;
+  const messages = imsics === undefined ? {} : { msi, msiParent: imsics.supervisor.label };
+  const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts, dma, ...messages });
   const devices = [finisher, aclint, uart, pci, ...interrupts.devices];
   return { finisher, aclint, uart, interrupts, pci, devices };
+}
+
+function createInterruptController({ aia, lines, msi }: BoardWiring): InterruptController {
+  const { plic, aplic, imsic } = MEMORY_MAP;
+  if (aia === 'none') return new Plic({ ...plic, lines });
+  return new Aia({ aplic, lines, ...(aia === 'aplic-imsic' ? { imsic: { bases: imsic, send: msi } } : {}) });
 }

@@ -8,6 +8,7 @@ import { PAGE_SIZE } from '../memory/layout.ts';
 import { createBoard, NO_BACKENDS } from './board.ts';
 import { type BootImage, encodeBootImages, fdtAddress, resetVector } from './boot.ts';
 import { nodeOf, RNG_SEED, type StartInformation, withChosen } from './chosen.ts';
+import type { AiaType } from './configuration.ts';
 import { deviceTree } from './device-tree.ts';
 import { type KernelImage, parseKernel } from './kernel.ts';
 import { MEMORY_MAP } from './memory-map.ts';
@@ -26,6 +27,7 @@ export interface BootFile {
 }
 
 export interface BootRequest {
+  readonly aia: AiaType;
   readonly harts: number;
   readonly isa: string;
   /** Bytes. */
@@ -52,7 +54,7 @@ type NamedImage = BootImage & { readonly what: string };
  * @throws GodwitError kind "file" for a file that is malformed or does not fit, "machine" if what goes into RAM overlaps.
  */
 export function bootContents(request: BootRequest): BootContents {
-  const { harts, isa, ram, append } = request;
+  const { ram, append } = request;
   const range = { base: MEMORY_MAP.ram.base, size: ram };
   const parse = (file: BootFile | undefined, at: number): KernelImage | undefined =>
     file && parseKernel(file.bytes, file.file, range, at);
@@ -64,9 +66,7 @@ export function bootContents(request: BootRequest): BootContents {
     ...(initrd === undefined ? {} : { initrd: [initrd.address, initrd.address + initrd.memorySize] }),
   };
   const machine =
-    request.dtb === undefined
-      ? ownDeviceTree(harts, isa, ram)
-      : nodeOf(readFdt(request.dtb.bytes, request.dtb.file));
+    request.dtb === undefined ? ownDeviceTree(request) : nodeOf(readFdt(request.dtb.bytes, request.dtb.file));
   const fdt = writeFdt(withChosen(machine, start));
   const at = fdtAddress(ram, fdt.length);
   const images: NamedImage[] = [
@@ -118,9 +118,11 @@ function placeInitrd({ bytes, file }: BootFile, kernelEntry: number, ram: number
 }
 
 /** The tree of a board that is wired to nothing, for its nodes. */
-function ownDeviceTree(harts: number, isa: string, ram: number): FdtNode {
+function ownDeviceTree({ harts, isa, aia, ram }: BootRequest): FdtNode {
   const nothing = (): void => {};
   const board = createBoard({
+    aia,
+    msi: nothing,
     timebase: { now: () => 0n, set: nothing },
     timers: new TimerQueue({ nowNs: () => 0 }, nothing),
     lines: Array.from({ length: harts }, () => ({

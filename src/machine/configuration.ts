@@ -5,7 +5,7 @@
 import type { DeviceConfiguration } from '../devices/model.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
-import { cpuModel } from './cpu-models.ts';
+import { isaOf } from './cpu-models.ts';
 import { checkDevices, deviceDifferences } from './device-configuration.ts';
 import { LIMITS } from './memory-map.ts';
 
@@ -17,6 +17,10 @@ export interface RomDescription {
   readonly hash: string;
 }
 
+/** The interrupt controller: a PLIC, or RISC-V's Advanced Interrupt Architecture without or with IMSICs. */
+export const AIA_TYPES = ['none', 'aplic', 'aplic-imsic'] as const;
+export type AiaType = (typeof AIA_TYPES)[number];
+
 export interface MachineConfiguration {
   /** Machine type with its version: what a guest sees of "virt-1.0" never changes. */
   readonly machine: 'virt-1.0';
@@ -25,6 +29,7 @@ export interface MachineConfiguration {
   readonly cpu: string;
   /** Its ISA string. */
   readonly isa: string;
+  readonly aia: AiaType;
   /** Bytes. */
   readonly ram: number;
   readonly uuid: string;
@@ -44,6 +49,7 @@ const KEYS: Readonly<Record<keyof MachineConfiguration, string>> = {
   harts: 'harts (-smp)',
   cpu: 'CPU model (-cpu)',
   isa: 'ISA',
+  aia: 'interrupt controller (-M aia)',
   ram: 'RAM (-m)',
   uuid: 'UUID (-uuid)',
   rom: 'boot ROM',
@@ -109,12 +115,16 @@ export function checkConfiguration(value: unknown): MachineConfiguration {
   };
   const cpu = text('cpu');
   const isa = text('isa');
-  if (cpuModel(cpu).isa !== isa) throw bad('isa', `${cpuModel(cpu).isa} (what ${cpu} is here)`, isa);
+  const aia = AIA_TYPES.find((type) => type === given.aia);
+  if (aia === undefined) throw bad('aia', AIA_TYPES.join(' or '), given.aia);
+  const ours = isaOf(cpu, aia);
+  if (ours !== isa) throw bad('isa', `${ours} (what ${cpu} is here)`, isa);
   return {
     machine: 'virt-1.0',
     harts: integer('harts', 1, LIMITS.maxHarts, 1),
     cpu,
     isa,
+    aia,
     ram: integer('ram', LIMITS.minRam, LIMITS.maxRam, PAGE_SIZE),
     uuid: text('uuid'),
     rom: rom('rom'),

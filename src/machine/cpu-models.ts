@@ -1,5 +1,6 @@
 /** The CPU models that `-cpu` knows. A guest may only move to a host whose model is the same. */
 import { GodwitError } from '../error.ts';
+import type { AiaType } from './configuration.ts';
 
 export interface CpuModel {
   readonly name: string;
@@ -24,4 +25,18 @@ export function cpuModel(name: string): CpuModel {
     throw GodwitError.unexpected('machine', '-cpu', MODELS.map((m) => m.name).join(' or '), name);
   }
   return model;
+}
+
+/**
+ * The ISA string of a model's harts on a machine: those with IMSICs have the CSRs of Smaia and Ssaia.
+ * @throws GodwitError as cpuModel.
+ */
+export function isaOf(model: string, aia: AiaType): string {
+  const { isa } = cpuModel(model);
+  if (aia !== 'aplic-imsic') return isa;
+  // By the alphabet, before the other extensions of the privileged architecture.
+  const names = isa.split('_');
+  const at = names.findIndex((name, i) => i > 0 && name.startsWith('s'));
+  names.splice(at < 0 ? names.length : at, 0, 'smaia', 'ssaia');
+  return names.join('_');
 }

@@ -7,11 +7,13 @@ import type { Bus } from '../cpu/bus.ts';
 import { hasSupervisorTimer, updateSupervisorTimer } from '../cpu/csr.ts';
 import { DebugAccess } from '../cpu/debug-access.ts';
 import { Engine } from '../cpu/engine.ts';
-import { type Hart, INTERRUPT } from '../cpu/hart.ts';
+import { type Hart, INTERRUPT, PRIVILEGE } from '../cpu/hart.ts';
+import type { InterruptFile } from '../cpu/interrupt-file.ts';
 import type { Pmp } from '../cpu/pmp.ts';
 import type { Aclint } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
+import type { Imsics } from '../devices/interrupt-controller.ts';
 import type { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
 import { TimerQueue } from '../devices/timers.ts';
@@ -89,6 +91,7 @@ export class Machine {
   readonly #timers: TimerQueue;
   readonly #icount: IcountClock | undefined;
   readonly #aclint: Aclint;
+  readonly #imsics: Imsics | undefined;
   readonly #state: readonly Migratable[];
   readonly #random: (bytes: number) => Uint8Array;
   #running = false;
@@ -109,7 +112,11 @@ export class Machine {
       this.memory,
       { base: MEMORY_MAP.ram.base, size: ram.size, offset: ram.offset, firstPage: ram.firstPage },
       bus,
-      { time: () => this.#timebase.now(), extensions: extensionsOf(configuration.isa) },
+      {
+        time: () => this.#timebase.now(),
+        extensions: extensionsOf(configuration.isa),
+        interruptFile: (hart, privilege) => this.#interruptFile(hart, privilege),
+      },
     );
     this.dma = guestDma(this.#addressSpace, this.memory, () => {
       for (const hart of this.engine.harts) hart.reservation = -1n;
@@ -130,6 +137,8 @@ export class Machine {
       then();
     };
     const board = createBoard({
+      aia: configuration.aia,
+      msi: (address, data) => this.#store32(address, data),
       timebase: this.#timebase,
       timers: this.#timers,
       lines: this.engine.harts.map((hart) => ({
@@ -146,6 +155,7 @@ export class Machine {
       powerOff: (code) => halt(() => host.powerOff(code)),
       reset: () => halt(() => host.resetRequested()),
     });
+    this.#imsics = board.interrupts.imsics;
     this.#aclint = board.aclint;
     this.uart = board.uart;
     this.pci = board.pci;
@@ -334,6 +344,20 @@ export class Machine {
     const devicesIn = this.#timers.nextInNs();
     if (hartsIn === undefined || devicesIn === undefined) return hartsIn ?? devicesIn;
     return Math.min(hartsIn, devicesIn);
+  }
+
+  /** A hart's interrupt file at a privilege level, if it has an IMSIC. */
+  #interruptFile(hart: number, privilege: number): InterruptFile | undefined {
+    const level = privilege === PRIVILEGE.machine ? 'machine' : 'supervisor';
+    return this.#imsics?.[level].file(hart);
+  }
+
+  /** What a device other than a hart stores: a message, as a rule. */
+  #store32(address: number, value: number): void {
+    if (this.#addressSpace.write(address, 4, value)) return;
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, value, true);
+    this.dma.write(address, bytes);
   }
 
   #mapMemory(): void {

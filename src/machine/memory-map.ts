@@ -6,6 +6,8 @@ export const MEMORY_MAP = {
   finisher: { base: 0x10_0000 },
   aclint: { base: 0x200_0000 },
   plic: { base: 0xc00_0000 },
+  /** In the PLIC's place. */
+  aplic: { machine: 0xc00_0000, supervisor: 0xd00_0000 },
   pcie: {
     ecam: { base: 0x3000_0000, size: 0x1000_0000 },
     pio: { base: 0x300_0000, size: 0x1_0000 },
@@ -16,6 +18,7 @@ export const MEMORY_MAP = {
     irq: 32,
   },
   uart: { base: 0x1000_0000, irq: 10 },
+  imsic: { machine: 0x2400_0000, supervisor: 0x2800_0000 },
   ram: { base: 0x8000_0000 },
 } as const;
 

@@ -17,7 +17,14 @@ const unix = { kind: 'unix', path: '/m', server: true, wait: false, mux: false }
 describe('the command line of godwit-system-riscv64', () => {
   it('has the defaults of QEMU', () => {
     expect(parse('-nographic')).toMatchObject({
-      ...{ memoryBytes: 128 * 2 ** 20, harts: 1, cpu: 'rv64', bios: { kind: 'default' }, startPaused: false },
+      ...{
+        aia: 'none',
+        memoryBytes: 128 * 2 ** 20,
+        harts: 1,
+        cpu: 'rv64',
+        bios: { kind: 'default' },
+        startPaused: false,
+      },
       ...{ noReboot: false, noShutdown: false, given: new Set(), qmp: [] },
     });
   });
@@ -25,7 +32,20 @@ describe('the command line of godwit-system-riscv64', () => {
   it('takes everything in the spelling of QEMU, with one dash or two', () => {
     const uuid = '550E8400-e29b-41d4-a716-446655440000';
     const options = parseSystemOptions([
-      ...['-M', 'virt', '--m', '1.5G', '-smp', '4', '-cpu', 'rv64', '-bios', 'none', '-kernel', 'k.elf'],
+      ...[
+        '-M',
+        'virt,aia=aplic',
+        '--m',
+        '1.5G',
+        '-smp',
+        '4',
+        '-cpu',
+        'rv64',
+        '-bios',
+        'none',
+        '-kernel',
+        'k.elf',
+      ],
       ...['-append', 'mib=64 rate=20000', '-nographic', '-S', '-name', 'guest=a,,b,process=x', '-uuid', uuid],
       ...['-pidfile', 'p', '-d', 'int,migration', '-D', 'log', '-no-reboot', '--no-shutdown'],
       ...['-incoming', 'defer', '-display', 'none', '-nodefaults'],
@@ -33,11 +53,12 @@ describe('the command line of godwit-system-riscv64', () => {
     expect(options).toMatchObject({
       action: 'run',
       options: {
+        aia: 'aplic',
         ...{ memoryBytes: 1536 * 2 ** 20, harts: 4, bios: { kind: 'none' }, kernel: 'k.elf' },
         ...{ append: 'mib=64 rate=20000', startPaused: true, name: 'a,b', uuid: uuid.toLowerCase() },
         ...{ pidfile: 'p', logItems: new Set(['int', 'migration']), logFile: 'log', noReboot: true },
         ...{ noShutdown: true, incoming: 'defer' },
-        given: new Set(['machine', 'memory', 'harts', 'cpu', 'bios', 'kernel', 'append', 'uuid']),
+        given: new Set(['machine', 'aia', 'memory', 'harts', 'cpu', 'bios', 'kernel', 'append', 'uuid']),
       },
     });
   });
@@ -136,7 +157,8 @@ describe('the command line of godwit-system-riscv64', () => {
     ['-smp 4,cores=2', '-smp: expected sockets × cores × threads to be 4 harts, got 2'],
     ['-smp 2,maxcpus=4', "-smp: expected maxcpus=2 (harts can't be added later), got maxcpus=4"],
     ['-M pc', "-M: expected virt, got 'pc'"],
-    ['-M virt,aia=aplic', "-M: the property 'aia' of virt is not available in this version"],
+    ['-M virt,usb=on', "-M: the property 'usb' of virt is not available in this version"],
+    ['-M virt,aia=imsic', "-M aia: expected none or aplic or aplic-imsic, got 'imsic'"],
     ['-uuid x', "-uuid: expected a UUID such as 550e8400-e29b-41d4-a716-446655440000, got 'x'"],
     [
       '-incoming /tmp/x',

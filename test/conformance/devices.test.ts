@@ -2,10 +2,12 @@
 import { expect, describe as suite, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { Aclint } from '../../src/devices/aclint.ts';
+import { AplicDomain } from '../../src/devices/aplic.ts';
 import type { Device } from '../../src/devices/device.ts';
 import { NO_MEMORY } from '../../src/devices/dma.ts';
 import { writeFdt } from '../../src/devices/fdt.ts';
 import { Finisher } from '../../src/devices/finisher.ts';
+import { Imsic } from '../../src/devices/imsic.ts';
 import { PciHostBridge } from '../../src/devices/pci/host-bridge.ts';
 import { Plic } from '../../src/devices/plic.ts';
 import { ClockTimebase } from '../../src/devices/timebase.ts';
@@ -104,11 +106,75 @@ const DEVICES: Readonly<Record<string, () => Specimen>> = {
       },
     };
   },
+  'aplic.m': () => {
+    const send = quiet;
+    const device = new AplicDomain({
+      ...{ level: 'machine', base: 0x1000, lines: [quiet, quiet] },
+      msi: { send, parent: 'msis' },
+    });
+    return {
+      device,
+      change() {
+        const handler = handlerOf(device);
+        const write = (offset: number, value: number): void => handler.write(offset, 4, value);
+        for (const source of [10, 96]) {
+          write(4 * source, 6);
+          write(0x3000 + 4 * source, 0x4_0011);
+          write(0x1edc, source);
+          device.input(source, true);
+        }
+        write(0x3000, 0x4_0012);
+        write(0x1bc0, 0x24000);
+        write(0x1bc8, 0x28000);
+        write(0x1bcc, 0x10_0001);
+        write(0x1bc4, 0x8000_3000);
+        // The messages go only now; a level that is asserted after is pending no more.
+        write(0, 0x100);
+        device.input(11, true);
+        write(4 * 11, 4);
+        write(0x1cdc, 11);
+      },
+    };
+  },
+  'aplic.s': () => {
+    const device = new AplicDomain({ level: 'supervisor', base: 0x1000, lines: [quiet, quiet] });
+    return {
+      device,
+      change() {
+        const handler = handlerOf(device);
+        const write = (offset: number, value: number): void => handler.write(offset, 4, value);
+        write(0, 0x100);
+        for (const source of [10, 96]) {
+          write(4 * source, 6);
+          write(0x3000 + 4 * source, 0x4_0003);
+          write(0x1edc, source);
+          device.input(source, true);
+        }
+        for (const register of [0, 4, 8]) for (const hart of [0, 1]) write(0x4000 + 32 * hart + register, 1);
+      },
+    };
+  },
+  'imsic.m': () => imsic('machine'),
+  'imsic.s': () => imsic('supervisor'),
   finisher: () => ({
     device: new Finisher({ base: 0x1000, powerOff: quiet, reset: quiet }),
     change: quiet,
   }),
 };
+
+function imsic(level: 'machine' | 'supervisor'): Specimen {
+  const device = new Imsic({ level, base: 0x1000, lines: [quiet, quiet] });
+  return {
+    device,
+    change() {
+      for (const hart of [0, 1]) {
+        const file = device.file(hart);
+        for (const register of [0x70, 0x72, 0xc0, 0xc6]) file.write(register, 0xffff_ffff_ffff_ffffn);
+        for (const identity of [3, 255]) handlerOf(device).write(0x1000 * hart, 4, identity);
+      }
+    },
+  };
+}
 
 function handlerOf(device: Device) {
   const [region] = device.regions;
@@ -298,7 +364,7 @@ suite.each(Object.entries(DEVICES))('%s', (name, make) => {
 
   test('its nodes stand in a device tree', () => {
     const { device } = make();
-    const labels = ['cpu0_intc', 'cpu1_intc', 'cpu2_intc'];
+    const labels = ['cpu0_intc', 'cpu1_intc', 'cpu2_intc', 'msis'];
     const harts = labels.map((label) => ({ name: label.replace('_', '-'), label, properties: {} }));
     const tree = { name: '', properties: {}, children: [...harts, ...device.fdt()] };
     expect(writeFdt(tree).length).toBeGreaterThan(0);

@@ -3,29 +3,12 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, describe as suite, test } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
-import { Aclint } from '../../src/devices/aclint.ts';
-import { NO_MEMORY } from '../../src/devices/dma.ts';
-import {
-  type FdtNode,
-  hartIntcLabel,
-  phandle,
-  present,
-  raw,
-  text,
-  u32,
-  u64,
-  writeFdt,
-} from '../../src/devices/fdt.ts';
+import { type FdtNode, phandle, present, raw, text, u32, u64, writeFdt } from '../../src/devices/fdt.ts';
 import { type FdtTree, readFdt } from '../../src/devices/fdt-reader.ts';
-import { Finisher } from '../../src/devices/finisher.ts';
-import { interruptProperties } from '../../src/devices/interrupt-controller.ts';
-import { PciHostBridge } from '../../src/devices/pci/host-bridge.ts';
-import { Plic } from '../../src/devices/plic.ts';
-import { ClockTimebase } from '../../src/devices/timebase.ts';
-import { Uart16550 } from '../../src/devices/uart16550.ts';
 import { GodwitError } from '../../src/error.ts';
-import { MEMORY_MAP } from '../../src/machine/memory-map.ts';
+import { bootContents } from '../../src/machine/boot-contents.ts';
+import type { AiaType } from '../../src/machine/configuration.ts';
+import { isaOf } from '../../src/machine/cpu-models.ts';
 
 const has = (tool: string) => spawnSync(tool, ['--version']).error === undefined;
 const root = (properties: FdtNode['properties'], children: FdtNode[] = []): FdtNode => ({
@@ -152,38 +135,9 @@ suite('a flattened tree', () => {
   });
 });
 
-/** The devices' nodes in a tree of the shape that QEMU's has; phandles differ in number only. */
-function ourTree(): FdtTree {
-  const quiet = () => {};
-  const aclint = new Aclint({
-    base: 0x200_0000,
-    timebase: new ClockTimebase(new ManualClock()),
-    lines: [0, 1].map(() => ({ msip: quiet, mtip: quiet })),
-  });
-  const finisher = new Finisher({ base: 0x10_0000, powerOff: quiet, reset: quiet });
-  const plic = new Plic({ base: 0xc00_0000, lines: [0, 1].map(() => ({ meip: quiet, seip: quiet })) });
-  const uart = new Uart16550({
-    base: 0x1000_0000,
-    transmit: quiet,
-    interrupt: quiet,
-    interruptProperties: interruptProperties(plic, 10),
-  });
-  const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts: plic, dma: NO_MEMORY });
-  const harts = [0, 1].map((hart) => ({
-    name: `cpu@${hart}`,
-    properties: {},
-    children: [{ name: 'interrupt-controller', label: hartIntcLabel(hart), properties: {} }],
-  }));
-  const soc = [...plic.fdt(), ...uart.fdt(), ...finisher.fdt(), ...aclint.fdt(), ...pci.fdt()];
-  return readFdt(
-    writeFdt(
-      root({}, [
-        { name: 'cpus', properties: {}, children: harts },
-        { name: 'soc', properties: {}, children: soc },
-        ...finisher.rootFdt(),
-      ]),
-    ),
-  );
+/** The machine's tree; phandles differ from QEMU's in number only. */
+function ourTree(aia: AiaType = 'none'): FdtTree {
+  return readFdt(bootContents({ harts: 2, isa: isaOf('rv64', aia), aia, ram: 128 * 1024 * 1024 }).fdt);
 }
 
 /** A node's properties, references to phandles replaced by the path of the node. */
@@ -201,13 +155,18 @@ function resolved(tree: FdtTree, path: string): Record<string, unknown> {
   const shown = ([name, value]: [string, Uint8Array]): [string, unknown] => {
     const cells = Array.from({ length: value.length / 4 }, (_, i) => Buffer.from(value).readUInt32BE(4 * i));
     if (name === 'phandle') return [name, 'own'];
-    if (name === 'regmap' || name === 'interrupt-parent') return [name, paths.get(cells[0] as number)];
+    if (['regmap', 'interrupt-parent', 'msi-parent', 'riscv,children'].includes(name))
+      return [name, paths.get(cells[0] as number)];
     if (name === 'interrupt-map') {
-      // Five cells of the bus, the controller, and its one.
-      return [name, cells.map((cell, i) => (i % 6 === 4 ? paths.get(cell) : cell))];
+      // Five cells of the bus, the controller, and its own: one of a PLIC, two of an APLIC.
+      const width = paths.get(cells[4] as number)?.includes('plic@c') ? 6 : 7;
+      return [name, cells.map((cell, i) => (i % width === 4 ? paths.get(cell) : cell))];
     }
     if (name === 'interrupts-extended') {
       return [name, cells.map((cell, i) => (i % 2 === 0 ? paths.get(cell) : cell))];
+    }
+    if (name === 'riscv,delegate' || name === 'riscv,delegation') {
+      return [name, [paths.get(cells[0] as number), ...cells.slice(1)]];
     }
     return [name, Buffer.from(value).toString('hex')];
   };
@@ -240,13 +199,41 @@ suite('the devices’ nodes', () => {
   });
 
   test.skipIf(!has('qemu-system-riscv64')).each(NODES)('%s is QEMU’s, property for property', (path) => {
-    const folder = mkdtempSync(join(tmpdir(), 'godwit-fdt-'));
-    try {
-      const file = join(folder, 'virt.dtb');
-      spawnSync('qemu-system-riscv64', ['-M', `virt,dumpdtb=${file}`, '-smp', '2', '-display', 'none']);
-      expect(resolved(ourTree(), path)).toEqual(resolved(readFdt(readFileSync(file)), path));
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    expect(resolved(ourTree(), path)).toEqual(resolved(qemuTree('none'), path));
+  });
+
+  test.skipIf(!has('qemu-system-riscv64')).each([
+    ['aplic', '/soc/aplic@c000000'],
+    ['aplic', '/soc/aplic@d000000'],
+    ['aplic', '/soc/serial@10000000'],
+    ['aplic', '/soc/pci@30000000'],
+    ['aplic-imsic', '/soc/aplic@c000000'],
+    ['aplic-imsic', '/soc/aplic@d000000'],
+    ['aplic-imsic', '/soc/imsics@24000000'],
+    ['aplic-imsic', '/soc/imsics@28000000'],
+    ['aplic-imsic', '/soc/serial@10000000'],
+    ['aplic-imsic', '/soc/pci@30000000'],
+  ] as const)('with aia=%s, %s is QEMU’s, and has the newer name of a delegation', (aia, path) => {
+    const { 'riscv,delegation': newer, ...ours } = resolved(ourTree(aia), path);
+    expect(ours).toEqual(resolved(qemuTree(aia), path));
+    expect(newer).toEqual(ours['riscv,delegate']);
   });
 });
+
+function qemuTree(aia: AiaType): FdtTree {
+  const folder = mkdtempSync(join(tmpdir(), 'godwit-fdt-'));
+  try {
+    const file = join(folder, 'virt.dtb');
+    spawnSync('qemu-system-riscv64', [
+      '-M',
+      `virt,aia=${aia},dumpdtb=${file}`,
+      '-smp',
+      '2',
+      '-display',
+      'none',
+    ]);
+    return readFdt(readFileSync(file));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

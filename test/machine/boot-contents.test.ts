@@ -30,7 +30,7 @@ const firmware = file(Uint8Array.of(1, 2, 3, 4), 'fw');
 
 function contents(request: Partial<BootRequest>) {
   const ram = request.ram ?? 512 * MiB;
-  const made = bootContents({ harts: 1, isa: ISA, ram, ...request });
+  const made = bootContents({ harts: 1, isa: ISA, aia: 'none', ram, ...request });
   return { ...made, images: decodeBootImages(made.boot, ram), rom: new DataView(made.rom.buffer) };
 }
 

@@ -517,6 +517,7 @@ describe('destinations of another shape', () => {
   test.for<[what: string, options: string[], names: RegExp]>([
     ['-m', ['-m', '32M'], /RAM \(-m\).*33554432.*16777216/],
     ['-smp', ['-smp', '2'], /harts \(-smp\).*2.*1/],
+    ['-M aia', ['-M', 'virt,aia=aplic'], /interrupt controller \(-M aia\): here aplic, at the source none/],
     ['-uuid', ['-uuid', uuid], /UUID \(-uuid\)/],
     ['-kernel', ['-M', 'virt', '-bios', 'none', '-m', '16M', '-kernel', guestImage('hello')], /-kernel/],
     ['-append', guest('ticks', 'interval=30'), /-append/],
