@@ -12,7 +12,7 @@ const OPTIONS = {
   memory: ['-m', 'RAM: 16M to 3584M (default 128M, or what the guest wants)'],
   harts: ['-smp', 'number of harts, 1 to 8 (default 1)'],
   cpu: ['-cpu', 'CPU model (default rv64)'],
-  bios: ['-bios', 'none (the default here) or a firmware file'],
+  bios: ['-bios', 'none (the default here), default (our own SBI) or a firmware file'],
   append: ['-append', "the kernel's command line"],
   serial: ['-serial', 'where the serial port goes: stdio, unix:PATH, tcp:HOST:PORT, file:PATH, null'],
   monitor: ['-monitor', 'where the human monitor goes (default: behind Ctrl-A c)'],
