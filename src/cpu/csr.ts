@@ -366,6 +366,9 @@ const CSRS: readonly Csr[] = [
 
 const byNumber = new Map(CSRS.map((csr) => [csr.number, csr]));
 
+/** A CSR's name, for disassembly. */
+export const csrName = (number: number): string | undefined => byNumber.get(number)?.name;
+
 /**
  * The CSR with this number if the hart may access it in its mode.
  * @returns undefined: the access is an illegal instruction.

@@ -4,13 +4,15 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { describeTrap } from '../cpu/hart.ts';
+import { describeTrap, type Hart } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
+import { type CodeLines, codeLines } from '../machine/code-dump.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
 import { pciLines } from '../machine/pci-info.ts';
-import { registerLines } from '../machine/register-dump.ts';
+import { registerLines, registerValues } from '../machine/register-dump.ts';
+import { translationLines } from '../machine/translation-dump.ts';
 import { Attention } from './attention.ts';
 import { type BlockError, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
@@ -41,6 +43,14 @@ export interface MachineApi {
   reset(): void;
   /** The registers of each hart, as lines of text. */
   registers(): string[][];
+  /** A hart's registers by name. */
+  registerValues(hart: number): Map<string, bigint>;
+  /** Memory as a debugger reads it (DebugAccess): virtual for a hart, physical without one. */
+  readMemory(hart: number | undefined, address: bigint, length: number): Uint8Array;
+  /** `count` instructions as lines, and the address of the next one. */
+  disassemble(hart: number | undefined, address: bigint, count: number): CodeLines;
+  /** A hart's active translations, as lines. */
+  translations(hart: number): string[];
   /** `info pci`, as lines of text. */
   pci(): string[];
   /** Bytes for the serial port. Returns how many it took. */
@@ -137,6 +147,27 @@ class MachineThread implements MachineApi {
 
   registers(): string[][] {
     return this.#machine.engine.harts.map(registerLines);
+  }
+
+  registerValues(hart: number): Map<string, bigint> {
+    return registerValues(this.#hart(hart));
+  }
+
+  readMemory(hart: number | undefined, address: bigint, length: number): Uint8Array {
+    return this.#machine.debug.read(hart === undefined ? undefined : this.#hart(hart), address, length);
+  }
+
+  disassemble(hart: number | undefined, address: bigint, count: number): CodeLines {
+    const of = hart === undefined ? undefined : this.#hart(hart);
+    return codeLines((at, length) => this.#machine.debug.read(of, at, length), address, count);
+  }
+
+  translations(hart: number): string[] {
+    return translationLines(this.#hart(hart), this.#machine.debug);
+  }
+
+  #hart(index: number): Hart {
+    return this.#machine.engine.harts[index] as Hart;
   }
 
   input(bytes: Uint8Array): number {

@@ -5,6 +5,7 @@
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
+import type { CodeLines } from '../machine/code-dump.ts';
 import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
 import { missingBackends } from '../machine/device-configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
@@ -12,6 +13,7 @@ import { createSharedMemory } from '../memory/layout.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
 import type { MigrationEvent } from '../migration/sender.ts';
+import { topic } from '../monitor/info.ts';
 import {
   type Capabilities,
   checkCapabilities,
@@ -25,6 +27,7 @@ import {
 import {
   FINAL_MIGRATION_STATES,
   type InfoTopic,
+  type MemoryAddress,
   type MigrateRequest,
   type MigrationInfo,
   type MigrationStatus,
@@ -39,6 +42,7 @@ import type { BlockError } from './block-file.ts';
 import { type Drive, driveFacts } from './drive.ts';
 import type { Log } from './log.ts';
 import type { MachineApi, MachineListener } from './machine-thread.ts';
+import { saveMemory } from './memory-file.ts';
 import { monitorInfo, socketAddress } from './migration-info.ts';
 import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
 import { type NewMachine, NO_UUID } from './new-machine.ts';
@@ -89,14 +93,11 @@ export class Vm implements MonitorTarget {
     {
       name: 'registers',
       params: '[-a]',
-      help: 'show the registers of hart 0 (-a: of all harts)',
-      text: (args) => this.#registers(args.trim()),
+      help: 'show the cpu registers (-a: of all harts)',
+      text: (args, hart) => this.#registers(args.trim(), hart),
     },
-    {
-      name: 'pci',
-      help: 'show PCI info',
-      text: (args) => this.#pci(args),
-    },
+    topic('mem', 'show the active virtual memory mappings', (hart) => this.#built.translations(hart)),
+    topic('pci', 'show PCI info', () => this.#built.pci()),
   ];
   readonly #options: VmOptions;
   readonly #listeners = new Set<(event: MonitorEvent) => void>();
@@ -308,20 +309,39 @@ export class Vm implements MonitorTarget {
 
   // --- the machine
 
-  async #registers(args: string): Promise<string> {
+  get harts(): number {
+    if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine yet');
+    return this.#machine.configuration.harts;
+  }
+
+  get threadId(): number {
+    return process.pid;
+  }
+
+  async registers(hart: number): Promise<ReadonlyMap<string, bigint>> {
+    return this.#built.registerValues(hart);
+  }
+
+  async readMemory({ address, hart }: MemoryAddress, length: number): Promise<Uint8Array> {
+    return this.#built.readMemory(hart, address, length);
+  }
+
+  async disassemble({ address, hart }: MemoryAddress, count: number): Promise<CodeLines> {
+    return this.#built.disassemble(hart, address, count);
+  }
+
+  async saveMemory({ address, hart }: MemoryAddress, size: bigint, file: string): Promise<void> {
+    const remote = this.#built;
+    const read = (at: bigint, length: number) => remote.readMemory(hart, at, length);
+    await saveMemory(file, address, size, read, hart === undefined);
+  }
+
+  async #registers(args: string, hart: number): Promise<string> {
     if (args !== '' && args !== '-a') {
       throw GodwitError.unexpected('usage', 'info registers', '-a or nothing', args);
     }
-    if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine yet');
-    const harts = await this.#remote.registers();
-    const shown = args === '-a' ? harts : harts.slice(0, 1);
-    return shown.map((lines, i) => ['', `CPU#${i}`, ...lines].join('\n')).join('\n');
-  }
-
-  async #pci(args: string): Promise<string> {
-    if (args !== '') throw new GodwitError('usage', `info pci takes no argument, got '${args}'`);
-    if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine yet');
-    return (await this.#remote.pci()).join('\n');
+    const texts = (await this.#built.registers()).map((lines, i) => ['', `CPU#${i}`, ...lines].join('\n'));
+    return args === '-a' ? texts.join('\n') : (texts[hart] ?? '');
   }
 
   get #drives(): readonly Drive[] {
@@ -330,6 +350,12 @@ export class Vm implements MonitorTarget {
 
   get #remote(): Remote<MachineApi> {
     return this.#machineThread.connection.remote;
+  }
+
+  /** The machine thread, once it has a machine. */
+  get #built(): Remote<MachineApi> {
+    if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine yet');
+    return this.#remote;
   }
 
   async #build(configuration: MachineConfiguration, boot?: BootContents): Promise<BuiltMachine> {

@@ -21,6 +21,22 @@ export function registerLines(hart: Hart): string[] {
   ];
 }
 
+/** Values by every name that a register has: pc, x5 and t0, f0 and ft0, mepc. */
+export function registerValues(hart: Hart): Map<string, bigint> {
+  const file = (letter: string, names: readonly string[], value: (i: number) => bigint): [string, bigint][] =>
+    names.flatMap((name, i): [string, bigint][] => [
+      [`${letter}${i}`, value(i)],
+      [name, value(i)],
+    ]);
+  return new Map([
+    ['pc', hart.pc],
+    ['mhartid', BigInt(hart.id)],
+    ...HART_CSRS.map((name): [string, bigint] => [name, hart.csr(name)]),
+    ...file('x', REGISTER_NAMES, (i) => hart.x(i)),
+    ...file('f', FLOAT_REGISTER_NAMES, (i) => hart.f(i)),
+  ]);
+}
+
 function inLines(cells: readonly string[]): string[] {
   const lines: string[] = [];
   for (let i = 0; i < cells.length; i += PER_LINE) lines.push(cells.slice(i, i + PER_LINE).join(''));

@@ -2,6 +2,7 @@
  * The shape of a monitor command: one entry serves QMP (a name, typed arguments, an answer) and the human monitor
  * (names, words on a line, printed text). Names, arguments and help follow QEMU's qapi/*.json and hmp-commands.hx.
  */
+import { type DumpDefaults, type DumpFormat, FIRST_DUMP } from './expression.ts';
 import type { Json } from './json-text.ts';
 import { type Fields, type ObjectOf, object } from './schema.ts';
 import type { MonitorHost, MonitorTarget } from './target.ts';
@@ -24,8 +25,19 @@ export interface MonitorContext {
   readonly commands: readonly Command[];
 }
 
+/** What one session of the human monitor remembers from line to line. */
+export interface HumanSession {
+  /** The hart that commands are about: `cpu` sets it. */
+  hart: number;
+  /** What a format leaves out. */
+  dump: DumpDefaults;
+}
+
+export const newHumanSession = (hart = 0): HumanSession => ({ hart, dump: FIRST_DUMP });
+
 /** Where a human command prints. */
 export interface HumanOutput {
+  readonly session: HumanSession;
   /** Prints a line. */
   print(line: string): void;
   /** Whether a command may keep its user waiting (false for human-monitor-command). */
@@ -43,6 +55,10 @@ export type HumanArgument =
       readonly optional?: boolean;
       readonly choices?: (context: MonitorContext) => readonly string[];
     }
+  /** "/4xw", right behind the command's name or after a space; it may be missing. */
+  | { readonly kind: 'format'; readonly name: string }
+  /** A number, or an expression (expression.ts). */
+  | { readonly kind: 'expression'; readonly name: string }
   /** `on` or `off`. */
   | { readonly kind: 'switch'; readonly name: string }
   /** All that is left of the line. */
@@ -52,8 +68,10 @@ export type HumanArgument =
       readonly choices?: (context: MonitorContext) => readonly string[];
     };
 
-/** What was given for each HumanArgument: words as text, flags and switches as booleans. */
-export type HumanValues = Readonly<Record<string, string | boolean | undefined>>;
+export type HumanValue = string | boolean | bigint | DumpFormat;
+
+/** What was given for each HumanArgument: words as text, flags and switches as booleans, expressions as bigint. */
+export type HumanValues = Readonly<Record<string, HumanValue | undefined>>;
 
 /** A command's side in the human monitor. */
 export interface HumanSide {

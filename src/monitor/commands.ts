@@ -1,7 +1,8 @@
 /**
  * The one table of monitor commands: QMP, the human monitor, help, completion and query-commands derive from it.
  */
-import { type Command, command, humanCommand, type MonitorContext } from './command.ts';
+import { type Command, command, humanCommand, type MonitorContext, newHumanSession } from './command.ts';
+import { checkHart, DEBUG_COMMANDS } from './commands-debug.ts';
 import { MACHINE_COMMANDS } from './commands-machine.ts';
 import { MIGRATION_COMMANDS } from './commands-migration.ts';
 import { helpLines, runHumanLine, runInfo } from './human-line.ts';
@@ -25,8 +26,11 @@ const MONITOR_COMMANDS: readonly Command[] = [
     arguments: { 'command-line': required(string), 'cpu-index': optional(uint) },
     async run(context, args) {
       let text = '';
+      const hart = args['cpu-index'] ?? 0;
+      if (hart !== 0) checkHart(context, hart);
       await runHumanLine(context, args['command-line'], {
         mayWait: false,
+        session: newHumanSession(hart),
         print: (line) => {
           text += `${line}\r\n`;
         },
@@ -56,7 +60,12 @@ const MONITOR_COMMANDS: readonly Command[] = [
   }),
 ];
 
-export const COMMANDS: readonly Command[] = [...MONITOR_COMMANDS, ...MACHINE_COMMANDS, ...MIGRATION_COMMANDS];
+export const COMMANDS: readonly Command[] = [
+  ...MONITOR_COMMANDS,
+  ...MACHINE_COMMANDS,
+  ...DEBUG_COMMANDS,
+  ...MIGRATION_COMMANDS,
+];
 
 /** What all sessions of one machine share. */
 export function monitorContext(target: MonitorTarget, host: MonitorHost): MonitorContext {

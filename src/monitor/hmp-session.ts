@@ -2,7 +2,7 @@
  * One connection of the human monitor. Greeting, prompt and echo are QEMU's ("(qemu) " too: scripts wait for it).
  */
 import type { CharStream } from './char-stream.ts';
-import type { MonitorContext } from './command.ts';
+import { type MonitorContext, newHumanSession } from './command.ts';
 import { completions, runHumanLine } from './human-line.ts';
 import { LineEditor } from './line-editor.ts';
 
@@ -13,6 +13,7 @@ const TYPE_AHEAD = 64 * 1024;
 export class HmpSession {
   readonly #stream: CharStream;
   readonly #context: MonitorContext;
+  readonly #session = newHumanSession();
   readonly #encoder = new TextEncoder();
   readonly #editor: LineEditor;
   /** Input that came while a command runs. */
@@ -72,7 +73,11 @@ export class HmpSession {
 
   #run(line: string): void {
     this.#busy = true;
-    const output = { mayWait: true, print: (text: string) => this.#write(`${text}\r\n`) };
+    const output = {
+      mayWait: true,
+      session: this.#session,
+      print: (text: string) => this.#write(`${text}\r\n`),
+    };
     void runHumanLine(this.#context, line, output).then(() => {
       this.#busy = false;
       this.#editor.prompt();

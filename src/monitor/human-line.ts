@@ -8,11 +8,22 @@ import type {
   Command,
   HumanArgument,
   HumanOutput,
+  HumanSession,
   HumanSide,
+  HumanValue,
   HumanValues,
   MonitorContext,
 } from './command.ts';
+import {
+  ExpressionError,
+  namesRegister,
+  type Parsed,
+  parseExpression,
+  parseFormat,
+  type RegisterValue,
+} from './expression.ts';
 import { infoTopics } from './info.ts';
+import type { JsonObject } from './json-text.ts';
 import { parseOnOff } from './migration-parameter-text.ts';
 
 const ESCAPES: ReadonlyMap<string, string> = new Map([
@@ -33,6 +44,20 @@ class Words {
 
   get rest(): string {
     return this.#rest;
+  }
+
+  /** Reads what the line goes on with in another way. */
+  parse<T>(how: (text: string) => Parsed<T>): T {
+    const { value, rest } = how(this.#rest);
+    this.#rest = rest;
+    return value;
+  }
+
+  /** The command's name, which is never quoted. A format may stand right behind it. */
+  command(): string {
+    const name = /^[^\s/]*/.exec(this.#rest)?.[0] ?? '';
+    this.#rest = this.#rest.slice(name.length).trimStart();
+    return name;
   }
 
   /** The next word, or undefined at the end. */
@@ -69,6 +94,7 @@ class Words {
 export function usage(side: HumanSide): string {
   const words = side.arguments.map((argument) => {
     if (argument.kind === 'flag') return `[-${argument.letter}]`;
+    if (argument.kind === 'format') return `/${argument.name}`;
     if (argument.kind === 'rest') return `[${argument.name}]`;
     return argument.kind === 'word' && argument.optional ? `[${argument.name}]` : argument.name;
   });
@@ -103,8 +129,12 @@ function humanSide(
 }
 
 /** Reads what the arguments take; throws a GodwitError without the command's name. */
-function readValues(words: Words, expected: readonly HumanArgument[]): HumanValues {
-  const values: Record<string, string | boolean> = {};
+function readValues(
+  words: Words,
+  expected: readonly HumanArgument[],
+  { session, register }: { session: HumanSession; register: RegisterValue },
+): HumanValues {
+  const values: Record<string, HumanValue> = {};
   const flags = expected.filter((argument) => argument.kind === 'flag');
   while (flags.length > 0 && /^-./.test(words.rest)) {
     for (const letter of (words.next() ?? '').slice(1)) {
@@ -123,6 +153,16 @@ function readValues(words: Words, expected: readonly HumanArgument[]): HumanValu
         else if (!argument.optional) throw new GodwitError('usage', 'string expected');
         break;
       }
+      case 'format': {
+        const format = words.parse((text) => parseFormat(text, session.dump));
+        // As in QEMU, instructions leave the size of the next dump alone.
+        session.dump = { ...format, size: format.letter === 'i' ? session.dump.size : format.size };
+        values[argument.name] = format;
+        break;
+      }
+      case 'expression':
+        values[argument.name] = words.parse((text) => parseExpression(text, register));
+        break;
       case 'switch': {
         const state = parseOnOff(words.next() ?? '');
         if (state === undefined) throw new GodwitError('usage', "Expected 'on' or 'off'");
@@ -145,8 +185,7 @@ export async function runHumanLine(
   output: HumanOutput,
 ): Promise<void> {
   const words = new Words(line);
-  // The command's own name is never quoted.
-  const name = /^\S*/.exec(words.rest)?.[0] ?? '';
+  const name = words.command();
   if (name === '') return;
   const found = humanSide(context, name);
   if (found === undefined) {
@@ -155,22 +194,30 @@ export async function runHumanLine(
     return;
   }
   const { command, human } = found;
-  words.next();
   let values: HumanValues;
   try {
-    values = readValues(words, human.arguments);
+    const { session } = output;
+    const registers =
+      takesExpression(human) && namesRegister(words.rest)
+        ? await context.target.registers(session.hart)
+        : new Map<string, bigint>();
+    values = readValues(words, human.arguments, { session, register: (name) => registers.get(name) });
   } catch (error) {
-    output.print(`${human.names.join('|')}: ${errorMessage(error)}`);
+    const who = error instanceof ExpressionError ? '' : `${human.names.join('|')}: `;
+    output.print(`${who}${errorMessage(error)}`);
     output.print(`Try "help ${human.names[0]}" for more information`);
     return;
   }
   try {
     if (human.run !== undefined) await human.run(context, values, output);
-    else await command.execute(context, { ...values });
+    else await command.execute(context, { ...values } as JsonObject);
   } catch (error) {
     for (const text of errorMessage(error).split('\n')) output.print(`Error: ${text}`);
   }
 }
+
+const takesExpression = ({ arguments: expected }: HumanSide): boolean =>
+  expected.some(({ kind }) => kind === 'expression');
 
 /** What the last word of `line` may become: whole words. */
 export function completions(context: MonitorContext, line: string): string[] {
@@ -205,7 +252,7 @@ export async function runInfo(context: MonitorContext, text: string, output: Hum
     output.print(`unknown command: 'info ${topic}'${didYouMean(topic, known, 'info ')}`);
     return;
   }
-  const answer = await found.text(text.slice(topic.length).trim());
+  const answer = await found.text(text.slice(topic.length).trim(), output.session.hart);
   if (answer === '') return;
   for (const line of answer.replace(/\n$/, '').split('\n')) output.print(line);
 }

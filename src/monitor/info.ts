@@ -7,14 +7,18 @@ import { capabilityLines, parameterLines } from './migration-parameter-text.ts';
 import { migrationLines } from './migration-text.ts';
 import type { InfoTopic } from './target.ts';
 
-/** A topic without arguments, from its lines. */
-function topic(name: string, help: string, lines: () => Promise<string[]>): InfoTopic {
+/** A topic without arguments, from its lines; `hart` is the one that the session is about. */
+export function topic(
+  name: string,
+  help: string,
+  lines: (hart: number) => Promise<readonly string[]>,
+): InfoTopic {
   return {
     name,
     help,
-    async text(args) {
+    async text(args, hart) {
       if (args !== '') throw new GodwitError('usage', `info ${name} takes no argument, got '${args}'`);
-      return (await lines()).join('\n');
+      return (await lines(hart)).join('\n');
     },
   };
 }
@@ -31,6 +35,12 @@ export function infoTopics({ target, host }: MonitorContext): InfoTopic[] {
     topic('version', 'show the version', async () => [`${major}.${minor}.${micro} (godwit ${host.version})`]),
     topic('name', 'show the current VM name', async () => (target.name === undefined ? [] : [target.name])),
     topic('uuid', 'show the current VM UUID', async () => [target.uuid]),
+    topic('cpus', 'show infos for each CPU', async (hart) =>
+      Array.from({ length: target.harts }, (_, id) => {
+        const mark = id === hart ? '*' : ' ';
+        return `${mark} CPU #${id}: thread_id=${target.threadId}`;
+      }),
+    ),
     topic('migrate', 'show migration status', async () => migrationLines(await target.queryMigrate())),
     topic('migrate_capabilities', 'show current migration capabilities', async () =>
       capabilityLines(target.capabilities()),

@@ -64,6 +64,17 @@ export const uint: Schema<number> = {
   },
 };
 
+/** A whole number of 64 bits, with or without sign. */
+export const int: Schema<bigint> = {
+  read(value, path) {
+    const number = typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : value;
+    if (typeof number === 'bigint' && BigInt.asIntN(64, number) === number) return number;
+    return typeof value === 'number' || typeof value === 'bigint'
+      ? refuse(`Parameter '${path}' expects int64`, path)
+      : wrongType(path, 'integer');
+  },
+};
+
 /** One of a set of words. */
 export function oneOf<T extends string>(words: readonly T[]): Schema<T> {
   return {

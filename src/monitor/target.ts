@@ -172,8 +172,17 @@ export interface InfoTopic {
   /** Shown after the name in help: "[-a]". */
   readonly params?: string;
   readonly help: string;
-  /** The text, lines divided by "\n". `args` is what stands after the topic, unparsed. */
-  text(args: string): Promise<string>;
+  /**
+   * The text, lines divided by "\n". `args` is what stands after the topic, unparsed; `hart` is the one that the session
+   * is about.
+   */
+  text(args: string, hart: number): Promise<string>;
+}
+
+/** Guest memory: by a virtual address of a hart, or by a physical one if no hart is named. */
+export interface MemoryAddress {
+  readonly address: bigint;
+  readonly hart?: number;
 }
 
 /** A virtual machine, as its monitors see it. */
@@ -183,6 +192,22 @@ export interface MonitorTarget {
   readonly uuid: string;
   /** Further `info` topics; names must not be those of the monitor's own. */
   readonly infoTopics: readonly InfoTopic[];
+
+  /** How many harts there are. @throws GodwitError kind "state" while there is no machine. */
+  readonly harts: number;
+  /** The operating system's number of what runs the harts. */
+  readonly threadId: number;
+  /** The values that `$name` stands for. */
+  registers(hart: number): Promise<ReadonlyMap<string, bigint>>;
+  /** The `length` bytes there, or as many as there are before the first that is no memory. Changes nothing. */
+  readMemory(at: MemoryAddress, length: number): Promise<Uint8Array>;
+  /** A line for each of `count` instructions, and where the next one is; nowhere if memory ends, which the last line says. */
+  disassemble(
+    at: MemoryAddress,
+    count: number,
+  ): Promise<{ readonly lines: readonly string[]; readonly next?: bigint | undefined }>;
+  /** Writes `size` bytes to a file. Physical memory that is not there reads as zero, virtual memory is an error. */
+  saveMemory(at: MemoryAddress, size: bigint, file: string): Promise<void>;
 
   queryStatus(): Promise<StatusInfo>;
   /** Resolves when the guest stands still; without effect if it does already. */

@@ -10,6 +10,7 @@ import {
 } from '../../src/monitor/migration-parameters.ts';
 import type {
   InfoTopic,
+  MemoryAddress,
   MigrateRequest,
   MigrationInfo,
   MonitorEvent,
@@ -18,13 +19,16 @@ import type {
   RunState,
 } from '../../src/monitor/target.ts';
 
+/** Where its memory begins. */
+const MEMORY = 0x1000;
+
 export class FakeTarget implements MonitorTarget {
   readonly uuid = '00000000-0000-0000-0000-000000000000';
   readonly infoTopics: InfoTopic[] = [
     {
       name: 'registers',
       help: 'show the cpu registers',
-      text: async (args) => `pc 80000000\nargs '${args}'\n`,
+      text: async (args, hart) => `pc 80000000\nhart ${hart} args '${args}'\n`,
     },
   ];
   readonly calls: string[] = [];
@@ -35,6 +39,29 @@ export class FakeTarget implements MonitorTarget {
   readonly #listeners = new Set<(event: MonitorEvent) => void>();
   /** While set, `stop` waits for it. */
   gate: Promise<void> | undefined;
+
+  readonly harts = 2;
+  readonly threadId = 123;
+  /** Physical memory from MEMORY on; a hart's virtual addresses lie 0x10_0000 higher for each hart. */
+  readonly memory = new Uint8Array(256);
+  readonly values = new Map([['pc', BigInt(MEMORY)]]);
+
+  async registers(hart: number) {
+    this.calls.push(`registers ${hart}`);
+    return this.values;
+  }
+  async readMemory({ address, hart }: MemoryAddress, length: number) {
+    const at =
+      Number(BigInt.asUintN(48, address)) - MEMORY - (hart === undefined ? 0 : (hart + 1) * 0x10_0000);
+    return at < 0 ? new Uint8Array() : this.memory.subarray(at, at + length);
+  }
+  async disassemble({ address, hart }: MemoryAddress, count: number) {
+    const line = (i: number): string => `${hart ?? 'physical'} ${(address + BigInt(i)).toString(16)}`;
+    return { lines: Array.from({ length: count }, (_, i) => line(i)), next: address + BigInt(count) };
+  }
+  async saveMemory({ address, hart }: MemoryAddress, size: bigint, file: string) {
+    this.calls.push(`saveMemory ${hart} ${address.toString(16)} ${size} ${file}`);
+  }
 
   fire(event: MonitorEvent): void {
     for (const listener of [...this.#listeners]) listener(event);

@@ -131,7 +131,7 @@ describe('a human monitor', () => {
 
   it('shows topics that the machine adds, with their arguments', async () => {
     const { run } = start();
-    expect(await run('info registers -a')).toBe("pc 80000000\nargs '-a'\n");
+    expect(await run('info registers -a')).toBe("pc 80000000\nhart 0 args '-a'\n");
     expect(await run('info')).toContain('info registers  -- show the cpu registers\n');
     expect(await run('help info')).toBe(await run('info'));
     expect(await run('help')).toContain('migrate [-d] [-b] [-i] [-r] uri -- migrate to URI');
