@@ -2,7 +2,7 @@
  * The shape of a monitor command: one entry serves QMP (a name, typed arguments, an answer) and the human monitor
  * (names, words on a line, printed text). Names, arguments and help follow QEMU's qapi/*.json and hmp-commands.hx.
  */
-import { type DumpDefaults, type DumpFormat, FIRST_DUMP } from './expression.ts';
+import type { DumpDefaults, DumpFormat } from './expression.ts';
 import type { Json } from './json-text.ts';
 import { type Fields, type ObjectOf, object } from './schema.ts';
 import type { MonitorHost, MonitorTarget } from './target.ts';
@@ -23,17 +23,15 @@ export interface MonitorContext {
   readonly target: MonitorTarget;
   readonly host: MonitorHost;
   readonly commands: readonly Command[];
+  /** What the next format leaves out; as in QEMU, all sessions share it. */
+  dump: DumpDefaults;
 }
 
 /** What one session of the human monitor remembers from line to line. */
 export interface HumanSession {
   /** The hart that commands are about: `cpu` sets it. */
   hart: number;
-  /** What a format leaves out. */
-  dump: DumpDefaults;
 }
-
-export const newHumanSession = (hart = 0): HumanSession => ({ hart, dump: FIRST_DUMP });
 
 /** Where a human command prints. */
 export interface HumanOutput {

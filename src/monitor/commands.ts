@@ -1,10 +1,11 @@
 /**
  * The one table of monitor commands: QMP, the human monitor, help, completion and query-commands derive from it.
  */
-import { type Command, command, humanCommand, type MonitorContext, newHumanSession } from './command.ts';
+import { type Command, command, humanCommand, type MonitorContext } from './command.ts';
 import { checkHart, DEBUG_COMMANDS } from './commands-debug.ts';
 import { MACHINE_COMMANDS } from './commands-machine.ts';
 import { MIGRATION_COMMANDS } from './commands-migration.ts';
+import { FIRST_DUMP } from './expression.ts';
 import { helpLines, runHumanLine, runInfo } from './human-line.ts';
 import { infoTopics } from './info.ts';
 import { array, optional, required, string, uint } from './schema.ts';
@@ -30,7 +31,7 @@ const MONITOR_COMMANDS: readonly Command[] = [
       if (hart !== 0) checkHart(context, hart);
       await runHumanLine(context, args['command-line'], {
         mayWait: false,
-        session: newHumanSession(hart),
+        session: { hart },
         print: (line) => {
           text += `${line}\r\n`;
         },
@@ -69,5 +70,5 @@ export const COMMANDS: readonly Command[] = [
 
 /** What all sessions of one machine share. */
 export function monitorContext(target: MonitorTarget, host: MonitorHost): MonitorContext {
-  return { target, host, commands: COMMANDS };
+  return { target, host, commands: COMMANDS, dump: FIRST_DUMP };
 }

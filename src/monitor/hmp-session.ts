@@ -2,7 +2,7 @@
  * One connection of the human monitor. Greeting, prompt and echo are QEMU's ("(qemu) " too: scripts wait for it).
  */
 import type { CharStream } from './char-stream.ts';
-import { type MonitorContext, newHumanSession } from './command.ts';
+import type { HumanSession, MonitorContext } from './command.ts';
 import { completions, runHumanLine } from './human-line.ts';
 import { LineEditor } from './line-editor.ts';
 
@@ -13,7 +13,7 @@ const TYPE_AHEAD = 64 * 1024;
 export class HmpSession {
   readonly #stream: CharStream;
   readonly #context: MonitorContext;
-  readonly #session = newHumanSession();
+  readonly #session: HumanSession = { hart: 0 };
   readonly #encoder = new TextEncoder();
   readonly #editor: LineEditor;
   /** Input that came while a command runs. */

@@ -8,7 +8,6 @@ import type {
   Command,
   HumanArgument,
   HumanOutput,
-  HumanSession,
   HumanSide,
   HumanValue,
   HumanValues,
@@ -132,7 +131,8 @@ function humanSide(
 function readValues(
   words: Words,
   expected: readonly HumanArgument[],
-  { session, register }: { session: HumanSession; register: RegisterValue },
+  context: MonitorContext,
+  register: RegisterValue,
 ): HumanValues {
   const values: Record<string, HumanValue> = {};
   const flags = expected.filter((argument) => argument.kind === 'flag');
@@ -154,9 +154,9 @@ function readValues(
         break;
       }
       case 'format': {
-        const format = words.parse((text) => parseFormat(text, session.dump));
+        const format = words.parse((text) => parseFormat(text, context.dump));
         // As in QEMU, instructions leave the size of the next dump alone.
-        session.dump = { ...format, size: format.letter === 'i' ? session.dump.size : format.size };
+        context.dump = { ...format, size: format.letter === 'i' ? context.dump.size : format.size };
         values[argument.name] = format;
         break;
       }
@@ -196,12 +196,11 @@ export async function runHumanLine(
   const { command, human } = found;
   let values: HumanValues;
   try {
-    const { session } = output;
     const registers =
       takesExpression(human) && namesRegister(words.rest)
-        ? await context.target.registers(session.hart)
+        ? await context.target.registers(output.session.hart)
         : new Map<string, bigint>();
-    values = readValues(words, human.arguments, { session, register: (name) => registers.get(name) });
+    values = readValues(words, human.arguments, context, (name) => registers.get(name));
   } catch (error) {
     const who = error instanceof ExpressionError ? '' : `${human.names.join('|')}: `;
     output.print(`${who}${errorMessage(error)}`);

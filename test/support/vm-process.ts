@@ -79,6 +79,8 @@ export interface Exit {
 export interface VmOptions {
   /** Without it no QMP socket is opened. Default true. */
   readonly qmp?: boolean;
+  /** Another program with the same options: QEMU. */
+  readonly program?: string;
   /** The console on stdout, no human monitor. Default true. */
   readonly console?: boolean;
 }
@@ -97,10 +99,11 @@ export class VmProcess {
   #client: MonitorClient | undefined;
   #exited: Exit | undefined;
 
-  constructor(args: readonly string[], qmpPath: string | undefined) {
+  constructor(args: readonly string[], qmpPath: string | undefined, program?: string) {
     this.#args = args;
     this.#qmpPath = qmpPath;
-    this.child = spawn(process.execPath, [SYSTEM, ...args]);
+    this.child =
+      program === undefined ? spawn(process.execPath, [SYSTEM, ...args]) : spawn(program, [...args]);
     for (const name of ['stdout', 'stderr'] as const) {
       this.child[name].setEncoding('utf8').on('data', (chunk: string) => this[name].add(chunk));
     }
@@ -358,7 +361,7 @@ export class Bench {
   }
 
   /** Starts a process and waits for nothing. */
-  spawn(args: readonly string[], { qmp = true, console = true }: VmOptions = {}): VmProcess {
+  spawn(args: readonly string[], { qmp = true, console = true, program }: VmOptions = {}): VmProcess {
     const qmpPath = qmp ? this.path('qmp') : undefined;
     const vm = new VmProcess(
       [
@@ -367,6 +370,7 @@ export class Bench {
         ...args,
       ],
       qmpPath,
+      program,
     );
     this.#vms.push(vm);
     return vm;
