@@ -3,9 +3,9 @@
  * PAGE_FLAG.code, so that no write TLB entry exists for it and every store to it passes by here or through miss.ts.
  */
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { ENTRY_SIZE, PAGE_FLAG, PAGE_SIZE, SLOT_COUNT, SLOT_SIZE } from '../memory/layout.ts';
+import { ENTRY_SIZE, PAGE_FLAG, PAGE_SIZE, SLOT, SLOT_COUNT, SLOT_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
-import { END_WORD } from './operations.ts';
+import { END_WORD, ENTRY } from './operations.ts';
 
 const END_OFFSET = (PAGE_SIZE / 2) * ENTRY_SIZE;
 
@@ -16,6 +16,10 @@ export class CodeCache {
   readonly #bytes: Uint8Array;
   /** Page index of each slot; -1 if free. */
   readonly #pages = new Int32Array(SLOT_COUNT).fill(-1);
+  /** Told of a page whose translation no longer holds, before its entries go. */
+  onTranslatedChange: (page: number) => void = () => {};
+  /** How many jumps into a page make it hot. */
+  heat = 0;
   /** The slot that is reused next: oldest first. */
   #next = 0;
 
@@ -24,13 +28,13 @@ export class CodeCache {
     this.#tlbs = tlbs;
     this.#view = new DataView(memory.memory.buffer);
     this.#bytes = new Uint8Array(memory.memory.buffer);
-    memory.onCodeWrite = (page, offset, length) => this.#forget(page, offset, length);
+    memory.onCodeWrite = (page, offset, length) => this.forget(page, offset, length);
   }
 
   /** Byte offset of the page's slot; an empty one is made if it has none. */
   slotOf(page: number): number {
     const { layout } = this.#memory;
-    const known = this.#view.getInt32(layout.codeSlots + page * 4, true);
+    const known = this.slotAt(page);
     if (known !== 0) return known;
     const index = this.#next;
     this.#next = (index + 1) % SLOT_COUNT;
@@ -40,13 +44,19 @@ export class CodeCache {
       this.#tlbs.flush('fetch');
     }
     const slot = layout.slots + index * SLOT_SIZE;
-    this.#bytes.fill(0, slot, slot + END_OFFSET);
+    this.#bytes.fill(0, slot, slot + SLOT_SIZE);
     this.#view.setUint32(slot + END_OFFSET, END_WORD, true);
+    this.#view.setInt32(slot + SLOT.heat, this.heat, true);
     this.#pages[index] = page;
     this.#view.setInt32(layout.codeSlots + page * 4, slot, true);
     this.#memory.setPageFlag(page, PAGE_FLAG.code, true);
     this.#tlbs.flush('write');
     return slot;
+  }
+
+  /** Byte offset of the page's slot; 0 if it has none. */
+  slotAt(page: number): number {
+    return this.#view.getInt32(this.#memory.layout.codeSlots + page * 4, true);
   }
 
   /** Page index of the slot that an entry lies in. */
@@ -63,16 +73,22 @@ export class CodeCache {
   }
 
   #release(page: number): void {
+    this.onTranslatedChange(page);
     this.#view.setInt32(this.#memory.layout.codeSlots + page * 4, 0, true);
     this.#memory.setPageFlag(page, PAGE_FLAG.code, false);
   }
 
   /** Forgets the entries of `length` bytes at `offset`, and of an instruction that began a halfword before. */
-  #forget(page: number, offset: number, length: number): void {
-    const slot = this.#view.getInt32(this.#memory.layout.codeSlots + page * 4, true);
+  forget(page: number, offset: number, length: number): void {
+    const slot = this.slotAt(page);
     if (slot === 0) return;
     const first = Math.max((offset >> 1) - 1, 0);
     const last = (offset + length - 1) >> 1;
+    for (let entry = first; entry <= last; entry++) {
+      if ((this.#view.getUint8(slot + entry * ENTRY_SIZE) & ENTRY.translated) === 0) continue;
+      this.onTranslatedChange(page);
+      break;
+    }
     this.#bytes.fill(0, slot + first * ENTRY_SIZE, slot + (last + 1) * ENTRY_SIZE);
   }
 }

@@ -3,6 +3,7 @@
  * and the budget alone, so a run can be repeated to the instruction.
  */
 import type { GuestMemory } from '../memory/guest-memory.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
 import { Tlbs } from '../memory/tlb.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { Bus } from './bus.ts';
@@ -10,6 +11,7 @@ import { CodeCache } from './code-cache.ts';
 import type { CsrContext } from './csr.ts';
 import { Hart } from './hart.ts';
 import { addInterpreter, type Dispatch } from './interpreter.ts';
+import { JIT_OPTIONS, Jit, type JitOptions, MAX_REGIONS, type RegionImports } from './jit/jit.ts';
 import { addMissHandlers } from './miss.ts';
 import type { MainMemory } from './physical-memory.ts';
 import { Pmp } from './pmp.ts';
@@ -20,7 +22,13 @@ type RunFunction = (hart: number, budget: number) => number;
 export interface EngineOptions {
   /** "table" by default: bench/dispatch.mjs finds it 1.2 to 1.7 times as fast as the tree of compares. */
   readonly dispatch?: Dispatch;
+  /** "jit" translates what is hot; by default everything is interpreted. */
+  readonly accel?: Accelerator;
+  readonly jit?: Partial<JitOptions>;
 }
+
+/** How guest code is run, by QEMU's option. */
+export type Accelerator = 'interp' | 'jit';
 
 export class Engine {
   readonly harts: readonly Hart[];
@@ -28,6 +36,8 @@ export class Engine {
   readonly pmps: readonly Pmp[];
   readonly tlbs: Tlbs;
   readonly code: CodeCache;
+  /** Undefined if everything is interpreted. */
+  readonly jit: Jit | undefined;
   readonly #slow: SlowPath;
   readonly #run: RunFunction;
   #leave = false;
@@ -51,14 +61,28 @@ export class Engine {
       fetch: module.importFunction('fetch', ['i32'], ['i32']),
       slow: module.importFunction('slow', ['i32', 'i32'], ['i32']),
     };
-    addInterpreter(module, calls, addMissHandlers(module, { layout, ram }), options.dispatch ?? 'table');
+    const forget = module.importFunction('forget', ['i32', 'i32', 'i32'], []);
+    const region = module.type(['i32', 'i32', 'i32', 'i64'], ['i32']);
+    if (options.accel === 'jit') module.importTable('regions', MAX_REGIONS);
+    const hooks = options.accel === 'jit' ? { region, layout } : undefined;
+    const miss = addMissHandlers(module, { layout, ram }, forget);
+    addInterpreter(module, calls, miss, options.dispatch ?? 'table', hooks);
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: MAX_REGIONS });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), {
       env: {
         memory: memory.memory,
         fetch: (hart: number): number => (this.#slow.fetch(hartAt(hart)) ? 1 : 0),
         slow: (hart: number, entry: number): number => this.#slow.run(hartAt(hart), entry),
+        forget: (page: number, offset: number, size: number): void =>
+          this.code.forget(page, offset & (PAGE_SIZE - 1), size),
+        regions: table,
       },
     });
+    const { regionRead, regionWrite, regionStore } = instance.exports;
+    if (options.accel === 'jit') {
+      const imports = { read: regionRead, write: regionWrite, store: regionStore } as RegionImports;
+      this.jit = new Jit(memory, this.code, table, imports, { ...JIT_OPTIONS, ...options.jit });
+    }
     this.#run = instance.exports.run as RunFunction;
     this.#slow.translate = instance.exports.translate as Translate;
   }
@@ -99,6 +123,7 @@ export class Engine {
       hart.remaining = left;
       this.#running = hart;
       let remaining = this.#run(hart.offset, left);
+      this.jit?.update();
       this.#running = undefined;
       if (this.#slow.keptBack !== undefined) {
         remaining += this.#slow.keptBack;

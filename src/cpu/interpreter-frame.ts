@@ -39,6 +39,8 @@ export class InterpreterFrame implements ActionFrame {
 
   exit!: Label;
   goto!: Label;
+  /** With the JIT: where jumps inside a page lead. */
+  landed!: Label;
   next!: Label;
   /** Calls the host side for this instruction. */
   callOut!: Label;

@@ -6,9 +6,18 @@
  * Handlers hold no calls: what leaves the fast path branches to a common tail that spills pc and count, calls out and
  * resumes as the call's answer says (`Resume`). Operands come from the entry; meaning comes from the ISA table alone.
  */
-import type { Action } from '../isa/semantics.ts';
-import { ENTRY_SIZE, HART, PAGE_SIZE, TLB } from '../memory/layout.ts';
-import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
+import { type Action, relativeTarget } from '../isa/semantics.ts';
+import {
+  CONTROL,
+  ENTRY_SIZE,
+  HART,
+  HOT_SLOTS_MAX,
+  type Layout,
+  PAGE_SIZE,
+  SLOT,
+  TLB,
+} from '../memory/layout.ts';
+import type { Callable, FunctionBuilder, FunctionType, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { isStraight, lowerAction } from './action-lowering.ts';
 import { InterpreterFrame } from './interpreter-frame.ts';
@@ -41,15 +50,36 @@ export interface HostCalls {
   readonly slow: Callable;
 }
 
-/** Adds `run(hart, budget) → instructions left` to a module, exported as "run". */
+/** What the interpreter has to know to work beside the JIT. */
+export interface JitHooks {
+  /** Type of a region's function: (hart, state, instructions left, address of the base page) → left << 1 | bailed. */
+  readonly region: FunctionType;
+  readonly layout: Layout;
+}
+
+/** How the interpreter has come to an address that `goto` looks up. */
+const ARRIVAL = {
+  /** By a jump: where jumps lead, regions begin. */
+  jump: 0,
+  /** At the start of a slice. */
+  start: 1,
+  /** A region can't run this instruction. */
+  bail: 2,
+} as const;
+
+/**
+ * Adds `run(hart, budget) → instructions left` to a module, exported as "run".
+ * @param jit if given, the interpreter counts how hot pages are, and enters regions where jumps lead to them.
+ */
 export function addInterpreter(
   module: ModuleBuilder,
   host: HostCalls,
   miss: MissHandlers,
   dispatch: Dispatch,
+  jit?: JitHooks,
 ): void {
   const f = module.function(['i32', 'i32'], ['i32'], 'run');
-  new Interpreter(f, host, miss).emit(dispatch);
+  new Interpreter(f, host, miss, jit).emit(dispatch);
 }
 
 class Interpreter {
@@ -57,12 +87,17 @@ class Interpreter {
   readonly #host: HostCalls;
   readonly #miss: MissHandlers;
   readonly #frame: InterpreterFrame;
+  readonly #jit: JitHooks | undefined;
+  /** An ARRIVAL. */
+  readonly #arrival: Local;
 
-  constructor(f: FunctionBuilder, host: HostCalls, miss: MissHandlers) {
+  constructor(f: FunctionBuilder, host: HostCalls, miss: MissHandlers, jit: JitHooks | undefined) {
     this.#f = f;
     this.#host = host;
     this.#miss = miss;
     this.#frame = new InterpreterFrame(f);
+    this.#jit = jit;
+    this.#arrival = f.local('i32');
   }
 
   emit(dispatch: Dispatch): void {
@@ -70,9 +105,12 @@ class Interpreter {
     this.#loadContext();
     f.i64(1n); // no page begins there
     f.set(this.#frame.slotPc);
+    f.i32(ARRIVAL.start);
+    f.set(this.#arrival);
     this.#frame.exit = f.block();
     this.#frame.goto = f.loop();
     this.#emitGoto();
+    if (this.#jit !== undefined) this.#emitLanding(this.#jit);
     this.#frame.next = f.loop();
     this.#frame.callOut = f.block();
     this.#frame.access = f.block();
@@ -93,6 +131,7 @@ class Interpreter {
     f.end(); // slow
     this.#emitSlow();
     f.end(); // next
+    if (this.#jit !== undefined) f.end(); // landed
     f.end(); // goto
     f.end(); // exit
     f.get(this.#frame.hart);
@@ -105,6 +144,11 @@ class Interpreter {
   #emitGoto(): void {
     const f = this.#f;
     const page = f.local('i64');
+    // Nothing is fetched for a slice that is over.
+    f.get(this.#frame.left);
+    f.i32(0);
+    f.op('i32.le_s');
+    f.brIf(this.#frame.exit);
     f.get(this.#frame.target);
     f.i64(BigInt(-PAGE_SIZE));
     f.op('i64.and');
@@ -127,12 +171,8 @@ class Interpreter {
     this.#spill(this.#frame.target);
     f.get(this.#frame.hart);
     f.call(this.#host.fetch);
-    f.drop(); // either way: on from the hart's pc, unless the trap used up the slice
+    f.drop(); // either way: on from the hart's pc
     this.#reload();
-    f.get(this.#frame.left);
-    f.i32(0);
-    f.op('i32.le_s');
-    f.brIf(this.#frame.exit);
     f.br(this.#frame.goto);
     f.end();
     f.get(this.#frame.scratch);
@@ -152,6 +192,105 @@ class Interpreter {
     f.op('i32.add');
     f.set(this.#frame.entry);
     f.release(page);
+  }
+
+  /**
+   * Where jumps land: enters the region that begins here, if one does. Else the page gets hotter, and what `goto` found
+   * is marked as a place where a region should begin.
+   */
+  #emitLanding({ region, layout }: JitHooks): void {
+    const f = this.#f;
+    const frame = this.#frame;
+    const state = f.local('i32');
+    const count = f.local('i32');
+    f.get(this.#arrival);
+    f.op('i32.eqz');
+    f.if();
+    f.get(frame.entry);
+    f.get(frame.entry);
+    f.load('i32.load8_u');
+    f.i32(ENTRY.reached);
+    f.op('i32.or');
+    f.store('i32.store8');
+    f.else();
+    f.get(this.#arrival);
+    f.i32(ARRIVAL.bail);
+    f.op('i32.and');
+    f.set(this.#arrival);
+    f.end();
+    // A jump inside the page comes here past `goto`, with arrival 0.
+    frame.landed = f.loop();
+    const interpret = f.block();
+    f.get(this.#arrival);
+    f.if();
+    f.i32(ARRIVAL.jump);
+    f.set(this.#arrival);
+    f.br(interpret);
+    f.end();
+    f.get(frame.slotBase);
+    f.get(frame.entry);
+    f.get(frame.slotBase);
+    f.op('i32.sub');
+    f.i32(2);
+    f.op('i32.shr_u', 'i32.add');
+    f.load('i32.load16_u', SLOT.states);
+    f.tee(state);
+    f.if();
+    f.get(frame.hart);
+    f.get(state);
+    f.get(frame.left);
+    f.get(frame.slotPc);
+    f.get(frame.slotBase);
+    f.load('i64.load', SLOT.delta);
+    f.op('i64.sub');
+    f.get(frame.slotBase);
+    f.load('i32.load', SLOT.function);
+    f.callIndirect(region);
+    f.tee(state);
+    f.i32(1);
+    f.op('i32.shr_s');
+    f.set(frame.left);
+    f.get(state);
+    f.i32(1);
+    f.op('i32.and');
+    f.i32(1);
+    f.op('i32.shl');
+    f.set(this.#arrival);
+    f.get(frame.hart);
+    f.load('i64.load', HART.pc);
+    f.set(frame.target);
+    f.br(frame.goto);
+    f.end();
+    f.get(frame.slotBase);
+    f.get(frame.slotBase);
+    f.load('i32.load', SLOT.heat);
+    f.i32(1);
+    f.op('i32.sub');
+    f.tee(count);
+    f.store('i32.store', SLOT.heat);
+    f.get(count);
+    f.op('i32.eqz');
+    f.if();
+    f.i32(layout.control);
+    f.load('i32.load', CONTROL.hotCount);
+    f.tee(count);
+    f.i32(HOT_SLOTS_MAX);
+    f.op('i32.lt_u');
+    f.if();
+    f.get(count);
+    f.i32(2);
+    f.op('i32.shl');
+    f.get(frame.slotBase);
+    f.store('i32.store', layout.control + CONTROL.hotSlots);
+    f.i32(layout.control);
+    f.get(count);
+    f.i32(1);
+    f.op('i32.add');
+    f.store('i32.store', CONTROL.hotCount);
+    f.end();
+    f.end();
+    f.end(); // interpret
+    f.release(state, count);
   }
 
   /** Counts, loads the entry's word and goes to its handler. */
@@ -241,18 +380,27 @@ class Interpreter {
         frame.advance(length);
         return;
       case 'jump':
+        if (action.target === relativeTarget) {
+          frame.writeX(() => this.#link(length));
+          this.#relativeJump();
+          return;
+        }
         frame.expr(action.target);
         f.set(frame.target);
-        frame.writeX(() => {
-          frame.pc();
-          f.i64(length);
-          f.op('i64.add');
-        });
+        frame.writeX(() => this.#link(length));
         f.br(frame.goto);
         return;
       case 'helper':
         f.br(frame.callOut);
     }
+  }
+
+  /** Address of the next instruction. */
+  #link(length: 2 | 4): void {
+    const f = this.#f;
+    this.#frame.pc();
+    f.i64(length);
+    f.op('i64.add');
   }
 
   /** Goes to entry + imm halfwords when that stays on the page, else through `goto`. */
@@ -272,7 +420,7 @@ class Interpreter {
     f.if();
     f.get(frame.scratch);
     f.set(frame.entry);
-    f.br(frame.next);
+    f.br(this.#jit === undefined ? frame.next : frame.landed);
     f.end();
     frame.pc();
     frame.leaf('imm');
@@ -343,7 +491,21 @@ class Interpreter {
     f.br(this.#frame.next);
     f.end();
     // Retry adds nothing, anything else is the distance to the next entry.
-    this.#frame.advanceBy(this.#frame.scratch);
+    if (this.#jit === undefined) {
+      this.#frame.advanceBy(this.#frame.scratch);
+      return;
+    }
+    f.get(this.#frame.scratch);
+    f.op('i32.eqz');
+    f.brIf(this.#frame.next);
+    f.get(this.#frame.entry);
+    f.get(this.#frame.scratch);
+    f.op('i32.add');
+    f.set(this.#frame.entry);
+    // A region may go on behind what it could not do.
+    this.#frame.pc();
+    f.set(this.#frame.target);
+    f.br(this.#frame.goto);
   }
 
   #spill(pc: Local): void {

@@ -22,16 +22,46 @@ export interface MissHandlers {
   readonly store: Callable;
 }
 
-/** Adds the functions to a module. */
-export function addMissHandlers(module: ModuleBuilder, context: EngineContext): MissHandlers {
-  const translate = addTranslate(module, context);
+/**
+ * Adds the functions to a module. For regions, it exports `regionRead` and `regionWrite`, (hart, address, bytes) → 1 if
+ * the entry was filled and the access does not cross its page, and `regionStore`, which is `store`.
+ * @param forget (page, offset in RAM, bytes): calls for what was translated of the page to be forgotten.
+ */
+export function addMissHandlers(
+  module: ModuleBuilder,
+  context: EngineContext,
+  forget: Callable,
+): MissHandlers {
+  const translate = addTranslate(module, context, forget);
   const parts = { module, context, translate };
-  return {
+  const handlers = {
     refillRead: refillRead(parts),
     refillWrite: refillWrite(parts),
     refillFetch: refillFetch(parts),
     store: storeMiss(parts),
   };
+  unlessCrossing(module, 'regionRead', handlers.refillRead);
+  unlessCrossing(module, 'regionWrite', handlers.refillWrite);
+  return handlers;
+}
+
+function unlessCrossing(module: ModuleBuilder, name: string, refill: Callable): void {
+  const f = module.function(['i32', 'i64', 'i32'], ['i32'], name);
+  f.get(f.param(1));
+  f.op('i32.wrap_i64');
+  f.i32(PAGE_SIZE - 1);
+  f.op('i32.and');
+  f.get(f.param(2));
+  f.op('i32.add');
+  f.i32(PAGE_SIZE);
+  f.op('i32.gt_u');
+  f.if();
+  f.i32(0);
+  f.return();
+  f.end();
+  f.get(f.param(0));
+  f.get(f.param(1));
+  f.call(refill);
 }
 
 interface Parts {
@@ -103,7 +133,7 @@ function refillFetch({ module, context, translate }: Parts): Callable {
 
 function storeMiss({ module, context, translate }: Parts): Callable {
   const { layout, ram } = context;
-  const f = module.function(['i32', 'i64', 'i64', 'i32'], ['i32']);
+  const f = module.function(['i32', 'i64', 'i64', 'i32'], ['i32'], 'regionStore');
   const [hart, address, value, size] = [f.param(0), f.param(1), f.param(2), f.param(3)];
   const offset = f.local('i64');
   const page = f.local('i32');
@@ -128,13 +158,14 @@ function storeMiss({ module, context, translate }: Parts): Callable {
   f.i32(~PAGE_FLAG.code);
   f.op('i32.and');
   f.brIf(no);
-  emitDirty(f, context, page);
   f.get(flags);
   f.if();
-  emitForgetEntries(f, context, page, offset, size);
+  // What was translated is for the host side to forget.
+  emitForgetEntries(f, context, { page, offset, size }, () => f.br(no));
   f.else();
   emitFillData(f, context, TLB.write, hart, address, offset);
   f.end();
+  emitDirty(f, context, page);
 
   for (const [bytes, op] of [
     [1, 'i64.store8'],

@@ -150,7 +150,7 @@ export const DISPATCH_TREE: DispatchTree = built.tree;
  * The first word of a predecoded entry:
  *
  *     31        19 18   14 13    9 8      3 2 0
- *     | operation |  rs2  |  rs1  |   rd   | 0 |
+ *     | operation |  rs2  |  rs1  |   rd   |   |   bits 0 and 1: the marks of the JIT
  *
  * Shifted and masked, a register field is the byte offset of its register in the hart block. rd has six bits: x0 as a
  * destination becomes register 32, the sink. Floating-point registers stand in the same fields, and have no sink.
@@ -162,6 +162,10 @@ export const ENTRY = {
   rs1Shift: 9,
   rdMask: 0x1f8,
   sink: 32,
+  /** A jump has led here. */
+  reached: 1,
+  /** A translated region contains this instruction. */
+  translated: 2,
   /** In the immediate. */
   frs3Shift: 3,
 } as const;

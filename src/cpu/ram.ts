@@ -1,6 +1,7 @@
 /** Pieces of generated code that reach RAM by physical address, past the TLBs. */
 import { CONTROL, ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
+import { ENTRY } from './operations.ts';
 import type { EngineContext } from './physical-memory.ts';
 
 /** offset ← physical address − RAM base; leaves to `no` if the address is not in RAM. */
@@ -52,13 +53,15 @@ export function emitDirty(f: FunctionBuilder, { layout }: EngineContext, page: L
   f.release(word);
 }
 
-/** Forgets the predecoded entries of the written bytes, and of an instruction that began a halfword before them. */
+/**
+ * Forgets the predecoded entries of the written bytes, and of an instruction that began a halfword before them.
+ * @param translated written for the case that the JIT has translated one of them; nothing has been forgotten then.
+ */
 export function emitForgetEntries(
   f: FunctionBuilder,
   { layout }: EngineContext,
-  page: Local,
-  offset: Local,
-  size: Local,
+  { page, offset, size }: { readonly page: Local; readonly offset: Local; readonly size: Local },
+  translated: () => void,
 ): void {
   const byte = f.local('i32');
   const entry = f.local('i32');
@@ -103,17 +106,44 @@ export function emitForgetEntries(
   f.op('i32.sub');
   f.set(entry);
   f.end();
-  const again = f.loop();
+  // The marks of all entries first: all are forgotten, or none.
+  const first = f.local('i32');
+  const marks = f.local('i32');
   f.get(entry);
-  f.i64(0n);
-  f.store('i64.store');
-  f.get(entry);
-  f.i32(ENTRY_SIZE);
-  f.op('i32.add');
-  f.tee(entry);
-  f.get(last);
-  f.op('i32.le_u');
-  f.brIf(again);
+  f.set(first);
+  f.i32(0);
+  f.set(marks);
+  const each = (body: () => void): void => {
+    const again = f.loop();
+    body();
+    f.get(entry);
+    f.i32(ENTRY_SIZE);
+    f.op('i32.add');
+    f.tee(entry);
+    f.get(last);
+    f.op('i32.le_u');
+    f.brIf(again);
+    f.end();
+  };
+  each(() => {
+    f.get(marks);
+    f.get(entry);
+    f.load('i32.load');
+    f.op('i32.or');
+    f.set(marks);
+  });
+  f.get(marks);
+  f.i32(ENTRY.translated);
+  f.op('i32.and');
+  f.if();
+  translated();
   f.end();
-  f.release(byte, entry, last, slot);
+  f.get(first);
+  f.set(entry);
+  each(() => {
+    f.get(entry);
+    f.i64(0);
+    f.store('i64.store');
+  });
+  f.release(byte, entry, last, slot, first, marks);
 }

@@ -185,7 +185,8 @@ export class SlowPath {
       const bits = (low & 3) === 3 ? this.#view.getUint32(host, true) : low;
       const decoded = this.#predecode(bits);
       this.#view.setInt32(entry + 4, decoded.immediate, true);
-      this.#view.setUint32(entry, decoded.word, true);
+      const reached = this.#view.getUint32(entry, true) & ENTRY.reached;
+      this.#view.setUint32(entry, decoded.word | reached, true);
       return this.#again(hart, RESUME.retry);
     }
     // The second half lies on the next page, which may be another one by the next time: decoded anew each time.
@@ -240,12 +241,23 @@ export class SlowPath {
     if (memory.readonly) {
       return access.kind === 'store' ? step : this.#trap(hart, CAUSE.storeAccessFault, address);
     }
-    if (access.kind === 'store') throw new Error('a store to plain memory does not need the host side');
+    // Only the code that it hits, if it is translated, brings a store to plain memory here.
     this.#memory.wrote(host, access.size);
+    if (access.kind === 'store') {
+      this.#write(host, access.size, this.#storeValue(current, access));
+      return step;
+    }
     this.#tlbs.fill(hart.data.tlbs, 'write', address, addend);
     this.keptBack = hart.remaining;
     hart.remaining = 1;
     return RESUME.retry;
+  }
+
+  #write(host: number, size: number, value: bigint): void {
+    if (size === 1) this.#view.setUint8(host, Number(value));
+    else if (size === 2) this.#view.setUint16(host, Number(value), true);
+    else if (size === 4) this.#view.setUint32(host, Number(value), true);
+    else this.#view.setBigUint64(host, value, true);
   }
 
   /** A load or store whose bytes lie on two pages: both are checked before either is touched. */

@@ -30,7 +30,7 @@ const PAGE_OFFSET_BITS = 12n;
 const SATP = HART.csr + 8 * HART_CSRS.indexOf('satp');
 
 /** Adds `translate(hart, address, ACCESS, WALK) → physical address or FAULT`, exported as "translate". */
-export function addTranslate(module: ModuleBuilder, context: EngineContext): Callable {
+export function addTranslate(module: ModuleBuilder, context: EngineContext, forget: Callable): Callable {
   const pmp = addPmp(module);
   const f = module.function(['i32', 'i64', 'i32', 'i32'], ['i64'], 'translate');
   const [hart, address, access, walk] = [f.param(0), f.param(1), f.param(2), f.param(3)];
@@ -44,7 +44,17 @@ export function addTranslate(module: ModuleBuilder, context: EngineContext): Cal
   f.brIf(check);
   const accessFault = f.block();
   const pageFault = f.block();
-  emitWalk(f, context, pmp, { hart, address, access, walk, physical, check, accessFault, pageFault });
+  emitWalk(f, context, pmp, {
+    hart,
+    address,
+    access,
+    walk,
+    physical,
+    check,
+    accessFault,
+    pageFault,
+    forget,
+  });
   f.end();
   f.i64(FAULT.page);
   f.return();
@@ -72,6 +82,8 @@ interface Walk {
   readonly check: Label;
   readonly accessFault: Label;
   readonly pageFault: Label;
+  /** See addMissHandlers. */
+  readonly forget: Callable;
 }
 
 /** §12.3.2, steps 1 to 10. */
@@ -250,7 +262,7 @@ function emitAccessedAndDirty(
   context: EngineContext,
   pte: Local,
   offset: Local,
-  { access, walk, pageFault }: Walk,
+  { access, walk, pageFault, forget }: Walk,
 ): void {
   const updated = f.local('i64');
   const page = f.local('i32');
@@ -278,7 +290,13 @@ function emitAccessedAndDirty(
   f.if();
   f.i32(8);
   f.set(size);
-  emitForgetEntries(f, context, page, offset, size);
+  emitForgetEntries(f, context, { page, offset, size }, () => {
+    f.get(page);
+    f.get(offset);
+    f.op('i32.wrap_i64');
+    f.get(size);
+    f.call(forget);
+  });
   f.end();
   f.get(offset);
   f.op('i32.wrap_i64');

@@ -10,6 +10,7 @@ import {
   load,
   nothing,
   pc,
+  relativeTarget,
   rs1,
   rs2,
   set,
@@ -61,7 +62,7 @@ export const rv64i: Extension = {
     insn('sraw', '0100000 rs2 rs1 101 rd 0111011', set(i64.shr_s(word(rs1), amount5(rs2)))),
 
     // §2.5 Control transfer instructions
-    insn('jal', 'imm[20|10:1|11|19:12] rd 1101111', jump(i64.add(pc, imm))),
+    insn('jal', 'imm[20|10:1|11|19:12] rd 1101111', jump(relativeTarget)),
     insn('jalr', 'imm[11:0] rs1 000 rd 1100111', jump(i64.and(i64.add(rs1, imm), i64.const(-2n)))),
     insn('beq', 'imm[12|10:5] rs2 rs1 000 imm[4:1|11] 1100011', branch(i64.eq(rs1, rs2))),
     insn('bne', 'imm[12|10:5] rs2 rs1 001 imm[4:1|11] 1100011', branch(i64.ne(rs1, rs2))),

@@ -97,6 +97,9 @@ function namesLeaf(expr: Expr, wanted: LeafExpr): boolean {
   return expr === wanted || ('args' in expr && expr.args.some((arg) => namesLeaf(arg, wanted)));
 }
 
+/** Where a relative jump leads. */
+export const relativeTarget = i64.add(pc, imm);
+
 export const branch = (condition: Expr): Action => ({ kind: 'branch', condition });
 export const jump = (target: Expr): Action => ({ kind: 'jump', target });
 export const helper = (name: Helper): Action => ({ kind: 'helper', helper: name });

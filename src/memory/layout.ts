@@ -48,7 +48,12 @@ export const CONTROL = {
   attention: 0,
   /** u32: 1 while the dirty log is on. */
   dirtyLog: 4,
+  /** u32: how many slots stand in the list of hot ones, and the list: u32 byte offsets of slots. */
+  hotCount: 8,
+  hotSlots: 64,
 } as const;
+/** How long the list of hot slots may get. */
+export const HOT_SLOTS_MAX = (PAGE_SIZE - CONTROL.hotSlots) / 4;
 
 /** Offsets inside a hart block. Fields are 8 bytes unless said otherwise. */
 export const HART = {
@@ -153,7 +158,22 @@ export const PAGE_FLAG = {
 export const ENTRY_SIZE = 8;
 /** Entries of a page's slot: one per halfword, then the end mark. */
 export const SLOT_ENTRIES = PAGE_SIZE / 2 + 1;
-export const SLOT_SIZE = SLOT_ENTRIES * ENTRY_SIZE + 56;
+/**
+ * Offsets in a page's slot: its entries, and what the JIT keeps of the page. A page belongs to at most one translated
+ * region, which may have several pages.
+ */
+export const SLOT = {
+  entries: 0,
+  /** i32: index of the region's function in the table. Meaningless while no state is set. */
+  function: SLOT_ENTRIES * ENTRY_SIZE,
+  /** i32: counts down at each jump into the page that the interpreter takes; at 0 the page is hot. */
+  heat: SLOT_ENTRIES * ENTRY_SIZE + 4,
+  /** i64: address of the page less that of the region's base page. */
+  delta: SLOT_ENTRIES * ENTRY_SIZE + 8,
+  /** u16 per halfword: the region's state that begins there, or 0. */
+  states: SLOT_ENTRIES * ENTRY_SIZE + 16,
+} as const;
+export const SLOT_SIZE = align(SLOT.states + PAGE_SIZE, 64);
 /** How many pages of code are kept predecoded. */
 export const SLOT_COUNT = 1024;
 

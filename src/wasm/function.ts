@@ -254,6 +254,11 @@ export class FunctionBuilder implements Callable {
     }
   }
 
+  /** Bytes of its code so far. */
+  get size(): number {
+    return this.#code.length;
+  }
+
   /** The function as it stands in the code section (§5.5.13). */
   body(): ByteWriter {
     const out = new ByteWriter();

@@ -9,10 +9,15 @@ declare namespace WebAssembly {
     constructor(descriptor: MemoryDescriptor);
     readonly buffer: SharedArrayBuffer;
   }
+  class Table {
+    constructor(descriptor: { readonly element: 'anyfunc'; readonly initial: number });
+    /** @param value a function that a module exports, or null. */
+    set(index: number, value: unknown): void;
+  }
   class Module {
     constructor(bytes: Uint8Array<ArrayBuffer>);
   }
-  type Imports = Record<string, Record<string, Memory | ((...args: never[]) => unknown)>>;
+  type Imports = Record<string, Record<string, Memory | Table | ((...args: never[]) => unknown)>>;
   class Instance {
     constructor(module: Module, imports: Imports);
     readonly exports: Record<string, unknown>;

@@ -1,0 +1,231 @@
+/**
+ * The JIT: decides which pages are worth a translation, has their regions written and compiled, and forgets them again
+ * when their code changes or there are too many.
+ */
+import type { GuestMemory } from '../../memory/guest-memory.ts';
+import { CONTROL, ENTRY_SIZE, PAGE_SIZE, SLOT } from '../../memory/layout.ts';
+import { ModuleBuilder } from '../../wasm/module.ts';
+import type { CodeCache } from '../code-cache.ts';
+import { ENTRY } from '../operations.ts';
+import { findRegion, type Region, type RegionPage } from './region.ts';
+import { emitRegion, regionStates } from './region-code.ts';
+
+export interface JitOptions {
+  /** Jumps into a page that make it hot. */
+  readonly heat: number;
+  /** Slices that a hot page may wait for others, to be compiled with them. */
+  readonly patience: number;
+}
+
+export const JIT_OPTIONS: JitOptions = { heat: 2000, patience: 8 };
+
+/** The engine's functions that regions import. */
+export type RegionImports = Readonly<Record<'read' | 'write' | 'store', (...args: never[]) => unknown>>;
+
+/** Regions in one module: a module costs about a millisecond, however small it is. */
+const MODULE_REGIONS = 16;
+/** Regions that there can be at a time. */
+export const MAX_REGIONS = 2048;
+/** Bytes of WebAssembly that there can be at a time. */
+const MAX_BYTES = 64 * 1024 * 1024;
+
+interface LiveRegion extends Region {
+  readonly index: number;
+  /** Bytes of WebAssembly. */
+  readonly bytes: number;
+}
+
+/** What `info jit` shows. */
+export interface JitStatistics {
+  /** Regions that are there now, their guest instructions and their bytes of WebAssembly. */
+  readonly regions: number;
+  readonly instructions: number;
+  readonly bytes: number;
+  /** Since the start: modules compiled, regions translated, forgotten because code changed, and for want of room. */
+  readonly modules: number;
+  readonly translated: number;
+  readonly invalidated: number;
+  readonly evicted: number;
+  /** Milliseconds spent writing and compiling. */
+  readonly generateMs: number;
+  readonly compileMs: number;
+}
+
+export class Jit {
+  readonly #memory: GuestMemory;
+  readonly #code: CodeCache;
+  readonly #table: WebAssembly.Table;
+  readonly #imports: RegionImports;
+  readonly #options: JitOptions;
+  readonly #view: DataView;
+  readonly #control: Int32Array;
+  /** By page index; oldest first. */
+  readonly #regions = new Map<number, LiveRegion>();
+  readonly #live = new Set<LiveRegion>();
+  readonly #freeIndices = Array.from({ length: MAX_REGIONS }, (_, i) => MAX_REGIONS - 1 - i);
+  /** Slots that are hot and wait, and how often a page has been translated. */
+  readonly #hot = new Set<number>();
+  readonly #times = new Map<number, number>();
+  #waited = 0;
+  #modules = 0;
+  #translated = 0;
+  #invalidated = 0;
+  #evicted = 0;
+  #bytes = 0;
+  #generateMs = 0;
+  #compileMs = 0;
+
+  constructor(
+    memory: GuestMemory,
+    code: CodeCache,
+    table: WebAssembly.Table,
+    imports: RegionImports,
+    options: JitOptions,
+  ) {
+    this.#memory = memory;
+    this.#code = code;
+    this.#table = table;
+    this.#imports = imports;
+    this.#options = options;
+    this.#view = new DataView(memory.memory.buffer);
+    this.#control = new Int32Array(memory.memory.buffer, memory.layout.control, PAGE_SIZE / 4);
+    code.heat = options.heat;
+    code.onTranslatedChange = (page) => this.#forget(page);
+  }
+
+  /** To be called between two slices: takes note of what got hot, and translates. */
+  update(): void {
+    const count = this.#control[CONTROL.hotCount / 4] ?? 0;
+    if (count > 0) {
+      for (let i = 0; i < count; i++) this.#hot.add(this.#control[CONTROL.hotSlots / 4 + i] ?? 0);
+      this.#control[CONTROL.hotCount / 4] = 0;
+    }
+    if (this.#hot.size === 0) return;
+    if (++this.#waited <= this.#options.patience && this.#hot.size < MODULE_REGIONS) return;
+    this.#waited = 0;
+    const pages = [...this.#hot].map((slot) => this.#code.pageOfEntry(slot)).filter((page) => page >= 0);
+    this.#hot.clear();
+    for (let i = 0; i < pages.length; i += MODULE_REGIONS)
+      this.#translate(pages.slice(i, i + MODULE_REGIONS));
+  }
+
+  get statistics(): JitStatistics {
+    let instructions = 0;
+    for (const region of this.#live) instructions += region.size;
+    return {
+      regions: this.#live.size,
+      instructions,
+      bytes: this.#bytes,
+      modules: this.#modules,
+      translated: this.#translated,
+      invalidated: this.#invalidated,
+      evicted: this.#evicted,
+      generateMs: this.#generateMs,
+      compileMs: this.#compileMs,
+    };
+  }
+
+  #translate(pages: readonly number[]): void {
+    const started = performance.now();
+    const module = new ModuleBuilder(this.#memory.layout.wasmPages);
+    const calls = {
+      read: module.importFunction('read', ['i32', 'i64', 'i32'], ['i32']),
+      write: module.importFunction('write', ['i32', 'i64', 'i32'], ['i32']),
+      store: module.importFunction('store', ['i32', 'i64', 'i64', 'i32'], ['i32']),
+    };
+    const written: LiveRegion[] = [];
+    for (const page of pages) {
+      this.#forget(page);
+      const slot = this.#code.slotAt(page);
+      if (slot === 0) continue;
+      const regionPages: RegionPage[] = [{ slot, delta: 0 }];
+      const region = findRegion(this.#view, regionPages);
+      if (region.entries.length === 0) continue;
+      const index = this.#takeIndex();
+      const f = module.function(['i32', 'i32', 'i32', 'i64'], ['i32'], `r${index}`);
+      emitRegion(f, calls, region, index);
+      written.push({ ...region, index, bytes: f.size });
+      const times = (this.#times.get(page) ?? 0) + 1;
+      this.#times.set(page, times);
+      // Code that is not in the region yet may get hot as well, but each time it takes more to try again.
+      this.#view.setInt32(slot + SLOT.heat, this.#options.heat * 2 ** Math.min(times, 12), true);
+    }
+    if (written.length === 0) return;
+    const bytes = module.bytes();
+    const generated = performance.now();
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
+      env: { memory: this.#memory.memory, ...this.#imports },
+    });
+    for (const region of written) {
+      this.#table.set(region.index, exports[`r${region.index}`]);
+      this.#install(region);
+    }
+    this.#modules += 1;
+    this.#generateMs += generated - started;
+    this.#compileMs += performance.now() - generated;
+  }
+
+  #install(region: LiveRegion): void {
+    const view = this.#view;
+    const states = regionStates(region);
+    for (const { slot, delta } of region.pages) {
+      this.#regions.set(this.#code.pageOfEntry(slot), region);
+      view.setInt32(slot + SLOT.function, region.index, true);
+      view.setBigInt64(slot + SLOT.delta, BigInt(delta), true);
+    }
+    const slots = new Map(region.pages.map(({ slot, delta }) => [delta, slot]));
+    const place = (at: number): [slot: number, inPage: number] => {
+      const inPage = at & (PAGE_SIZE - 1);
+      return [slots.get(at - inPage) as number, inPage];
+    };
+    for (const [at, state] of states) {
+      const [slot, inPage] = place(at);
+      view.setUint16(slot + SLOT.states + inPage, state, true);
+    }
+    const mark = (at: number): void => {
+      const [slot, inPage] = place(at);
+      const entry = slot + (inPage / 2) * ENTRY_SIZE;
+      view.setUint8(entry, view.getUint8(entry) | ENTRY.translated);
+    };
+    for (const { instructions, end } of region.blocks) {
+      for (const { at } of instructions) mark(at);
+      if ('instruction' in end) mark(end.instruction.at);
+    }
+    this.#live.add(region);
+    this.#translated += 1;
+    this.#bytes += region.bytes;
+  }
+
+  /** An index for a new region; the oldest regions go if there is no room. */
+  #takeIndex(): number {
+    while (this.#freeIndices.length === 0 || this.#bytes > MAX_BYTES) {
+      const [oldest] = this.#live;
+      if (oldest === undefined) break;
+      this.#drop(oldest);
+      this.#evicted += 1;
+    }
+    return this.#freeIndices.pop() as number;
+  }
+
+  #forget(page: number): void {
+    const region = this.#regions.get(page);
+    if (region === undefined) return;
+    this.#drop(region);
+    this.#invalidated += 1;
+  }
+
+  #drop(region: LiveRegion): void {
+    for (const { slot } of region.pages) {
+      this.#regions.delete(this.#code.pageOfEntry(slot));
+      new Uint8Array(this.#view.buffer, slot + SLOT.states, PAGE_SIZE).fill(0);
+      for (let entry = 0; entry < PAGE_SIZE / 2; entry++) {
+        const at = slot + entry * ENTRY_SIZE;
+        this.#view.setUint8(at, this.#view.getUint8(at) & ~ENTRY.translated);
+      }
+    }
+    this.#table.set(region.index, null);
+    this.#freeIndices.push(region.index);
+    this.#live.delete(region);
+    this.#bytes -= region.bytes;
+  }
+}
