@@ -21,6 +21,7 @@ const OPTIONS = {
   name: ['-name', "the machine's name"],
   uuid: ['-uuid', "the machine's UUID"],
   pidfile: ['-pidfile', "write the process's id there"],
+  accel: ['-accel', 'how guest code is run: jit (the default) or interp'],
   icount: ['-icount', 'virtual time: 2^N ns an instruction'],
   log: ['-d', 'log items: int, cpu_reset, migration'],
   'log-file': ['-D', 'log to a file instead of stderr'],

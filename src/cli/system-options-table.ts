@@ -2,6 +2,7 @@
  * The options of godwit-system-riscv64, once: the parser, `-help` and the README's table derive from this table.
  * Spelling and meaning are those of QEMU 7.2's qemu-options.hx.
  */
+import { ACCELERATORS, type Accelerator } from '../cpu/accelerator.ts';
 import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
 import { LOG_ITEMS, type LogItem } from '../host/log.ts';
@@ -67,6 +68,7 @@ export interface Draft {
   name?: string;
   uuid?: string;
   pidfile?: string;
+  accel: Accelerator;
   icount?: number;
   logItems: Set<LogItem>;
   logFile?: string;
@@ -339,6 +341,16 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
     },
   },
   {
+    names: ['accel'],
+    value: ACCELERATORS.join('|'),
+    help: 'how guest code is run: translated where it is hot (jit, the default), or interpreted; tcg means jit',
+    apply: (draft, value, option) => {
+      // QEMU's other properties of tcg (thread=, tb-size=) have no meaning here.
+      const [name = ''] = value.split(',');
+      draft.accel = name === 'tcg' ? 'jit' : parseChoice(option, name, ACCELERATORS);
+    },
+  },
+  {
     names: ['d'],
     value: 'ITEM,…',
     help: `log: ${LOG_ITEMS.join(', ')} ('help' lists)`,
@@ -389,7 +401,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
 
 /** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
 export const UNAVAILABLE_OPTIONS: readonly string[] = [
-  ...['accel', 'netdev', 'nic', 'net', 'blockdev', 'object'],
+  ...['netdev', 'nic', 'net', 'blockdev', 'object'],
   ...['chardev', 'mon', 'loadvm', 'only-migratable', 'gdb', 's', 'rtc', 'daemonize'],
   ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
   ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],

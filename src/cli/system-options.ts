@@ -3,6 +3,7 @@
  * description of the machine to run. Which serial port and monitor there are by default follows QEMU 7.2's
  * softmmu/vl.c, as tried out with it.
  */
+import { ACCELERATORS, type Accelerator } from '../cpu/accelerator.ts';
 import { GodwitError } from '../error.ts';
 import type { ChardevSpec } from '../host/chardev-spec.ts';
 import type { DriveSpec } from '../host/drive.ts';
@@ -51,6 +52,7 @@ export interface MachineOptions {
   readonly name?: string;
   readonly uuid?: string;
   readonly pidfile?: string;
+  readonly accel: Accelerator;
   /** Virtual time: 2^icount ns an instruction. */
   readonly icount?: number;
   readonly logItems: ReadonlySet<LogItem>;
@@ -91,6 +93,7 @@ function newDraft(): Draft {
     snapshot: false,
     startPaused: false,
     logItems: new Set(),
+    accel: ACCELERATORS[0],
     noReboot: false,
     noShutdown: false,
     given: new Set(),

@@ -53,6 +53,7 @@ export async function runSystem(options: MachineOptions, program: string): Promi
     startPaused: options.startPaused,
     noReboot: options.noReboot,
     noShutdown: options.noShutdown,
+    accel: options.accel,
     ...(options.icount === undefined ? {} : { icount: options.icount }),
     drives,
     log,

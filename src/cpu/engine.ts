@@ -6,6 +6,7 @@ import type { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { Tlbs } from '../memory/tlb.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
+import type { Accelerator } from './accelerator.ts';
 import type { Bus } from './bus.ts';
 import { CodeCache } from './code-cache.ts';
 import type { CsrContext } from './csr.ts';
@@ -26,9 +27,6 @@ export interface EngineOptions {
   readonly accel?: Accelerator;
   readonly jit?: Partial<JitOptions>;
 }
-
-/** How guest code is run, by QEMU's option. */
-export type Accelerator = 'interp' | 'jit';
 
 export class Engine {
   readonly harts: readonly Hart[];

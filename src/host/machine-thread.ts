@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
+import type { Accelerator } from '../cpu/accelerator.ts';
 import { describeTrap, type Hart } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
@@ -25,6 +26,7 @@ export interface MachineBlueprint {
   readonly memory: WebAssembly.Memory;
   /** Absent at a destination: memory arrives. */
   readonly boot?: BootContents;
+  readonly accel: Accelerator;
   /** Virtual time: see MachineHost. */
   readonly icount?: number;
   /** Open images, for the devices that name them. */
@@ -94,13 +96,14 @@ class MachineThread implements MachineApi {
     this.#main = connect<MachineListener>(port, this).remote;
   }
 
-  build({ configuration, memory, boot, icount, drives, logTraps }: MachineBlueprint): void {
+  build({ configuration, memory, boot, accel, icount, drives, logTraps }: MachineBlueprint): void {
     const files = new Map(
       drives.map((drive) => [drive.id, blockFile(drive, (error) => void this.#main.blockError(error))]),
     );
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
       random: randomBytes,
+      accel,
       ...(icount === undefined ? {} : { icount }),
       backends: {
         drive(id) {

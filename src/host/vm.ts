@@ -2,7 +2,9 @@
  * The VM as its process's main thread holds it: run state, events, the machine and the migration thread. This is what
  * monitors drive; it answers whatever the guest or a migration does.
  */
+
 import { MessageChannel, Worker } from 'node:worker_threads';
+import type { Accelerator } from '../cpu/accelerator.ts';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
 import type { CodeLines } from '../machine/code-dump.ts';
@@ -65,6 +67,8 @@ export interface VmOptions {
   /** The disk images that its machine's devices name. */
   readonly drives?: readonly Drive[];
   readonly log: Log;
+  /** -accel: how guest code is run. */
+  readonly accel: Accelerator;
   /** -icount: 2^icount ns of virtual time an instruction. */
   readonly icount?: number;
   /** The VM is over; the process is to end with this status. `reason` is for the user, if it was no ordinary end. */
@@ -366,6 +370,7 @@ export class Vm implements MonitorTarget {
       memory,
       logTraps: this.#options.log.items.has('int'),
       drives: this.#drives,
+      accel: this.#options.accel,
       ...(this.#options.icount === undefined ? {} : { icount: this.#options.icount }),
       ...(boot === undefined ? {} : { boot }),
     });

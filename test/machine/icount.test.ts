@@ -1,7 +1,9 @@
 /** With virtual time, a run is a function of the machine alone: the same instructions, the same memory, every time. */
+
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
+import { ACCELERATORS, type Accelerator } from '../../src/cpu/accelerator.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
 import { Machine, machineLayout } from '../../src/machine/machine.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
@@ -15,7 +17,14 @@ interface Run {
 }
 
 /** Runs an image until it switches the machine off, in bursts that end where `enough` says. */
-function run(kernel: string, append: string, icount: number, harts: number, enough: () => boolean): Run {
+function run(
+  kernel: string,
+  append: string,
+  icount: number,
+  harts: number,
+  enough: () => boolean,
+  accel: Accelerator = 'jit',
+): Run {
   const { configuration, boot } = newMachine({
     bios: { kind: 'none' },
     harts,
@@ -29,6 +38,7 @@ function run(kernel: string, append: string, icount: number, harts: number, enou
   let over = false;
   const machine = new Machine(configuration, memory, {
     clock: new ManualClock(),
+    accel,
     icount,
     random: () => expect.fail('virtual time has no real entropy'),
     transmit: (byte) => {
@@ -60,7 +70,19 @@ test.each([1, 4])(
     const whole = run(guestImage('ticks'), 'count=20 interval=7', 0, harts, () => false);
     const pieces = run(guestImage('ticks'), 'count=20 interval=7', 0, harts, () => ++calls % 3 === 0);
     expect(pieces).toEqual(whole);
+    const interpreted = run(guestImage('ticks'), 'count=20 interval=7', 0, harts, () => false, 'interp');
+    expect(interpreted).toEqual(whole);
     expect(whole.console).toContain('tick 20 ');
+  },
+);
+
+test.each(['records', 'sort', 'matrix'] as const)(
+  'translated or interpreted, %s ends alike to the instruction',
+  (program) => {
+    const [translated, interpreted] = ACCELERATORS.map((accel) =>
+      run(programImage(program), 'loops=2', 0, 1, () => false, accel),
+    );
+    expect(translated).toEqual(interpreted);
   },
 );
 
