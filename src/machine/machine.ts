@@ -3,7 +3,7 @@
  * safe point where everything else (a reset, a saved state, the dirty log) happens.
  */
 import type { Clock } from '../clock.ts';
-import type { Accelerator } from '../cpu/accelerator.ts';
+import { ACCELERATORS, type Accelerator } from '../cpu/accelerator.ts';
 import type { Bus } from '../cpu/bus.ts';
 import { hasSupervisorTimer, updateSupervisorTimer } from '../cpu/csr.ts';
 import { DebugAccess } from '../cpu/debug-access.ts';
@@ -42,8 +42,8 @@ const NS_PER_TICK = 1e9 / TIMEBASE_HZ;
 /** What a machine tells its host. Called during a burst: the host acts when the burst is over. */
 export interface MachineHost {
   readonly clock: Clock;
-  /** How guest code is run. */
-  readonly accel: Accelerator;
+  /** How guest code is run; the first of ACCELERATORS by default. */
+  readonly accel?: Accelerator;
   /** Take time from retired instructions instead of the clock: 2^icount ns each. */
   readonly icount?: number;
   /** So many random bytes: the guest's entropy, unless its runs are to repeat (`icount`). */
@@ -120,7 +120,7 @@ export class Machine {
         extensions: extensionsOf(configuration.isa),
         interruptFile: (hart, privilege) => this.#interruptFile(hart, privilege),
       },
-      { accel: host.accel, jit: { clock: host.clock } },
+      { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock } },
     );
     this.dma = guestDma(this.#addressSpace, this.memory, () => {
       for (const hart of this.engine.harts) hart.reservation = -1n;
