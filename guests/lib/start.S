@@ -1,4 +1,5 @@
-# The first instructions of every guest: hart 0 sets up a stack and calls boot(FDT), all others park.
+# The first instructions of every guest: hart 0 sets up a stack and calls boot(FDT), all others go to `secondary`, with
+# a0 = mhartid and no stack; a guest that has none parks them.
 # At entry a0 = mhartid and a1 = address of the FDT, as the machine's reset vector leaves them.
 # Registers: RISC-V Privileged Architecture 1.12, section 3.1.
 
@@ -10,7 +11,7 @@ _start:
         csrci   mstatus, 8              # mstatus.MIE
         la      t0, trap_entry
         csrw    mtvec, t0               # direct mode: trap_entry is 4-byte aligned
-        bnez    a0, park
+        bnez    a0, secondary
 
         .option push
         .option norelax                 # gp is what relaxation needs, so it cannot be used to set gp
@@ -27,8 +28,10 @@ cleared:
         mv      a0, a1
         tail    boot
 
-park:   wfi
-        j       park
+        .weak   secondary
+secondary:
+        wfi
+        j       secondary
 
 # Saves what the C calling convention lets trap() overwrite, and calls trap(mcause, mepc, mtval).
         .balign 4

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import type { VmProcess } from './vm-process.ts';
 
-export type GuestName = 'hello' | 'ticks' | 'ab' | 'dirty';
+export type GuestName = 'hello' | 'ticks' | 'ab' | 'dirty' | 'smp';
 
 export function guestImage(name: GuestName): string {
   return fileURLToPath(new URL(`../../guests/${name}/${name}.elf`, import.meta.url));
@@ -16,15 +16,17 @@ export function guest(name: GuestName, settings = '', memory = '16M', ...more: s
 }
 
 /**
- * Checks that the numbered lines of `ticks` or `dirty` go from 1 on without a gap or a repetition, and that nothing
+ * Checks that the numbered lines of `ticks`, `dirty` or `smp` go from 1 on without a gap or a repetition, and that nothing
  * else was printed but the guest's opening line. An unfinished last line does not count.
  * @returns the last number.
  */
-export function expectNumbered(text: string, name: 'tick' | 'dirty'): number {
+export function expectNumbered(text: string, name: 'tick' | 'dirty' | 'smp'): number {
   const lines = text.split(/\r?\n/).slice(0, -1);
   const unexpected = lines.filter(
     (line) =>
-      !/^tick \d+ \d+\.\d{3} s$|^dirty \d+ \d+\.\d{3} s pages \d+ passes \d+$|^dirty 0x\S+ 0x\S+$/.test(line),
+      !/^tick \d+ \d+\.\d{3} s$|^(dirty|smp) \d+ \d+\.\d{3} s pages \d+ (passes|tokens) \d+$|^(dirty|smp) 0x\S+ 0x\S+$/.test(
+        line,
+      ),
   );
   expect(unexpected).toEqual([]);
   const numbers = lines

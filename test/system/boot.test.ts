@@ -42,6 +42,15 @@ describe('guests from the command line', () => {
     expect(expectNumbered(`${lines.join('\n')}\n`, 'tick')).toBe(20);
   });
 
+  test.for([1, 4, 8])('%i harts share a lock and pass a token', async (harts, { bench }) => {
+    const settings = 'limit=1 size=4M report=50 rate=1000';
+    const { code, lines } = await run(bench, guest('smp', settings, '16M', '-smp', String(harts)));
+    expect(code).toBe(0);
+    expect(expectNumbered(`${lines.join('\n')}\n`, 'smp')).toBeGreaterThan(3);
+    const [, tokens] = /tokens (\d+)$/.exec(lines.at(-1) ?? '') ?? [];
+    expect(Number(tokens)).toBeGreaterThanOrEqual(harts);
+  });
+
   test('a raw image starts at the base of RAM', async ({ bench }) => {
     const raw = bench.path('hello.bin');
     writeFileSync(raw, elfToRaw(readFileSync(guestImage('hello'))));

@@ -83,15 +83,21 @@ describe('a guest that writes all the time', () => {
   });
 
   test('several harts move as one', async ({ bench }) => {
-    const source = await bench.start(guest('dirty', 'rate=2000 size=4M report=20', '32M', '-smp', '4'));
+    const source = await bench.start(guest('smp', 'rate=2000 size=4M report=20', '32M', '-smp', '4'));
     const { vm: target, uri } = await destination(bench);
-    await source.waitForLine(/^dirty 3 /);
+    await source.waitForLine(/^smp 3 /);
     await move(source, target, uri);
     const from = target.stdout.text.length;
-    await target.waitForLine(/^dirty \d+ [\s\S]*/, from);
+    await target.waitForLine(/^smp \d+ /, from);
+    const moved = joinedConsole(source, target).replace(/[^\n]*$/, '');
+    expect(expectNumbered(moved, 'smp')).toBeGreaterThan(3);
+    // The token still goes round.
+    const tokens = [...moved.matchAll(/tokens (\d+)/g)].map(([, number]) => Number(number));
+    expect(tokens).toEqual([...tokens].sort((a, b) => a - b));
+    expect(tokens.at(-1)).toBeGreaterThan(tokens[0] ?? 0);
     // After a reset the boot images print what the machine is.
     await target.execute('system_reset');
-    await target.waitForLine(/^dirty 1 /, from);
+    await target.waitForLine(/^smp 1 /, from);
     expect(joinedConsole(source, target)).not.toMatch(/ERROR|trap/);
   });
 
