@@ -23,7 +23,7 @@ const OPTIONS = {
   pidfile: ['-pidfile', "write the process's id there"],
   accel: ['-accel', 'how guest code is run: jit (the default) or interp'],
   icount: ['-icount', 'virtual time: 2^N ns an instruction'],
-  log: ['-d', 'log items: int, cpu_reset, migration'],
+  log: ['-d', 'log items: int, cpu_reset, guest_errors, migration'],
   'log-file': ['-D', 'log to a file instead of stderr'],
 } as const satisfies Record<string, readonly [string, string]>;
 

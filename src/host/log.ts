@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { errorMessage, GodwitError } from '../error.ts';
 
 /** What can be logged. */
-export const LOG_ITEMS = ['int', 'cpu_reset', 'migration'] as const;
+export const LOG_ITEMS = ['int', 'cpu_reset', 'guest_errors', 'migration'] as const;
 export type LogItem = (typeof LOG_ITEMS)[number];
 
 export class Log {

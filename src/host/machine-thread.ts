@@ -74,6 +74,8 @@ export interface MachineListener {
   resetRequested(): void;
   /** A trap is taken; the line for the log. */
   trapped(line: string): void;
+  /** The guest used a device as it can't be used; the line for the log. */
+  guestError(line: string): void;
   /** A request to a drive failed. */
   blockError(error: BlockError): void;
 }
@@ -113,6 +115,7 @@ class MachineThread implements MachineApi {
         },
       },
       transmit: (byte) => this.#output.push(byte),
+      guestError: (text) => void this.#main.guestError(text),
       powerOff: (code) => this.#later(() => this.#main.poweredOff(code)),
       interrupted: () => this.#schedule(),
       resetRequested: () => this.#later(() => this.#main.resetRequested()),

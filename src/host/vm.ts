@@ -131,6 +131,7 @@ export class Vm implements MonitorTarget {
       poweredOff: (code) => this.#poweredOff(code),
       resetRequested: () => void this.#guestReset().catch(() => {}),
       trapped: (line) => this.#options.log.line('int', line),
+      guestError: (line) => this.#options.log.line('guest_errors', line),
       blockError: (error) => this.#blockError(error),
     };
     const ring = (): void => this.#machine?.attention.ring();

@@ -2,8 +2,9 @@
 import { Aclint, type AclintLines } from '../devices/aclint.ts';
 import { Aia } from '../devices/aia.ts';
 import type { BlockBackend } from '../devices/block.ts';
-import type { Device, MsiSink } from '../devices/device.ts';
+import type { Device, InterruptLine, MsiSink } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
+import type { FdtValue } from '../devices/fdt.ts';
 import { Finisher } from '../devices/finisher.ts';
 import { type InterruptController, interruptProperties } from '../devices/interrupt-controller.ts';
 import type { DeviceConfiguration } from '../devices/model.ts';
@@ -12,9 +13,12 @@ import { type ExternalLines, Plic } from '../devices/plic.ts';
 import type { Timebase } from '../devices/timebase.ts';
 import type { Timers } from '../devices/timers.ts';
 import { Uart16550 } from '../devices/uart16550.ts';
+import { virtioMmio } from '../devices/virtio/mmio.ts';
 import { GodwitError } from '../error.ts';
 import type { AiaType } from './configuration.ts';
+import { virtioMmioBus } from './device-configuration.ts';
 import { MEMORY_MAP } from './memory-map.ts';
+import { virtioFunction } from './virtio-devices.ts';
 
 /** A hart's interrupt lines. */
 export interface HartLines extends AclintLines, ExternalLines {}
@@ -45,12 +49,22 @@ export interface BoardWiring {
   readonly added: readonly DeviceConfiguration[];
   readonly virtioMmioLegacy: boolean;
   readonly backends: Backends;
+  /** So many random bytes, for the guest. */
+  readonly random: (bytes: number) => Uint8Array;
+  /** The guest used a device as it can't be used; a line for the log. */
+  guestError(text: string): void;
   /** A byte from the serial port. */
   transmit(byte: number): void;
   /** The finisher was told to end, with this exit code. */
   powerOff(code: number): void;
   /** The finisher was told to reset. */
   reset(): void;
+}
+
+/** An input of the interrupt controller, as a device has it. */
+interface Wired {
+  readonly interrupt: InterruptLine;
+  readonly interruptProperties: Readonly<Record<string, FdtValue>>;
 }
 
 export interface Board {
@@ -69,7 +83,7 @@ export interface Board {
 export function createBoard(wiring: BoardWiring): Board {
   const { timebase, lines, dma, msi, transmit, powerOff, reset } = wiring;
   const interrupts = createInterruptController(wiring);
-  const wired = (source: number) => ({
+  const wired = (source: number): Wired => ({
     interrupt: interrupts.line(source),
     interruptProperties: interruptProperties(interrupts, source),
   });
@@ -80,8 +94,25 @@ export function createBoard(wiring: BoardWiring): Board {
   const { imsics } = interrupts;
   const messages = imsics === undefined ? {} : { msi, msiParent: imsics.supervisor.label };
   const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts, dma, ...messages });
-  const devices = [finisher, aclint, uart, pci, ...interrupts.devices];
+  const virtio = virtioTransports(wiring, wired);
+  const devices = [finisher, aclint, uart, ...virtio, pci, ...interrupts.devices];
   return { finisher, aclint, uart, interrupts, pci, devices };
+}
+
+/** All transports, each with what was added at its bus. */
+function virtioTransports(wiring: BoardWiring, wired: (source: number) => Wired): Device[] {
+  const { added, dma, virtioMmioLegacy, guestError } = wiring;
+  const { base, stride, irq, count } = MEMORY_MAP.virtioMmio;
+  return Array.from({ length: count }, (_, index) => {
+    const device = added.find(({ bus }) => bus === virtioMmioBus(index));
+    return virtioMmio({
+      ...{ index, base: base + index * stride, legacy: virtioMmioLegacy, dma, guestError },
+      ...wired(irq + index),
+      ...(device === undefined
+        ? {}
+        : { plugged: { function: virtioFunction(device, wiring), properties: device.properties } }),
+    });
+  });
 }
 
 function createInterruptController({ aia, lines, msi }: BoardWiring): InterruptController {

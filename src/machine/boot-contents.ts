@@ -136,6 +136,8 @@ function ownDeviceTree({ harts, isa, aia, ram }: BootRequest): FdtNode {
     added: [],
     virtioMmioLegacy: true,
     backends: NO_BACKENDS,
+    random: () => new Uint8Array(0),
+    guestError: nothing,
     transmit: nothing,
     powerOff: nothing,
     reset: nothing,

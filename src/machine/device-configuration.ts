@@ -14,6 +14,7 @@ import {
 import { GodwitError } from '../error.ts';
 import { didYouMean } from '../suggest.ts';
 import { deviceModel, findModel } from './device-models.ts';
+import { MEMORY_MAP } from './memory-map.ts';
 
 /** A -device option. */
 export interface DeviceRequest {
@@ -24,8 +25,7 @@ export interface DeviceRequest {
   readonly where: string;
 }
 
-/** How many virtio-mmio transports there are. */
-export const VIRTIO_MMIO_BUSES = 8;
+const VIRTIO_MMIO_BUSES = MEMORY_MAP.virtioMmio.count;
 export const PCI_BUS = 'pcie.0';
 /** Device numbers on the PCI bus, of 8 functions each; 0 is the host bridge. */
 const PCI_SLOTS = 32;

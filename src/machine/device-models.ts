@@ -1,9 +1,11 @@
 /** All models of devices that -device knows, by driver. */
 import type { DeviceModel } from '../devices/model.ts';
+import { VIRTIO_BLK_MODELS } from '../devices/virtio/blk-model.ts';
+import { VIRTIO_RNG_MODELS } from '../devices/virtio/rng.ts';
 import { GodwitError } from '../error.ts';
 import { didYouMean } from '../suggest.ts';
 
-export const DEVICE_MODELS: readonly DeviceModel[] = [];
+export const DEVICE_MODELS: readonly DeviceModel[] = [...VIRTIO_BLK_MODELS, ...VIRTIO_RNG_MODELS];
 
 /** The model of a driver; undefined if there is none. */
 export function findModel(driver: string): DeviceModel | undefined {

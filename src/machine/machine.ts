@@ -54,6 +54,8 @@ export interface MachineHost {
   transmit(byte: number): void;
   /** The guest switched the machine off; code 0 is success. The machine stands still until a reset. */
   powerOff(code: number): void;
+  /** The guest used a device as it can't be used; a line for the log. */
+  guestError?(text: string): void;
   /** An interrupt came between two bursts: a hart that waited may run. */
   interrupted(): void;
   /** The guest asks for a reset. The machine stands still until it gets one. */
@@ -155,6 +157,8 @@ export class Machine {
       added: configuration.devices,
       virtioMmioLegacy: configuration.virtioMmioLegacy,
       backends: host.backends ?? NO_BACKENDS,
+      random: this.#random,
+      guestError: (text) => host.guestError?.(text),
       transmit: (byte) => host.transmit(byte),
       powerOff: (code) => halt(() => host.powerOff(code)),
       reset: () => halt(() => host.resetRequested()),

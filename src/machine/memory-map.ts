@@ -18,6 +18,8 @@ export const MEMORY_MAP = {
     irq: 32,
   },
   uart: { base: 0x1000_0000, irq: 10 },
+  /** Transports, one after another; interrupts likewise. */
+  virtioMmio: { base: 0x1000_1000, stride: 0x1000, irq: 1, count: 8 },
   imsic: { machine: 0x2400_0000, supervisor: 0x2800_0000 },
   ram: { base: 0x8000_0000 },
 } as const;
