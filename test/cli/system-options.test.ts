@@ -164,7 +164,10 @@ describe('the command line of godwit-system-riscv64', () => {
       '-incoming /tmp/x',
       "-incoming: expected a URI such as tcp:HOST:PORT or unix:PATH, or defer, got '/tmp/x'",
     ],
-    ['-d cpu_rest', "-d: expected int or cpu_reset or guest_errors or migration, got 'cpu_rest'; did you mean cpu_reset?"],
+    [
+      '-d cpu_rest',
+      "-d: expected int or cpu_reset or guest_errors or migration, got 'cpu_rest'; did you mean cpu_reset?",
+    ],
     ['-display gtk', "-display: expected none, got 'gtk'"],
     ['-append x', '-append: expected a -kernel to give the command line to, got none'],
     [

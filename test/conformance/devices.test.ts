@@ -12,12 +12,17 @@ import { PciHostBridge } from '../../src/devices/pci/host-bridge.ts';
 import { Plic } from '../../src/devices/plic.ts';
 import { ClockTimebase } from '../../src/devices/timebase.ts';
 import { Uart16550 } from '../../src/devices/uart16550.ts';
+import { virtioMmio } from '../../src/devices/virtio/mmio.ts';
+import { virtioRng } from '../../src/devices/virtio/rng.ts';
 import { GodwitError } from '../../src/error.ts';
 import { AddressSpace } from '../../src/memory/address-space.ts';
 import { decodeSections, encodeSections } from '../../src/vmstate/codec.ts';
 import type { Description } from '../../src/vmstate/description.ts';
 import type { FieldDescription } from '../../src/vmstate/fields.ts';
 import type { Migratable, SavedSection } from '../../src/vmstate/migratable.ts';
+import { FlatMemory } from '../support/flat-memory.ts';
+import { BlkBench, REQUEST } from '../support/virtio-blk.ts';
+import { ENTRIES, REG, VirtioDriver } from '../support/virtio-driver.ts';
 
 interface Specimen {
   readonly device: Device;
@@ -156,11 +161,54 @@ const DEVICES: Readonly<Record<string, () => Specimen>> = {
   },
   'imsic.m': () => imsic('machine'),
   'imsic.s': () => imsic('supervisor'),
+  'virtio-mmio-bus.3': () => ({
+    device: virtioMmio({ ...TRANSPORT, index: 3, legacy: true, dma: NO_MEMORY }),
+    change: quiet,
+  }),
+  'virtio-mmio-bus.1/virtio-rng': () => {
+    const memory = new FlatMemory(0x1_0000);
+    const device = virtioMmio({
+      ...{ ...TRANSPORT, index: 1, legacy: true, dma: memory },
+      plugged: { function: virtioRng((bytes) => new Uint8Array(bytes)), properties: { event_idx: true } },
+    });
+    return { device, change: () => breakQueue(new VirtioDriver(device, memory)) };
+  },
+  'virtio-mmio-bus.2/virtio-blk': () => {
+    const bench = new BlkBench({ properties: { 'num-queues': 2 } });
+    return {
+      device: bench.device,
+      change() {
+        // A request is under way, the cache mode is another, and then the driver falsifies its rings.
+        bench.disk.held = true;
+        bench.driver.start(undefined, 2);
+        bench.driver.handler.write(REG.config + 32, 1, 0);
+        bench.request(REQUEST.in, 5, 512, 1);
+        bench.driver.notify(1);
+        breakQueue(bench.driver, false);
+      },
+    };
+  },
   finisher: () => ({
     device: new Finisher({ base: 0x1000, powerOff: quiet, reset: quiet }),
     change: quiet,
   }),
 };
+
+const TRANSPORT = { base: 0x1000, interrupt: quiet, interruptProperties: {}, guestError: quiet };
+
+/** Sets the device up, unless that is done, and moves an index by more entries than there are. */
+function breakQueue(driver: VirtioDriver, setUp = true): void {
+  if (setUp) driver.start();
+  for (const [register, value] of [
+    [REG.featuresSel, 1],
+    [REG.driverFeaturesSel, 1],
+    [REG.queueSel, 1],
+  ] as const) {
+    driver.write(register, value);
+  }
+  driver.put16(driver.avail() + 2, ENTRIES + 1);
+  driver.notify();
+}
 
 function imsic(level: 'machine' | 'supervisor'): Specimen {
   const device = new Imsic({ level, base: 0x1000, lines: [quiet, quiet] });
@@ -227,6 +275,18 @@ function mutations(field: FieldDescription, value: unknown): [unknown, string][]
       return [...never, ...[-1n, 1n << 64n, 1].map((v): [unknown, string] => [v, ''])];
     case 'bool':
       return [...never, [1, '']];
+    case 'arrayUpTo': {
+      const values = value as unknown[];
+      const tooMany = new Array<unknown>(field.max + 1).fill(values[0]);
+      return [
+        ...never,
+        [tooMany, ''],
+        ...mutations(field.of, values[0]).map(([bad, path]): [unknown, string] => [
+          [...values, bad],
+          `[${values.length}]${path}`,
+        ]),
+      ];
+    }
     case 'bytesUpTo':
       return [...never, [new Uint8Array(field.max + 1), ''], [[1], '']];
     case 'array': {
