@@ -86,9 +86,9 @@ report({
     ]),
   ],
   notes: [
-    ...(ratios.length > 1
+    ...(ten.length > 1
       ? [
-          `geometric mean of ${ten.length}: ${geometricMean(ratios).toFixed(2)}, lowest ${Math.min(...ratios).toFixed(2)}`,
+          `geometric mean of ${ten.length}: ${meanOf(ratiosBy('median'))}; by each side's best round: ${meanOf(ratiosBy('min'))}`,
         ]
       : []),
     clocks.length === 0

@@ -1,0 +1,202 @@
+/**
+ * What does the dirty log cost a guest that computes? A program of bench/programs runs lap after lap; a migration that
+ * never ends (its bandwidth is so small that each pass over what was written takes a tenth of a second) takes the log
+ * ten times a second, is cancelled, and begins anew: laps with and without are compared. By this process's clock, so
+ * that nothing a guest could miss is left out; what the migration's thread takes on the other core is not counted.
+ *
+ * Usage: npm run bench:dirty-log -- [--rounds N] [--only NAME,…] [--seconds S] [--accel interp|jit] [--json]
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  benchOptions,
+  environment,
+  geometricMean,
+  progress,
+  ranged,
+  ratio,
+  report,
+  summary,
+} from './support/bench.mjs';
+import { Emulator, withDirectory } from './support/emulator.mjs';
+import { ACCEL, godwitWith, machineArgs, ONLY, parseLap, selected } from './support/programs.mjs';
+
+const SYNCS_PER_SECOND = 10;
+/** A lap's part of a usual run: about a tenth of a second in QEMU. */
+const LAP = 0.06;
+const WARM_UP_MS = 2000;
+/** Bytes per second: so small that even the second pass of a program that writes a page or two takes its time. */
+const FIRST_BANDWIDTH = 40 * 1024;
+/** Passes until it is steady. */
+const SETTLE_PASSES = 5;
+const POLL_MS = 20;
+/** On a busy machine the guest may stand still for a whole pass, and the migration ends: so often it is tried. */
+const ATTEMPTS = 3;
+
+const options = benchOptions({
+  rounds: 3,
+  more: { ...ACCEL, ...ONLY, seconds: { type: 'string', default: '2' } },
+});
+const windowMs = Number(options.seconds) * 1000;
+const machine = environment();
+const godwit = godwitWith(options);
+// Not of this kind: what writes nothing for seconds, so that a migration has nothing to wait for, and what does nothing
+// but write all of memory.
+const OTHERS = ['alu', 'chase', 'chase-far', 'memory'];
+const workloads = selected(options).filter(({ name }) => !OTHERS.includes(name));
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Laps that began and ended after a time, in million instructions per second. */
+function lapsSince(pieces, since) {
+  const ends = [];
+  let text = '';
+  for (const { at, text: piece } of pieces) {
+    const lines = (text + piece).split('\n');
+    text = lines.pop();
+    for (const lap of lines.map(parseLap)) if (lap !== undefined) ends.push({ at, lap });
+  }
+  const mips = [];
+  for (const [i, { at, lap }] of ends.entries()) {
+    const begin = ends[i - 1]?.at;
+    if (begin >= since) mips.push(lap.instructions / (at - begin) / 1000);
+  }
+  return mips;
+}
+
+/** Lets the guest run for a while. @returns the speed over all laps in it. */
+async function speed(emulator) {
+  const since = performance.now();
+  let mips = [];
+  do {
+    await sleep(windowMs);
+    mips = lapsSince(emulator.serial.pieces, since);
+  } while (mips.length < 3);
+  return summary(mips).median;
+}
+
+/** What has become of a migration that was to go on. */
+class Ended extends Error {}
+
+/**
+ * Holds a migration at so many passes a second, from its first pass on, by the bandwidth: each pass gets a little less
+ * than what its pages need, for one that ends early may find nothing written, and then the migration is over.
+ */
+class SlowMigration {
+  #source;
+  #steering;
+  #stop = false;
+  /** How many passes are over. */
+  passes = 0;
+
+  constructor(source) {
+    this.#source = source;
+  }
+
+  async start(uri) {
+    await this.#source.execute('migrate-set-parameters', {
+      'max-bandwidth': FIRST_BANDWIDTH,
+      'downtime-limit': 0,
+    });
+    await this.#source.execute('migrate', { uri });
+    this.#steering = this.#steer();
+    while (this.passes < SETTLE_PASSES) await Promise.race([sleep(10), this.#steering]);
+  }
+
+  /** @throws Ended if it was over before. */
+  async cancel() {
+    this.#stop = true;
+    await this.#steering;
+    await this.#source.execute('migrate_cancel');
+    while ((await this.#status()).status !== 'cancelled') await sleep(5);
+  }
+
+  async #steer() {
+    let steered = 0;
+    while (!this.#stop) {
+      const { status, passes = [], ram } = await this.#status();
+      if (!['setup', 'active'].includes(status)) throw new Ended(`the migration is ${status}`);
+      this.passes = passes.at(-1)?.pass ?? 0;
+      if (this.passes > steered && ram.remaining > 0) {
+        steered = this.passes;
+        const bandwidth = Math.round(0.9 * ram.remaining * SYNCS_PER_SECOND);
+        await this.#source.execute('migrate-set-parameters', { 'max-bandwidth': bandwidth });
+      }
+      await sleep(POLL_MS);
+    }
+  }
+
+  #status() {
+    return this.#source.execute('query-migrate');
+  }
+}
+
+function measure(workload, rounds) {
+  return withDirectory(async (directory) => {
+    const running = [];
+    const start = async (name, args) => {
+      const emulator = await Emulator.start(godwit, { directory, name, args });
+      running.push(emulator);
+      return emulator;
+    };
+    try {
+      const loops = Math.max(1, Math.round(workload.loops * LAP));
+      const source = await start('source', machineArgs(workload, ['laps=0', `loops=${loops}`]));
+      await sleep(WARM_UP_MS);
+      const result = { name: workload.name, off: [], on: [], syncs: [] };
+      for (let round = 1; round <= rounds; round++) {
+        progress(`round ${round}: ${workload.name}`);
+        const off = await speed(source);
+        const link = join(directory, `link${round}`);
+        const destination = await start(`destination${round}`, ['-incoming', `unix:${link}`]);
+        while (!existsSync(link)) await sleep(5);
+        const migration = new SlowMigration(source);
+        await migration.start(`unix:${link}`);
+        const [before, begin] = [migration.passes, performance.now()];
+        const on = await speed(source);
+        const syncs = (1000 * (migration.passes - before)) / (performance.now() - begin);
+        await migration.cancel();
+        await destination.end();
+        result.off.push(off);
+        result.on.push(on);
+        result.syncs.push(syncs);
+      }
+      return result;
+    } finally {
+      await Promise.all(running.map((emulator) => emulator.end()));
+    }
+  });
+}
+
+const results = [];
+for (const workload of workloads) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      results.push(await measure(workload, options.rounds));
+      break;
+    } catch (error) {
+      if (!(error instanceof Ended) || attempt === ATTEMPTS) throw error;
+      process.stderr.write(`${workload.name}: ${error.message} before its time; once more\n`);
+    }
+  }
+}
+progress('');
+
+const ratios = results.map(({ on, off }) => summary(on).median / summary(off).median);
+report({
+  options,
+  bench: `dirty-log${options.accel === undefined ? '' : `, -accel ${options.accel}`}, in million instructions per second`,
+  machine,
+  results,
+  rows: [
+    ['program', 'log off', 'log on', 'syncs per second', 'on/off'],
+    ...results.map(({ name, on, off, syncs }) => [
+      name,
+      ranged(off),
+      ranged(on),
+      ranged(syncs, 1),
+      ratio(on, off),
+    ]),
+  ],
+  notes: [`geometric mean: ${geometricMean(ratios).toFixed(2)}, lowest ${Math.min(...ratios).toFixed(2)}`],
+});
