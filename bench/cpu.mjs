@@ -66,7 +66,10 @@ const clocks = results
   .filter(({ off, guest }) => off > 0.05 * guest + 0.02)
   .map(({ name, off }) => `${name} (${(off * 1000).toFixed(0)} ms)`);
 const ten = results.filter(({ workload, qemu }) => !workload.extra && qemu.length > 0);
-const ratios = ten.map(({ godwit, qemu }) => summary(seconds(qemu)).median / summary(seconds(godwit)).median);
+/** godwit's speed over QEMU's, by `of` each side's times. */
+const ratiosBy = (of) =>
+  ten.map(({ godwit, qemu }) => summary(seconds(qemu))[of] / summary(seconds(godwit))[of]);
+const meanOf = (ratios) => `${geometricMean(ratios).toFixed(2)}, lowest ${Math.min(...ratios).toFixed(2)}`;
 
 report({
   options,
