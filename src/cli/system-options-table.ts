@@ -7,6 +7,7 @@ import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
 import { LOG_ITEMS, type LogItem } from '../host/log.ts';
 import type { Bios } from '../host/new-machine.ts';
+import { RTC_CLOCKS, type RtcOptions } from '../host/real-time.ts';
 import { AIA_TYPES, type AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
@@ -17,6 +18,7 @@ import {
   parseHarts,
   parseKeyValues,
   parseMemory,
+  parseRtcBase,
   parseUuid,
   usageError,
 } from './system-options-values.ts';
@@ -70,6 +72,7 @@ export interface Draft {
   pidfile?: string;
   accel: Accelerator;
   icount?: number;
+  rtc: RtcOptions;
   logItems: Set<LogItem>;
   logFile?: string;
   noReboot: boolean;
@@ -351,6 +354,23 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
     },
   },
   {
+    names: ['rtc'],
+    value: '[base=utc|localtime|DATE][,clock=host|rt|vm]',
+    help: 'the real-time clock: its time at power-on (utc; DATE: 2006-06-17T16:01:21), and what it follows (host)',
+    apply: (draft, value, option) => {
+      const values = parseKeyValues(option, value, ['base', 'clock', 'driftfix']);
+      if (values.has('driftfix')) {
+        throw usageError(option, 'base or clock (driftfix is for x86 alone)', 'driftfix');
+      }
+      const [base, clock] = [values.get('base'), values.get('clock')];
+      draft.rtc = {
+        ...draft.rtc,
+        ...(base === undefined ? {} : { base: parseRtcBase(`${option} base`, base) }),
+        ...(clock === undefined ? {} : { clock: parseChoice(`${option} clock`, clock, RTC_CLOCKS) }),
+      };
+    },
+  },
+  {
     names: ['d'],
     value: 'ITEM,…',
     help: `log: ${LOG_ITEMS.join(', ')} ('help' lists)`,
@@ -402,7 +422,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
 /** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
 export const UNAVAILABLE_OPTIONS: readonly string[] = [
   ...['netdev', 'nic', 'net', 'blockdev', 'object'],
-  ...['chardev', 'mon', 'loadvm', 'only-migratable', 'gdb', 's', 'rtc', 'daemonize'],
+  ...['chardev', 'mon', 'loadvm', 'only-migratable', 'gdb', 's', 'daemonize'],
   ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
   ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],
   ...[

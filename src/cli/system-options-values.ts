@@ -4,6 +4,7 @@
  */
 import { GodwitError } from '../error.ts';
 import { splitCommas } from '../host/chardev-spec.ts';
+import type { RtcBase } from '../host/real-time.ts';
 import { LIMITS } from '../machine/memory-map.ts';
 import { parseSize } from '../monitor/migration-parameter-text.ts';
 import { didYouMean } from '../suggest.ts';
@@ -96,4 +97,18 @@ export function parseChoice<T extends string>(option: string, text: string, choi
   const found = choices.find((choice) => choice === text);
   if (found !== undefined) return found;
   throw usageError(option, choices.join(' or '), `'${text}'${didYouMean(text, choices)}`);
+}
+
+/** What -rtc base says; a date is in UTC. */
+export function parseRtcBase(option: string, text: string): RtcBase {
+  if (text === 'utc' || text === 'localtime') return text;
+  const date = /^\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?$/.test(text)
+    ? Date.parse(text.length > 10 ? `${text}Z` : text)
+    : Number.NaN;
+  if (!Number.isNaN(date)) return date;
+  throw usageError(
+    option,
+    "utc, localtime or a date as in '2006-06-17T16:01:21' or '2006-06-17'",
+    `'${text}'`,
+  );
 }

@@ -8,6 +8,7 @@ import { GodwitError } from '../error.ts';
 import type { ChardevSpec } from '../host/chardev-spec.ts';
 import type { DriveSpec } from '../host/drive.ts';
 import type { LogItem } from '../host/log.ts';
+import type { RtcOptions } from '../host/real-time.ts';
 import type { AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { didYouMean } from '../suggest.ts';
@@ -55,6 +56,7 @@ export interface MachineOptions {
   readonly accel: Accelerator;
   /** Virtual time: 2^icount ns an instruction. */
   readonly icount?: number;
+  readonly rtc: RtcOptions;
   readonly logItems: ReadonlySet<LogItem>;
   readonly logFile?: string;
   readonly noReboot: boolean;
@@ -92,6 +94,7 @@ function newDraft(): Draft {
     globals: {},
     snapshot: false,
     startPaused: false,
+    rtc: {},
     logItems: new Set(),
     accel: ACCELERATORS[0],
     noReboot: false,
@@ -152,6 +155,9 @@ function checkStdio(draft: Draft): void {
 }
 
 function checkWhole(draft: Draft): void {
+  if (draft.icount !== undefined && (draft.rtc.clock ?? 'vm') !== 'vm') {
+    throw usageError('-rtc clock', 'vm, for -icount makes time virtual', `'${draft.rtc.clock}'`);
+  }
   if (draft.serial.length > 1) {
     throw usageError('-serial', 'one serial port, which is what virt has', `${draft.serial.length} of them`);
   }

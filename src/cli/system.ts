@@ -55,6 +55,7 @@ export async function runSystem(options: MachineOptions, program: string): Promi
     noShutdown: options.noShutdown,
     accel: options.accel,
     ...(options.icount === undefined ? {} : { icount: options.icount }),
+    rtc: options.rtc,
     drives,
     log,
     onEnd(status, reason) {

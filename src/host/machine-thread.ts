@@ -18,6 +18,7 @@ import { Attention } from './attention.ts';
 import { type BlockError, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
 import type { Drive } from './drive.ts';
+import { type RtcOptions, realTime } from './real-time.ts';
 import { connect, type Port, type Remote } from './rpc.ts';
 
 /** What a machine is built from. */
@@ -29,6 +30,7 @@ export interface MachineBlueprint {
   readonly accel: Accelerator;
   /** Virtual time: see MachineHost. */
   readonly icount?: number;
+  readonly rtc: RtcOptions;
   /** Open images, for the devices that name them. */
   readonly drives: readonly Drive[];
   /** Whether to call `trapped`. */
@@ -98,7 +100,7 @@ class MachineThread implements MachineApi {
     this.#main = connect<MachineListener>(port, this).remote;
   }
 
-  build({ configuration, memory, boot, accel, icount, drives, logTraps }: MachineBlueprint): void {
+  build({ configuration, memory, boot, accel, icount, rtc, drives, logTraps }: MachineBlueprint): void {
     const files = new Map(
       drives.map((drive) => [drive.id, blockFile(drive, (error) => void this.#main.blockError(error))]),
     );
@@ -106,6 +108,7 @@ class MachineThread implements MachineApi {
       clock: hostClock,
       random: randomBytes,
       accel,
+      realTime: realTime(rtc, icount !== undefined),
       ...(icount === undefined ? {} : { icount }),
       backends: {
         drive(id) {

@@ -48,6 +48,7 @@ import { saveMemory } from './memory-file.ts';
 import { monitorInfo, socketAddress } from './migration-info.ts';
 import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
 import { type NewMachine, NO_UUID } from './new-machine.ts';
+import type { RtcOptions } from './real-time.ts';
 import { type Connection, connect, type Remote } from './rpc.ts';
 import { parseTransportAddress } from './transport-address.ts';
 
@@ -71,6 +72,8 @@ export interface VmOptions {
   readonly accel: Accelerator;
   /** -icount: 2^icount ns of virtual time an instruction. */
   readonly icount?: number;
+  /** -rtc. */
+  readonly rtc?: RtcOptions;
   /** The VM is over; the process is to end with this status. `reason` is for the user, if it was no ordinary end. */
   readonly onEnd: (status: number, reason?: string) => void;
 }
@@ -372,6 +375,7 @@ export class Vm implements MonitorTarget {
       logTraps: this.#options.log.items.has('int'),
       drives: this.#drives,
       accel: this.#options.accel,
+      rtc: this.#options.rtc ?? {},
       ...(this.#options.icount === undefined ? {} : { icount: this.#options.icount }),
       ...(boot === undefined ? {} : { boot }),
     });

@@ -6,6 +6,7 @@ import type { Device, InterruptLine, MsiSink } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
 import type { FdtValue } from '../devices/fdt.ts';
 import { Finisher } from '../devices/finisher.ts';
+import { GoldfishRtc, type GoldfishRtcOptions } from '../devices/goldfish-rtc.ts';
 import { type InterruptController, interruptProperties } from '../devices/interrupt-controller.ts';
 import type { DeviceConfiguration } from '../devices/model.ts';
 import { PciHostBridge } from '../devices/pci/host-bridge.ts';
@@ -41,6 +42,7 @@ export interface BoardWiring {
   readonly msi: MsiSink;
   readonly timebase: Timebase;
   readonly timers: Timers;
+  readonly realTime: Pick<GoldfishRtcOptions, 'start' | 'follows'>;
   /** By hart id. */
   readonly lines: readonly HartLines[];
   /** The guest's memory, for bus masters. */
@@ -81,7 +83,7 @@ export interface Board {
 }
 
 export function createBoard(wiring: BoardWiring): Board {
-  const { timebase, lines, dma, msi, transmit, powerOff, reset } = wiring;
+  const { timebase, timers, realTime, lines, dma, msi, transmit, powerOff, reset } = wiring;
   const interrupts = createInterruptController(wiring);
   const wired = (source: number): Wired => ({
     interrupt: interrupts.line(source),
@@ -89,13 +91,14 @@ export function createBoard(wiring: BoardWiring): Board {
   });
   const finisher = new Finisher({ ...MEMORY_MAP.finisher, powerOff, reset });
   const aclint = new Aclint({ ...MEMORY_MAP.aclint, timebase, lines });
-  const { base, irq } = MEMORY_MAP.uart;
-  const uart = new Uart16550({ base, transmit, ...wired(irq) });
+  const { uart: serial, rtc: clock } = MEMORY_MAP;
+  const uart = new Uart16550({ base: serial.base, transmit, ...wired(serial.irq) });
+  const rtc = new GoldfishRtc({ base: clock.base, timers, ...realTime, ...wired(clock.irq) });
   const { imsics } = interrupts;
   const messages = imsics === undefined ? {} : { msi, msiParent: imsics.supervisor.label };
   const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts, dma, ...messages });
   const virtio = virtioTransports(wiring, wired);
-  const devices = [finisher, aclint, uart, ...virtio, pci, ...interrupts.devices];
+  const devices = [finisher, aclint, uart, rtc, ...virtio, pci, ...interrupts.devices];
   return { finisher, aclint, uart, interrupts, pci, devices };
 }
 

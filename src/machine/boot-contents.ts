@@ -124,6 +124,7 @@ function ownDeviceTree({ harts, isa, aia, ram }: BootRequest): FdtNode {
     aia,
     msi: nothing,
     timebase: { now: () => 0n, set: nothing },
+    realTime: { start: 0n, follows: { now: () => 0n, shared: false } },
     timers: new TimerQueue({ nowNs: () => 0 }, nothing),
     lines: Array.from({ length: harts }, () => ({
       msip: nothing,

@@ -14,6 +14,7 @@ import type { Pmp } from '../cpu/pmp.ts';
 import type { Aclint } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
+import type { RealTime } from '../devices/goldfish-rtc.ts';
 import type { Imsics } from '../devices/interrupt-controller.ts';
 import type { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
@@ -39,6 +40,17 @@ const SLICE = 25_000;
 
 const NS_PER_TICK = 1e9 / TIMEBASE_HZ;
 
+/** What the real-time clock starts from and follows. */
+export interface RealTimeOptions {
+  /** Its time at power-on, in ns since 1970. */
+  readonly start: bigint;
+  /** By default the time for which the machine has run. */
+  readonly follows?: RealTime;
+}
+
+/** Without anything from the host, runs repeat: 2000-01-01. */
+const REPEATABLE_START = 946_684_800n * 1_000_000_000n;
+
 /** What a machine tells its host. Called during a burst: the host acts when the burst is over. */
 export interface MachineHost {
   readonly clock: Clock;
@@ -46,6 +58,8 @@ export interface MachineHost {
   readonly accel?: Accelerator;
   /** Take time from retired instructions instead of the clock: 2^icount ns each. */
   readonly icount?: number;
+  /** A fixed date and the machine's time by default. */
+  readonly realTime?: RealTimeOptions | undefined;
   /** So many random bytes: the guest's entropy, unless its runs are to repeat (`icount`). */
   readonly random: (bytes: number) => Uint8Array;
   /** The host's ends of the devices that the configuration added; none by default. */
@@ -147,6 +161,13 @@ export class Machine {
       msi: (address, data) => this.#store32(address, data),
       timebase: this.#timebase,
       timers: this.#timers,
+      realTime: {
+        start: host.realTime?.start ?? REPEATABLE_START,
+        follows: host.realTime?.follows ?? {
+          now: () => BigInt(Math.floor(this.#timebase.clock.nowNs())),
+          shared: false,
+        },
+      },
       lines: this.engine.harts.map((hart) => ({
         msip: line(hart, INTERRUPT.machineSoftware),
         mtip: line(hart, INTERRUPT.machineTimer),

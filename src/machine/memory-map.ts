@@ -4,6 +4,7 @@ export const MEMORY_MAP = {
   /** Boot ROM: the reset vector. */
   rom: { base: 0x1000, size: 0xf000 },
   finisher: { base: 0x10_0000 },
+  rtc: { base: 0x10_1000, irq: 11 },
   aclint: { base: 0x200_0000 },
   plic: { base: 0xc00_0000 },
   /** In the PLIC's place. */

@@ -48,12 +48,21 @@ describe('the command line of godwit-system-riscv64', () => {
       ],
       ...['-append', 'mib=64 rate=20000', '-nographic', '-S', '-name', 'guest=a,,b,process=x', '-uuid', uuid],
       ...['-pidfile', 'p', '-d', 'int,migration', '-D', 'log', '-no-reboot', '--no-shutdown'],
-      ...['-incoming', 'defer', '-display', 'none', '-nodefaults'],
+      ...[
+        '-rtc',
+        'base=2006-06-17T16:01:21,clock=vm',
+        '-incoming',
+        'defer',
+        '-display',
+        'none',
+        '-nodefaults',
+      ],
     ]);
     expect(options).toMatchObject({
       action: 'run',
       options: {
         aia: 'aplic',
+        rtc: { base: Date.UTC(2006, 5, 17, 16, 1, 21), clock: 'vm' },
         ...{ memoryBytes: 1536 * 2 ** 20, harts: 4, bios: { kind: 'none' }, kernel: 'k.elf' },
         ...{ append: 'mib=64 rate=20000', startPaused: true, name: 'a,b', uuid: uuid.toLowerCase() },
         ...{ pidfile: 'p', logItems: new Set(['int', 'migration']), logFile: 'log', noReboot: true },
@@ -157,6 +166,16 @@ describe('the command line of godwit-system-riscv64', () => {
     ['-smp 4,cores=2', '-smp: expected sockets × cores × threads to be 4 harts, got 2'],
     ['-smp 2,maxcpus=4', "-smp: expected maxcpus=2 (harts can't be added later), got maxcpus=4"],
     ['-M pc', "-M: expected virt, got 'pc'"],
+    [
+      '-rtc base=now',
+      "-rtc base: expected utc, localtime or a date as in '2006-06-17T16:01:21' or '2006-06-17', got 'now'",
+    ],
+    [
+      '-rtc base=2006-13-17',
+      "-rtc base: expected utc, localtime or a date as in '2006-06-17T16:01:21' or '2006-06-17', got '2006-13-17'",
+    ],
+    ['-rtc clock=tsc', "-rtc clock: expected host or rt or vm, got 'tsc'"],
+    ['-icount 1 -rtc clock=host', "-rtc clock: expected vm, for -icount makes time virtual, got 'host'"],
     ['-M virt,usb=on', "-M: the property 'usb' of virt is not available in this version"],
     ['-M virt,aia=imsic', "-M aia: expected none or aplic or aplic-imsic, got 'imsic'"],
     ['-uuid x', "-uuid: expected a UUID such as 550e8400-e29b-41d4-a716-446655440000, got 'x'"],

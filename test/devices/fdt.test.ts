@@ -174,7 +174,13 @@ function resolved(tree: FdtTree, path: string): Record<string, unknown> {
 }
 
 const NODES = [
-  ...['/soc/serial@10000000', '/soc/test@100000', '/soc/clint@2000000', '/soc/plic@c000000'],
+  ...[
+    '/soc/serial@10000000',
+    '/soc/rtc@101000',
+    '/soc/test@100000',
+    '/soc/clint@2000000',
+    '/soc/plic@c000000',
+  ],
   ...['/soc/pci@30000000', '/poweroff', '/reboot'],
 ];
 
