@@ -1,6 +1,7 @@
 /** `godwit run`: godwit-system-riscv64 in yargs' idiom; a guest of ours can be named instead of a kernel file. */
 import type { Argv, CommandModule } from 'yargs';
 import { GodwitError } from '../error.ts';
+import { LOG_NAMES } from '../host/log.ts';
 import { didYouMean } from '../suggest.ts';
 import { commandLine, GUESTS, guestNamed, imageOf } from './guests.ts';
 import { runSystem } from './system.ts';
@@ -23,7 +24,7 @@ const OPTIONS = {
   pidfile: ['-pidfile', "write the process's id there"],
   accel: ['-accel', 'how guest code is run: jit (the default) or interp'],
   icount: ['-icount', 'virtual time: 2^N ns an instruction'],
-  log: ['-d', 'log items: int, cpu_reset, guest_errors, migration'],
+  log: ['-d', `log items: ${LOG_NAMES.join(', ')}`],
   'log-file': ['-D', 'log to a file instead of stderr'],
 } as const satisfies Record<string, readonly [string, string]>;
 

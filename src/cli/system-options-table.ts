@@ -5,12 +5,13 @@
 import { ACCELERATORS, type Accelerator } from '../cpu/accelerator.ts';
 import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
-import { LOG_ITEMS, type LogItem } from '../host/log.ts';
+import { LOG_ITEM_LIST, LOG_NAMES, type LogItem } from '../host/log.ts';
 import type { Bios } from '../host/new-machine.ts';
 import { RTC_CLOCKS, type RtcOptions } from '../host/real-time.ts';
 import { AIA_TYPES, type AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
+import { logHelpLines } from '../monitor/log-help.ts';
 import { type Globals, parseDevice, parseGlobal } from './device-options.ts';
 import { type DriveOption, parseDrive } from './drive-options.ts';
 import {
@@ -373,10 +374,10 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
   {
     names: ['d'],
     value: 'ITEM,…',
-    help: `log: ${LOG_ITEMS.join(', ')} ('help' lists)`,
+    help: `log: ${LOG_NAMES.join(', ')} ('help' lists)`,
     apply: (draft, value, option) => {
-      if (value === 'help') draft.action = { list: LOG_ITEMS };
-      else for (const item of value.split(',')) draft.logItems.add(parseChoice(option, item, LOG_ITEMS));
+      if (value === 'help') draft.action = { list: logHelpLines(LOG_ITEM_LIST) };
+      else for (const item of value.split(',')) draft.logItems.add(parseChoice(option, item, LOG_NAMES));
     },
   },
   {

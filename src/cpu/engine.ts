@@ -17,6 +17,7 @@ import { addMissHandlers } from './miss.ts';
 import type { MainMemory } from './physical-memory.ts';
 import { Pmp } from './pmp.ts';
 import { SlowPath, type Translate } from './slow-path.ts';
+import type { Trace } from './trace.ts';
 
 type RunFunction = (hart: number, budget: number) => number;
 
@@ -42,6 +43,8 @@ export class Engine {
   /** Instructions of all slices that are over. */
   #instructions = 0;
   #running: Hart | undefined;
+  /** While blocks are traced: where each hart's pc is if it runs straight on. */
+  readonly #follows: (readonly bigint[] | undefined)[] = [];
 
   constructor(memory: GuestMemory, ram: MainMemory, bus: Bus, csrs: CsrContext, options: EngineOptions = {}) {
     const { layout } = memory;
@@ -59,11 +62,14 @@ export class Engine {
       fetch: module.importFunction('fetch', ['i32'], ['i32']),
       slow: module.importFunction('slow', ['i32', 'i32'], ['i32']),
     };
-    const forget = module.importFunction('forget', ['i32', 'i32', 'i32'], []);
+    const host = {
+      forget: module.importFunction('forget', ['i32', 'i32', 'i32'], []),
+      traced: module.importFunction('traced', ['i32', 'i64', 'i32', 'i32', 'i64'], []),
+    };
     const region = module.type(['i32', 'i32', 'i32', 'i64'], ['i32']);
     if (options.accel === 'jit') module.importTable('regions', MAX_REGIONS);
     const hooks = options.accel === 'jit' ? { region, layout } : undefined;
-    const miss = addMissHandlers(module, { layout, ram }, forget);
+    const miss = addMissHandlers(module, { layout, ram }, host);
     addInterpreter(module, calls, miss, options.dispatch ?? 'table', hooks);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: MAX_REGIONS });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), {
@@ -74,6 +80,13 @@ export class Engine {
         forget: (page: number, offset: number, size: number): void =>
           this.code.forget(page, offset & (PAGE_SIZE - 1), size),
         regions: table,
+        traced: (hart: number, address: bigint, access: number, walk: number, result: bigint): void =>
+          this.trace.translated?.(hartAt(hart), {
+            address: BigInt.asUintN(64, address),
+            access,
+            walk,
+            result,
+          }),
       },
     });
     const { regionRead, regionWrite, regionStore } = instance.exports;
@@ -83,6 +96,17 @@ export class Engine {
     }
     this.#run = instance.exports.run as RunFunction;
     this.#slow.translate = instance.exports.translate as Translate;
+  }
+
+  /** Who watches. */
+  get trace(): Trace {
+    return this.#slow.trace;
+  }
+
+  set trace(trace: Trace) {
+    this.#slow.trace = trace;
+    for (const hart of this.harts) hart.traced = trace.translated !== undefined;
+    this.#follows.fill(undefined);
   }
 
   /** Power-on: every hart starts at `vector`. */
@@ -117,10 +141,11 @@ export class Engine {
     while (left > 0 && !this.#leave) {
       hart.takeInterrupt();
       if (hart.waiting) break;
-      hart.budget = left;
-      hart.remaining = left;
+      const piece = this.#beginPiece(hart, left);
+      hart.budget = piece;
+      hart.remaining = piece;
       this.#running = hart;
-      let remaining = this.#run(hart.offset, left);
+      let remaining = this.#run(hart.offset, piece);
       this.jit?.update();
       this.#running = undefined;
       if (this.#slow.keptBack !== undefined) {
@@ -128,13 +153,24 @@ export class Engine {
         this.#slow.keptBack = undefined;
         this.tlbs.flush('write');
       }
-      this.#instructions += left - remaining;
-      const ran = BigInt(left - remaining);
+      this.#instructions += piece - remaining;
+      const ran = BigInt(piece - remaining);
       hart.setCsr('mcycle', hart.csr('mcycle') + ran);
       hart.setCsr('minstret', hart.csr('minstret') + ran);
-      left = remaining;
+      left -= piece - remaining;
     }
     return budget - left;
+  }
+
+  /** How many instructions may run at once: one, and those who watch are told, while blocks are traced. */
+  #beginPiece(hart: Hart, left: number): number {
+    const { block } = this.trace;
+    if (block === undefined) return left;
+    const { pc } = hart;
+    // Two and four bytes behind the last instruction began.
+    if (this.#follows[hart.id]?.includes(pc) !== true) block(hart);
+    this.#follows[hart.id] = [pc + 2n, pc + 4n];
+    return 1;
   }
 
   /** RAM was replaced as a whole: nothing derived from it is kept. */

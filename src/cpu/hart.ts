@@ -88,20 +88,8 @@ export const ENVCFG = {
   stce: 1n << 63n,
 } as const;
 
-const INTERRUPT_FLAG = 1n << 63n;
-
-/** One line about a trap that is about to be taken, in the form of QEMU's `-d int`. */
-export function describeTrap(hart: Hart, cause: bigint, tval: bigint): string {
-  const isInterrupt = (cause & INTERRUPT_FLAG) !== 0n;
-  const code = Number(cause & ~INTERRUPT_FLAG);
-  const names: Readonly<Record<string, number>> = isInterrupt ? INTERRUPT : CAUSE;
-  const name = Object.keys(names).find((key) => names[key] === code) ?? 'unknown';
-  const hex = (value: bigint): string => `0x${value.toString(16).padStart(16, '0')}`;
-  return (
-    `hart:${hart.id}, async:${isInterrupt ? 1 : 0}, cause:${code.toString(16).padStart(16, '0')}, ` +
-    `epc:${hex(hart.pc)}, tval:${hex(tval)}, desc=${name}`
-  );
-}
+/** mcause's highest bit (§3.1.15). */
+export const INTERRUPT_FLAG = 1n << 63n;
 
 const CSR_INDEX = Object.fromEntries(HART_CSRS.map((name, i) => [name, HART.csr / 8 + i])) as Record<
   HartCsr,
@@ -123,6 +111,7 @@ export class Hart {
   readonly #i64: BigInt64Array;
   readonly #i32: Int32Array;
   readonly #svadu: boolean;
+  #traced = false;
 
   /** @param svadu menvcfg.ADUE says whether hardware sets the A and D bits; without it, it always does. */
   constructor(id: number, memory: WebAssembly.Memory, layout: Layout, svadu = false) {
@@ -175,6 +164,12 @@ export class Hart {
 
   set remaining(value: number) {
     this.#i32[HART.remaining / 4] = value;
+  }
+
+  /** Whether translations are traced. */
+  set traced(on: boolean) {
+    this.#traced = on;
+    this.updateContext();
   }
 
   /** A PRIVILEGE. */
@@ -422,10 +417,11 @@ export class Hart {
   }
 
   #walk(privilege: number, sum: boolean): number {
-    if (privilege === PRIVILEGE.machine) return WALK.machine;
+    const trace = this.#traced ? WALK.trace : 0;
+    if (privilege === PRIVILEGE.machine) return WALK.machine | trace;
     const paging = this.csr('satp') >> 60n !== 0n ? WALK.paging : 0;
     const svade = this.#svadu && (this.csr('menvcfg') & ENVCFG.adue) === 0n ? WALK.svade : 0;
-    return paging | svade | (privilege === PRIVILEGE.user ? WALK.user : sum ? WALK.sum : 0);
+    return trace | paging | svade | (privilege === PRIVILEGE.user ? WALK.user : sum ? WALK.sum : 0);
   }
 
   #read(offset: number): bigint {

@@ -9,7 +9,7 @@ import type { ModuleBuilder } from '../wasm/module.ts';
 import { emitTlbOffset } from './lookup.ts';
 import type { EngineContext } from './physical-memory.ts';
 import { emitDirty, emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
-import { ACCESS, addTranslate } from './translate.ts';
+import { ACCESS, addTranslate, type MissCalls } from './translate.ts';
 
 export interface MissHandlers {
   /** (hart, address) → 1 if the read entry was filled and the access can be tried again. */
@@ -25,14 +25,13 @@ export interface MissHandlers {
 /**
  * Adds the functions to a module. For regions, it exports `regionRead` and `regionWrite`, (hart, address, bytes) → 1 if
  * the entry was filled and the access does not cross its page, and `regionStore`, which is `store`.
- * @param forget (page, offset in RAM, bytes): calls for what was translated of the page to be forgotten.
  */
 export function addMissHandlers(
   module: ModuleBuilder,
   context: EngineContext,
-  forget: Callable,
+  calls: MissCalls,
 ): MissHandlers {
-  const translate = addTranslate(module, context, forget);
+  const translate = addTranslate(module, context, calls);
   const parts = { module, context, translate };
   const handlers = {
     refillRead: refillRead(parts),

@@ -18,6 +18,7 @@ import { CAUSE, ENVCFG, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
 import { RESUME } from './interpreter.ts';
 import { END_WORD, ENTRY, type Entry, OPERATIONS, predecode } from './operations.ts';
 import type { Pmp } from './pmp.ts';
+import type { Trace } from './trace.ts';
 import { ACCESS, FAULT } from './translate.ts';
 
 /** Addresses from here on can't be numbers of JavaScript; nothing is there. */
@@ -76,6 +77,7 @@ export class SlowPath {
    * instructions are kept back, and the entry is flushed (see `Engine.run`).
    */
   keptBack: number | undefined;
+  trace: Trace = {};
   /** Set when the generated code is there. */
   translate: Translate = () => FAULT.access;
   readonly #pmps: readonly Pmp[];
@@ -183,6 +185,7 @@ export class SlowPath {
     const low = this.#view.getUint16(host, true);
     if ((low & 3) !== 3 || inPage + 4 <= PAGE_SIZE) {
       const bits = (low & 3) === 3 ? this.#view.getUint32(host, true) : low;
+      this.trace.decoded?.(hart, pc, bits);
       const decoded = this.#predecode(bits);
       this.#view.setInt32(entry + 4, decoded.immediate, true);
       const reached = this.#view.getUint32(entry, true) & ENTRY.reached;
@@ -192,7 +195,9 @@ export class SlowPath {
     // The second half lies on the next page, which may be another one by the next time: decoded anew each time.
     const second = this.#codeAt(hart, pc + 2n);
     if (typeof second !== 'number') return this.#trap(hart, second.cause, second.address);
-    const { word, immediate } = this.#predecode((this.#view.getUint16(second, true) << 16) | low);
+    const bits = ((this.#view.getUint16(second, true) << 16) | low) >>> 0;
+    this.trace.decoded?.(hart, pc, bits);
+    const { word, immediate } = this.#predecode(bits);
     hart.setStraddle(word, immediate, END_WORD);
     return this.#again(hart, RESUME.straddle);
   }

@@ -29,14 +29,27 @@ const PAGE_OFFSET_BITS = 12n;
 
 const SATP = HART.csr + 8 * HART_CSRS.indexOf('satp');
 
+/** What misses call out for. */
+export interface MissCalls {
+  /** (page, offset in RAM, bytes): what was translated of the page is to be forgotten. */
+  readonly forget: Callable;
+  /** (hart, address, ACCESS, WALK, result): an address was translated, and WALK.trace says that it matters. */
+  readonly traced: Callable;
+}
+
 /** Adds `translate(hart, address, ACCESS, WALK) → physical address or FAULT`, exported as "translate". */
-export function addTranslate(module: ModuleBuilder, context: EngineContext, forget: Callable): Callable {
+export function addTranslate(
+  module: ModuleBuilder,
+  context: EngineContext,
+  { forget, traced }: MissCalls,
+): Callable {
   const pmp = addPmp(module);
   const f = module.function(['i32', 'i64', 'i32', 'i32'], ['i64'], 'translate');
   const [hart, address, access, walk] = [f.param(0), f.param(1), f.param(2), f.param(3)];
   const physical = f.local('i64');
   f.get(address);
   f.set(physical);
+  const done = f.block();
   const check = f.block();
   f.get(walk);
   f.i32(WALK.paging);
@@ -57,18 +70,25 @@ export function addTranslate(module: ModuleBuilder, context: EngineContext, forg
   });
   f.end();
   f.i64(FAULT.page);
-  f.return();
+  f.set(physical);
+  f.br(done);
   f.end();
   f.i64(FAULT.access);
-  f.return();
+  f.set(physical);
+  f.br(done);
   f.end();
   for (const local of [hart, physical, access, walk]) f.get(local);
   f.call(pmp);
-  f.if();
-  f.get(physical);
-  f.return();
-  f.end();
+  f.brIf(done);
   f.i64(FAULT.access);
+  f.set(physical);
+  f.end();
+  emitWalkHas(f, walk, WALK.trace);
+  f.if();
+  for (const local of [hart, address, access, walk, physical]) f.get(local);
+  f.call(traced);
+  f.end();
+  f.get(physical);
   return f;
 }
 

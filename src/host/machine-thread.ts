@@ -5,11 +5,12 @@
 import { randomBytes } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
-import { describeTrap, type Hart } from '../cpu/hart.ts';
+import type { Hart } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
 import { type CodeLines, codeLines } from '../machine/code-dump.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
+import { GuestLog } from '../machine/guest-log.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
 import { pciLines } from '../machine/pci-info.ts';
 import { registerLines, registerValues } from '../machine/register-dump.ts';
@@ -18,6 +19,7 @@ import { Attention } from './attention.ts';
 import { type BlockError, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
 import type { Drive } from './drive.ts';
+import { writeLog } from './log.ts';
 import { type RtcOptions, realTime } from './real-time.ts';
 import { connect, type Port, type Remote } from './rpc.ts';
 
@@ -33,8 +35,15 @@ export interface MachineBlueprint {
   readonly rtc: RtcOptions;
   /** Open images, for the devices that name them. */
   readonly drives: readonly Drive[];
-  /** Whether to call `trapped`. */
-  readonly logTraps: boolean;
+  readonly log: LogTarget;
+}
+
+/** What is logged, and where to. */
+export interface LogTarget {
+  /** A file of this process. */
+  readonly fd: number;
+  /** Names of LOG_ITEMS; this thread logs those of GUEST_LOG_ITEMS. */
+  readonly items: ReadonlySet<string>;
 }
 
 /** What other threads may call; `build` comes first, and once. */
@@ -53,6 +62,8 @@ export interface MachineApi {
   readMemory(hart: number | undefined, address: bigint, length: number): Uint8Array;
   /** `count` instructions as lines, and the address of the next one. */
   disassemble(hart: number | undefined, address: bigint, count: number): CodeLines;
+  /** Logs this from now on; resolves when nothing more goes to where it went before. */
+  setLog(log: LogTarget): void;
   /** A hart's active translations, as lines. */
   translations(hart: number): string[];
   /** `info pci`, as lines of text. */
@@ -74,13 +85,14 @@ export interface MachineListener {
   console(bytes: Uint8Array): void;
   poweredOff(code: number): void;
   resetRequested(): void;
-  /** A trap is taken; the line for the log. */
-  trapped(line: string): void;
   /** The guest used a device as it can't be used; the line for the log. */
   guestError(line: string): void;
   /** A request to a drive failed. */
   blockError(error: BlockError): void;
 }
+
+/** Characters of log that are written at once at the latest. */
+const MAX_LOG_TEXT = 64 * 1024;
 
 /** How long a burst may keep calls waiting; one during which the host works for a device is as short as can be. */
 const BURST_NS = 2e6;
@@ -92,6 +104,10 @@ class MachineThread implements MachineApi {
   #attention!: Attention;
   readonly #main: Remote<MachineListener>;
   #output: number[] = [];
+  #log!: GuestLog;
+  #logFile = 2;
+  /** What the present burst has logged. */
+  #logText = '';
   /** Set while the next burst has been asked for, or a timer will ask for it. */
   #scheduled: NodeJS.Immediate | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -100,7 +116,7 @@ class MachineThread implements MachineApi {
     this.#main = connect<MachineListener>(port, this).remote;
   }
 
-  build({ configuration, memory, boot, accel, icount, rtc, drives, logTraps }: MachineBlueprint): void {
+  build({ configuration, memory, boot, accel, icount, rtc, drives, log }: MachineBlueprint): void {
     const files = new Map(
       drives.map((drive) => [drive.id, blockFile(drive, (error) => void this.#main.blockError(error))]),
     );
@@ -128,10 +144,8 @@ class MachineThread implements MachineApi {
       this.#machine.installBoot(boot.rom, boot.boot);
       this.#machine.reset();
     }
-    if (!logTraps) return;
-    for (const hart of this.#machine.engine.harts) {
-      hart.onTrap = (cause, tval) => void this.#main.trapped(describeTrap(hart, cause, tval));
-    }
+    this.#log = new GuestLog(this.#machine.engine, this.#machine.debug, (text) => this.#logLines(text));
+    this.setLog(log);
   }
 
   start(): void {
@@ -155,7 +169,7 @@ class MachineThread implements MachineApi {
   }
 
   registers(): string[][] {
-    return this.#machine.engine.harts.map(registerLines);
+    return this.#machine.engine.harts.map((hart) => registerLines(hart));
   }
 
   registerValues(hart: number): Map<string, bigint> {
@@ -169,6 +183,22 @@ class MachineThread implements MachineApi {
   disassemble(hart: number | undefined, address: bigint, count: number): CodeLines {
     const of = hart === undefined ? undefined : this.#hart(hart);
     return codeLines((at, length) => this.#machine.debug.read(of, at, length), address, count);
+  }
+
+  setLog({ fd, items }: LogTarget): void {
+    this.#flushLog();
+    this.#logFile = fd;
+    this.#log.setItems(items);
+  }
+
+  #logLines(text: string): void {
+    this.#logText += text;
+    if (this.#logText.length > MAX_LOG_TEXT) this.#flushLog();
+  }
+
+  #flushLog(): void {
+    if (this.#logText !== '') writeLog(this.#logFile, this.#logText);
+    this.#logText = '';
   }
 
   translations(hart: number): string[] {
@@ -249,6 +279,7 @@ class MachineThread implements MachineApi {
   }
 
   #flushOutput(): void {
+    this.#flushLog();
     if (this.#output.length === 0) return;
     void this.#main.console(Uint8Array.from(this.#output));
     this.#output = [];

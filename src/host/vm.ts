@@ -42,8 +42,8 @@ import {
 import { Attention } from './attention.ts';
 import type { BlockError } from './block-file.ts';
 import { type Drive, driveFacts } from './drive.ts';
-import type { Log } from './log.ts';
-import type { MachineApi, MachineListener } from './machine-thread.ts';
+import { LOG_ITEM_LIST, type Log, type LogItem } from './log.ts';
+import type { LogTarget, MachineApi, MachineListener } from './machine-thread.ts';
 import { saveMemory } from './memory-file.ts';
 import { monitorInfo, socketAddress } from './migration-info.ts';
 import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
@@ -133,7 +133,6 @@ export class Vm implements MonitorTarget {
       console: (bytes) => this.#options.console(bytes),
       poweredOff: (code) => this.#poweredOff(code),
       resetRequested: () => void this.#guestReset().catch(() => {}),
-      trapped: (line) => this.#options.log.line('int', line),
       guestError: (line) => this.#options.log.line('guest_errors', line),
       blockError: (error) => this.#blockError(error),
     };
@@ -344,6 +343,26 @@ export class Vm implements MonitorTarget {
     await saveMemory(file, address, size, read, hart === undefined);
   }
 
+  readonly logItems = LOG_ITEM_LIST;
+
+  async setLogItems(names: readonly string[]): Promise<void> {
+    this.#options.log.items = new Set(names as readonly LogItem[]);
+    await this.#updateLog();
+  }
+
+  async setLogFile(file: string): Promise<void> {
+    await this.#options.log.moveTo(file, () => this.#updateLog());
+  }
+
+  get #logTarget(): LogTarget {
+    const { fd, items } = this.#options.log;
+    return { fd, items };
+  }
+
+  async #updateLog(): Promise<void> {
+    if (this.#machine !== undefined) await this.#remote.setLog(this.#logTarget);
+  }
+
   async #registers(args: string, hart: number): Promise<string> {
     if (args !== '' && args !== '-a') {
       throw GodwitError.unexpected('usage', 'info registers', '-a or nothing', args);
@@ -372,7 +391,7 @@ export class Vm implements MonitorTarget {
     await this.#remote.build({
       configuration,
       memory,
-      logTraps: this.#options.log.items.has('int'),
+      log: this.#logTarget,
       drives: this.#drives,
       accel: this.#options.accel,
       rtc: this.#options.rtc ?? {},

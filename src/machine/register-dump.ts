@@ -9,7 +9,7 @@ const PRIVILEGE_NAMES = ['user', 'supervisor', 'reserved', 'machine'];
 const hex = (value: bigint): string => value.toString(16).padStart(16, '0');
 
 /** One line each for pc, mode and CSRs, then the registers, four in a line. */
-export function registerLines(hart: Hart): string[] {
+export function registerLines(hart: Hart, { floats = true } = {}): string[] {
   const csrs = HART_CSRS.map((name) => ` ${name.padEnd(13)} ${hex(hart.csr(name))}`);
   return [
     ` ${'pc'.padEnd(13)} ${hex(hart.pc)}`,
@@ -17,7 +17,9 @@ export function registerLines(hart: Hart): string[] {
     ` ${'mhartid'.padEnd(13)} ${hex(BigInt(hart.id))}`,
     ...csrs,
     ...inLines(REGISTER_NAMES.map((name, i) => ` ${`x${i}/${name}`.padEnd(8)} ${hex(hart.x(i))}`)),
-    ...inLines(FLOAT_REGISTER_NAMES.map((name, i) => ` ${`f${i}/${name}`.padEnd(8)} ${hex(hart.f(i))}`)),
+    ...(floats
+      ? inLines(FLOAT_REGISTER_NAMES.map((name, i) => ` ${`f${i}/${name}`.padEnd(8)} ${hex(hart.f(i))}`))
+      : []),
   ];
 }
 

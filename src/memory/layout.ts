@@ -110,6 +110,8 @@ export const WALK = {
   machine: 16,
   /** A page whose A or D bit would have to be set faults (menvcfg.ADUE is 0). */
   svade: 32,
+  /** Translations are traced (cpu/trace.ts). */
+  trace: 64,
 } as const;
 /** CSRs with a field of their own in the hart block. */
 export const HART_CSRS = [

@@ -3,6 +3,7 @@
  * qapi/machine.json (memsave, pmemsave).
  */
 import { GodwitError } from '../error.ts';
+import { didYouMean } from '../suggest.ts';
 import {
   type Command,
   command,
@@ -13,9 +14,10 @@ import {
   type MonitorContext,
 } from './command.ts';
 import type { DumpFormat } from './expression.ts';
+import { logHelpLines } from './log-help.ts';
 import { memoryLines, valueText } from './memory-text.ts';
 import { int, optional, required, string, uint } from './schema.ts';
-import type { MemoryAddress, MonitorTarget } from './target.ts';
+import type { LogItemInfo, MemoryAddress, MonitorTarget } from './target.ts';
 
 /** Most instructions that are asked for at a time. */
 const INSTRUCTIONS_AT_ONCE = 1000;
@@ -66,6 +68,8 @@ async function disassemble(
     address = next;
   }
 }
+
+const NONE: LogItemInfo = { name: 'none', help: 'remove all logs' };
 
 export const DEBUG_COMMANDS: readonly Command[] = [
   humanCommand('set the default CPU', {
@@ -131,5 +135,34 @@ export const DEBUG_COMMANDS: readonly Command[] = [
       await target.saveMemory({ address: val }, size, filename);
       return undefined;
     },
+  }),
+  humanCommand("activate logging of the specified items ('help' lists)", {
+    names: ['log'],
+    arguments: [
+      {
+        kind: 'word',
+        name: 'items',
+        choices: ({ target }) => ['help', 'none', ...target.logItems.map(({ name }) => name)],
+      },
+    ],
+    async run({ target }, { items }, { print }) {
+      if (items === 'help') {
+        for (const line of logHelpLines([NONE, ...target.logItems])) print(line);
+        return;
+      }
+      const names = items === 'none' ? [] : String(items).split(',');
+      const known = target.logItems.map(({ name }) => name);
+      const unknown = names.find((name) => !known.includes(name));
+      if (unknown !== undefined) {
+        const got = `'${unknown}'${didYouMean(unknown, known)}`;
+        throw GodwitError.unexpected('usage', 'log', ['none', ...known].join(' or '), got);
+      }
+      await target.setLogItems(names);
+    },
+  }),
+  humanCommand("output logs to 'filename'", {
+    names: ['logfile'],
+    arguments: [{ kind: 'word', name: 'filename' }],
+    run: ({ target }, { filename }) => target.setLogFile(String(filename)),
   }),
 ];

@@ -185,6 +185,12 @@ export interface MemoryAddress {
   readonly hart?: number;
 }
 
+/** What can be logged. */
+export interface LogItemInfo {
+  readonly name: string;
+  readonly help: string;
+}
+
 /** A virtual machine, as its monitors see it. */
 export interface MonitorTarget {
   readonly name?: string | undefined;
@@ -208,6 +214,12 @@ export interface MonitorTarget {
   ): Promise<{ readonly lines: readonly string[]; readonly next?: bigint | undefined }>;
   /** Writes `size` bytes to a file. Physical memory that is not there reads as zero, virtual memory is an error. */
   saveMemory(at: MemoryAddress, size: bigint, file: string): Promise<void>;
+
+  readonly logItems: readonly LogItemInfo[];
+  /** Logs these items, whose names have been checked, and no others. */
+  setLogItems(names: readonly string[]): Promise<void>;
+  /** Logs to this file from now on. */
+  setLogFile(file: string): Promise<void>;
 
   queryStatus(): Promise<StatusInfo>;
   /** Resolves when the guest stands still; without effect if it does already. */

@@ -185,7 +185,7 @@ describe('the command line of godwit-system-riscv64', () => {
     ],
     [
       '-d cpu_rest',
-      "-d: expected int or cpu_reset or guest_errors or migration, got 'cpu_rest'; did you mean cpu_reset?",
+      "-d: expected in_asm or int or cpu or fpu or mmu or cpu_reset or guest_errors or migration, got 'cpu_rest'; did you mean cpu_reset?",
     ],
     ['-display gtk', "-display: expected none, got 'gtk'"],
     ['-append x', '-append: expected a -kernel to give the command line to, got none'],

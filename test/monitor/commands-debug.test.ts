@@ -88,6 +88,24 @@ test('memsave and pmemsave, in both monitors', async () => {
   expect(qmp.target.calls).toEqual(['saveMemory 1 -1000 8 c', 'saveMemory undefined 1000 8 d']);
 });
 
+test('log takes items that there are, and none', async () => {
+  expect(await run('log in_asm,int')).toBe('');
+  expect(await run('log none')).toBe('');
+  expect(s.target.calls).toEqual(['setLogItems in_asm int', 'setLogItems ']);
+  expect(await run('log in_asm,exec')).toBe("Error: log: expected none or in_asm or int, got 'exec'\n");
+  expect(await run('log help')).toBe(
+    [
+      'Log items (comma separated):',
+      'none            remove all logs',
+      'in_asm          show code',
+      'int             show traps',
+      '',
+    ].join('\n'),
+  );
+  expect(await run('logfile /tmp/x')).toBe('');
+  expect(s.target.calls.at(-1)).toBe('setLogFile /tmp/x');
+});
+
 test("human-monitor-command has the hart of 'cpu-index'", async () => {
   const qmp = setUp();
   new QmpSession(qmp.far, qmp.context);

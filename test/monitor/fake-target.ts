@@ -50,6 +50,16 @@ export class FakeTarget implements MonitorTarget {
     this.calls.push(`registers ${hart}`);
     return this.values;
   }
+  readonly logItems = [
+    { name: 'in_asm', help: 'show code' },
+    { name: 'int', help: 'show traps' },
+  ];
+  async setLogItems(names: readonly string[]) {
+    this.calls.push(`setLogItems ${names.join(' ')}`);
+  }
+  async setLogFile(file: string) {
+    this.calls.push(`setLogFile ${file}`);
+  }
   async readMemory({ address, hart }: MemoryAddress, length: number) {
     const at =
       Number(BigInt.asUintN(48, address)) - MEMORY - (hart === undefined ? 0 : (hart + 1) * 0x10_0000);
