@@ -2,7 +2,7 @@
  * The operations of the predecoded form: one per instruction and length, so that a handler knows by how much to advance.
  * Their numbers follow a Huffman tree over how often programs run them, and one of the two dispatchers is that tree of compares; the other is a table.
  */
-import { decode } from '../isa/decode.ts';
+import { decode, instructionLength } from '../isa/decode.ts';
 import type { Instruction } from '../isa/instruction.ts';
 import { COMPRESSED, INSTRUCTIONS } from '../isa/table.ts';
 
@@ -197,7 +197,7 @@ export const END_WORD = (code('end') << ENTRY.operationShift) >>> 0;
  * Predecodes an instruction word; one that the table does not know, or the hart does not have, becomes "illegal" with
  * its bits as immediate.
  */
-export function predecode(word: number, instructions: ReadonlySet<Instruction>, compressed: boolean): Entry {
+function predecode(word: number, instructions: ReadonlySet<Instruction>, compressed: boolean): Entry {
   const decoded = decode(word);
   const known =
     decoded !== undefined && instructions.has(decoded.instruction) && (compressed || decoded.length === 4);
@@ -218,4 +218,27 @@ export function predecode(word: number, instructions: ReadonlySet<Instruction>, 
     (rs1 << ENTRY.rs1Shift) |
     (rd << 3);
   return { word: packed >>> 0, immediate };
+}
+
+/** Words whose predecoded form is remembered; beyond, all are forgotten. Linux and its programs run some 10^5 different ones. */
+const REMEMBERED = 1 << 18;
+
+/**
+ * `predecode` for harts with these instructions, which remembers: a booting kernel has millions of entries predecoded,
+ * most of them of words seen before.
+ */
+export function predecoder(
+  instructions: ReadonlySet<Instruction>,
+  compressed: boolean,
+): (word: number) => Entry {
+  const entries = new Map<number, Entry>();
+  return (bits) => {
+    const word = instructionLength(bits) === 4 ? bits : bits & 0xffff;
+    const known = entries.get(word);
+    if (known !== undefined) return known;
+    if (entries.size === REMEMBERED) entries.clear();
+    const entry = predecode(word, instructions, compressed);
+    entries.set(word, entry);
+    return entry;
+  };
 }

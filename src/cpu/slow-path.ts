@@ -16,7 +16,7 @@ import type { FloatEnvironment, RoundingMode } from './float/rounding.ts';
 import { floatOperation } from './float-operations.ts';
 import { CAUSE, ENVCFG, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
 import { RESUME } from './interpreter.ts';
-import { END_WORD, ENTRY, type Entry, OPERATIONS, predecode } from './operations.ts';
+import { END_WORD, ENTRY, type Entry, OPERATIONS, predecoder } from './operations.ts';
 import type { Pmp } from './pmp.ts';
 import type { Trace } from './trace.ts';
 import { ACCESS, FAULT } from './translate.ts';
@@ -92,8 +92,7 @@ export class SlowPath {
     pmps: readonly Pmp[],
   ) {
     this.#pmps = pmps;
-    const instructions = instructionsOf(csrs.extensions);
-    this.#predecode = (word) => predecode(word, instructions, csrs.extensions.has('C'));
+    this.#predecode = predecoder(instructionsOf(csrs.extensions), csrs.extensions.has('C'));
     this.#memory = memory;
     this.#tlbs = tlbs;
     this.#code = code;
