@@ -1,5 +1,11 @@
 /** A: atomic instructions. Unprivileged ISA (20240411), chapter 14. */
-import { type Extension, type Instruction, instruction as insn } from './instruction.ts';
+import {
+  type Extension,
+  type Instruction,
+  instruction as insn,
+  sections,
+  type Unplaced,
+} from './instruction.ts';
 import { type Expr, i64, memory, rs2, select, word } from './semantics.ts';
 
 /** The two widths of every atomic: suffix, funct3, how it reaches memory, and rs2 as it is compared. */
@@ -23,18 +29,21 @@ const OPERATIONS: readonly (readonly [string, string, (operand: Expr) => Expr])[
 
 export const rv64a: Extension = {
   name: 'A',
-  section: 'Unprivileged ISA §14',
-  instructions: WIDTHS.flatMap(({ suffix, funct3, load, store, operand }): Instruction[] => [
-    // §14.2 Load-reserved/store-conditional instructions
-    insn(`lr.${suffix}`, `00010 aq rl 00000 rs1 ${funct3} rd 0101111`, { kind: 'lr', load }),
-    insn(`sc.${suffix}`, `00011 aq rl rs2 rs1 ${funct3} rd 0101111`, { kind: 'sc', store }),
-    ...OPERATIONS.map(([name, funct5, value]) =>
-      insn(`${name}.${suffix}`, `${funct5} aq rl rs2 rs1 ${funct3} rd 0101111`, {
-        kind: 'amo',
-        load,
-        store,
-        value: value(operand),
-      }),
-    ),
-  ]),
+  instructions: sections(
+    'Unprivileged ISA',
+    WIDTHS.flatMap(({ suffix, funct3, load, store, operand }): (string | Unplaced<Instruction>)[] => [
+      '§14.2 Load-reserved/store-conditional instructions',
+      insn(`lr.${suffix}`, `00010 aq rl 00000 rs1 ${funct3} rd 0101111`, { kind: 'lr', load }),
+      insn(`sc.${suffix}`, `00011 aq rl rs2 rs1 ${funct3} rd 0101111`, { kind: 'sc', store }),
+      '§14.4 Atomic memory operations',
+      ...OPERATIONS.map(([name, funct5, value]) =>
+        insn(`${name}.${suffix}`, `${funct5} aq rl rs2 rs1 ${funct3} rd 0101111`, {
+          kind: 'amo',
+          load,
+          store,
+          value: value(operand),
+        }),
+      ),
+    ]),
+  ),
 };

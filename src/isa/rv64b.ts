@@ -3,7 +3,7 @@
  * each of them, §28.5 has every instruction in alphabetical order.
  */
 import { i32 } from '../wasm/expr.ts';
-import { type Extension, type Instruction, instruction as insn } from './instruction.ts';
+import { type Extension, instruction as insn, sections } from './instruction.ts';
 import { type Expr, i64, imm, rs1, rs2, select, set } from './semantics.ts';
 
 const ones = i64.const(-1);
@@ -46,11 +46,10 @@ const SHIFT_ADDS = [
 
 export const zba: Extension = {
   name: 'Zba',
-  section: 'Unprivileged ISA §28.4.1',
-  instructions: [
-    // §28.4.1 Address generation
+  instructions: sections('Unprivileged ISA', [
+    '§28.4.1 Address generation',
     insn('add.uw', '0000100 rs2 rs1 000 rd 0111011', set(i64.add(unsignedWord(rs1), rs2))),
-    ...SHIFT_ADDS.flatMap(([shift, funct3]): Instruction[] => {
+    ...SHIFT_ADDS.flatMap(([shift, funct3]) => {
       const shifted = (value: Expr): Expr => i64.shl(value, i64.const(shift));
       const add = (value: Expr) => set(i64.add(shifted(value), rs2));
       return [
@@ -59,40 +58,40 @@ export const zba: Extension = {
       ];
     }),
     insn('slli.uw', '000010 shamt[5:0] rs1 001 rd 0011011', set(i64.shl(unsignedWord(rs1), imm))),
-  ],
+  ]),
 };
 
 export const zbb: Extension = {
   name: 'Zbb',
-  section: 'Unprivileged ISA §28.4.2',
-  instructions: [
-    // §28.4.2 Logical with negate
+  instructions: sections('Unprivileged ISA', [
+    '§28.4.2 Basic bit manipulation',
+    // Logical with negate
     insn('andn', '0100000 rs2 rs1 111 rd 0110011', set(i64.and(rs1, not(rs2)))),
     insn('orn', '0100000 rs2 rs1 110 rd 0110011', set(i64.or(rs1, not(rs2)))),
     insn('xnor', '0100000 rs2 rs1 100 rd 0110011', set(not(i64.xor(rs1, rs2)))),
 
-    // §28.4.2 Count leading/trailing zero bits; all 64 or 32 of them for 0, as in wasm
+    // Count leading/trailing zero bits; all 64 or 32 of them for 0, as in wasm
     insn('clz', '011000000000 rs1 001 rd 0010011', set(i64.clz(rs1))),
     insn('clzw', '011000000000 rs1 001 rd 0011011', set(i64.extend_i32_u(i32.clz(low32(rs1))))),
     insn('ctz', '011000000001 rs1 001 rd 0010011', set(i64.ctz(rs1))),
     insn('ctzw', '011000000001 rs1 001 rd 0011011', set(i64.extend_i32_u(i32.ctz(low32(rs1))))),
 
-    // §28.4.2 Count population
+    // Count population
     insn('cpop', '011000000010 rs1 001 rd 0010011', set(i64.popcnt(rs1))),
     insn('cpopw', '011000000010 rs1 001 rd 0011011', set(i64.popcnt(unsignedWord(rs1)))),
 
-    // §28.4.2 Integer minimum/maximum
+    // Integer minimum/maximum
     insn('min', '0000101 rs2 rs1 100 rd 0110011', set(select(rs1, rs2, i64.lt_s(rs1, rs2)))),
     insn('minu', '0000101 rs2 rs1 101 rd 0110011', set(select(rs1, rs2, i64.lt_u(rs1, rs2)))),
     insn('max', '0000101 rs2 rs1 110 rd 0110011', set(select(rs1, rs2, i64.gt_s(rs1, rs2)))),
     insn('maxu', '0000101 rs2 rs1 111 rd 0110011', set(select(rs1, rs2, i64.gt_u(rs1, rs2)))),
 
-    // §28.4.2 Sign extension and zero extension; with another rs2, zext.h would be Zbkb's packw
+    // Sign extension and zero extension; with another rs2, zext.h would be Zbkb's packw
     insn('sext.b', '011000000100 rs1 001 rd 0010011', set(i64.extend8_s(rs1))),
     insn('sext.h', '011000000101 rs1 001 rd 0010011', set(i64.extend16_s(rs1))),
     insn('zext.h', '0000100 00000 rs1 100 rd 0111011', set(i64.and(rs1, i64.const(0xffff)))),
 
-    // §28.4.2 Bitwise rotation
+    // Bitwise rotation
     insn('rol', '0110000 rs2 rs1 001 rd 0110011', set(i64.rotl(rs1, rs2))),
     insn('rolw', '0110000 rs2 rs1 001 rd 0111011', set(rotateWord(i32.rotl, rs2))),
     insn('ror', '0110000 rs2 rs1 101 rd 0110011', set(i64.rotr(rs1, rs2))),
@@ -100,10 +99,10 @@ export const zbb: Extension = {
     insn('roriw', '0110000 shamt[4:0] rs1 101 rd 0011011', set(rotateWord(i32.rotr, imm))),
     insn('rorw', '0110000 rs2 rs1 101 rd 0111011', set(rotateWord(i32.rotr, rs2))),
 
-    // §28.4.2 OR combine, byte-reverse: the only forms of the generalised gorci and grevi that were kept
+    // OR combine, byte-reverse: the only forms of the generalised gorci and grevi that were kept
     insn('orc.b', '001010000111 rs1 101 rd 0010011', set(orCombined(rs1))),
     insn('rev8', '011010111000 rs1 101 rd 0010011', set(byteReversed)),
-  ],
+  ]),
 };
 
 /** Each with the index in rs2 and as an immediate: name, funct6 (of both), funct3, meaning. */
@@ -116,10 +115,11 @@ const SINGLE_BITS: readonly (readonly [string, string, string, (index: Expr) => 
 
 export const zbs: Extension = {
   name: 'Zbs',
-  section: 'Unprivileged ISA §28.4.4',
-  // §28.4.4 Single-bit instructions
-  instructions: SINGLE_BITS.flatMap(([name, funct6, funct3, result]): Instruction[] => [
-    insn(name, `${funct6}0 rs2 rs1 ${funct3} rd 0110011`, set(result(rs2))),
-    insn(`${name}i`, `${funct6} shamt[5:0] rs1 ${funct3} rd 0010011`, set(result(imm))),
+  instructions: sections('Unprivileged ISA', [
+    '§28.4.4 Single-bit instructions',
+    ...SINGLE_BITS.flatMap(([name, funct6, funct3, result]) => [
+      insn(name, `${funct6}0 rs2 rs1 ${funct3} rd 0110011`, set(result(rs2))),
+      insn(`${name}i`, `${funct6} shamt[5:0] rs1 ${funct3} rd 0010011`, set(result(imm))),
+    ]),
   ]),
 };

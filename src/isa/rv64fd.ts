@@ -6,11 +6,12 @@
  */
 import { f32, f64 } from '../wasm/expr.ts';
 import {
-  type CompressedInstruction,
   compressed as c,
   type Extension,
   type Instruction,
   instruction as insn,
+  sections,
+  type Unplaced,
 } from './instruction.ts';
 import {
   type Action,
@@ -49,6 +50,10 @@ interface Format {
   /** i32: the bits are of a normal number that is not the smallest one, which may have been rounded up to. */
   readonly normal: (bits: Expr) => Expr;
   readonly sign: Expr;
+  /** The chapter's headings. */
+  readonly headings: Readonly<
+    Record<'memory' | 'computation' | 'conversion' | 'comparison' | 'class', string>
+  >;
 }
 
 const SINGLE: Format = {
@@ -60,6 +65,13 @@ const SINGLE: Format = {
   valid: (register) => i64.eq(i64.shr_u(register, i64.const(32)), i64.const(0xffff_ffffn)),
   normal: (bits) => inside(i64.and(i64.shr_u(bits, i64.const(23)), i64.const(0xff)), 0xff),
   sign: SIGN32,
+  headings: {
+    memory: '§20.5 Single-precision load and store instructions',
+    computation: '§20.6 Single-precision computational instructions',
+    conversion: '§20.7 Single-precision conversion and move instructions',
+    comparison: '§20.8 Single-precision compare instructions',
+    class: '§20.9 Single-precision classify instruction',
+  },
 };
 
 const DOUBLE: Format = {
@@ -71,6 +83,13 @@ const DOUBLE: Format = {
   valid: () => i32.const(1),
   normal: (bits) => inside(i64.and(i64.shr_u(bits, i64.const(52)), i64.const(0x7ff)), 0x7ff),
   sign: SIGN64,
+  headings: {
+    memory: '§21.3 Double-precision load and store instructions',
+    computation: '§21.4 Double-precision computational instructions',
+    conversion: '§21.5 Double-precision conversion and move instructions',
+    comparison: '§21.6 Double-precision compare instructions',
+    class: '§21.7 Double-precision classify instruction',
+  },
 };
 
 /** i32: 2 ≤ exponent < special. */
@@ -98,14 +117,18 @@ function comparison(format: Format, operation: string, op: 'eq' | 'lt' | 'le'): 
   return float(operation, true, { value: truth(format.wasm[op](a, b)), when: ordered });
 }
 
-/** §20.5: loads and stores. A single is boxed as it is loaded. */
-function loadsAndStores({ suffix }: Format): Instruction[] {
+/** Lines and the headings before them. */
+type Lines = (string | Unplaced<Instruction>)[];
+
+/** A single is boxed as it is loaded. */
+function loadsAndStores({ suffix, headings }: Format): Lines {
   const [width, load, stores] =
     suffix === 's'
       ? (['010', 'i64.load32_u', 'i64.store32'] as const)
       : (['011', 'i64.load', 'i64.store'] as const);
   const letter = suffix === 's' ? 'w' : 'd';
   return [
+    headings.memory,
     insn(`fl${letter}`, `imm[11:0] rs1 ${width} frd 0000111`, {
       kind: 'load',
       op: load,
@@ -116,9 +139,8 @@ function loadsAndStores({ suffix }: Format): Instruction[] {
   ];
 }
 
-/** §20.6, §20.7, §20.8, §20.9. */
-function computations(format: Format): Instruction[] {
-  const { suffix: s, fmt, wasm, from, to, valid, normal, sign } = format;
+function computations(format: Format): Lines {
+  const { suffix: s, fmt, wasm, from, to, valid, normal, sign, headings } = format;
   /** A sign's injection needs the bits of a boxed single only; an unboxed one is the canonical NaN. */
   const bits = (register: Expr): Expr => (s === 's' ? unboxed(register) : register);
   const boxed = (value: Expr): Expr => (s === 's' ? i64.or(low(value), BOX) : value);
@@ -127,9 +149,10 @@ function computations(format: Format): Instruction[] {
     value: boxed(i64.or(i64.and(bits(frs1), i64.xor(sign, i64.const(-1n))), i64.and(signBits, sign))),
   });
   const root = to(wasm.sqrt(from(frs1)));
-  const fused = (name: string, opcode: string): Instruction =>
+  const fused = (name: string, opcode: string) =>
     insn(`${name}.${s}`, `frs3 ${fmt} frs2 frs1 rm frd ${opcode}`, float(`${name}.${s}`, false));
   return [
+    headings.computation,
     insn(`fadd.${s}`, `00000 ${fmt} frs2 frs1 rm frd 1010011`, arithmetic(format, `fadd.${s}`, 'add')),
     insn(`fsub.${s}`, `00001 ${fmt} frs2 frs1 rm frd 1010011`, arithmetic(format, `fsub.${s}`, 'sub')),
     insn(`fmul.${s}`, `00010 ${fmt} frs2 frs1 rm frd 1010011`, arithmetic(format, `fmul.${s}`, 'mul')),
@@ -145,6 +168,7 @@ function computations(format: Format): Instruction[] {
     fused('fmsub', '1000111'),
     fused('fnmsub', '1001011'),
     fused('fnmadd', '1001111'),
+    headings.conversion,
     insn(`fsgnj.${s}`, `00100 ${fmt} frs2 frs1 000 frd 1010011`, inject(bits(frs2))),
     insn(
       `fsgnjn.${s}`,
@@ -152,9 +176,11 @@ function computations(format: Format): Instruction[] {
       inject(i64.xor(bits(frs2), i64.const(-1n))),
     ),
     insn(`fsgnjx.${s}`, `00100 ${fmt} frs2 frs1 010 frd 1010011`, inject(i64.xor(bits(frs1), bits(frs2)))),
+    headings.comparison,
     insn(`feq.${s}`, `10100 ${fmt} frs2 frs1 010 rd 1010011`, comparison(format, `feq.${s}`, 'eq')),
     insn(`flt.${s}`, `10100 ${fmt} frs2 frs1 001 rd 1010011`, comparison(format, `flt.${s}`, 'lt')),
     insn(`fle.${s}`, `10100 ${fmt} frs2 frs1 000 rd 1010011`, comparison(format, `fle.${s}`, 'le')),
+    headings.class,
     insn(`fclass.${s}`, `11100 ${fmt} 00000 frs1 001 rd 1010011`, float(`fclass.${s}`, true)),
   ];
 }
@@ -168,7 +194,7 @@ const unboxed = (register: Expr): Expr =>
 /** All ones if it is boxed, else 0. */
 const whenBoxed = (register: Expr): Expr => i64.sub(i64.const(0), truth(SINGLE.valid(register)));
 
-/** §20.7, §21.5: the integer formats, with the number that stands in the place of rs2. */
+/** The integer formats, with the number that stands in the place of rs2. */
 const INTEGERS = [
   ['w', '00000'],
   ['wu', '00001'],
@@ -176,9 +202,9 @@ const INTEGERS = [
   ['lu', '00011'],
 ] as const;
 
-function conversions(format: Format): Instruction[] {
-  const { suffix: s, fmt } = format;
-  return INTEGERS.flatMap(([integer, number]) => [
+function conversions(format: Format): Lines {
+  const { suffix: s, fmt, headings } = format;
+  const pairs = INTEGERS.flatMap(([integer, number]) => [
     insn(
       `fcvt.${integer}.${s}`,
       `11000 ${fmt} ${number} frs1 rm rd 1010011`,
@@ -190,6 +216,7 @@ function conversions(format: Format): Instruction[] {
       float(`fcvt.${s}.${integer}`, false, fromInteger(format, integer)),
     ),
   ]);
+  return [headings.conversion, ...pairs];
 }
 
 /** The rounding mode stands in the instruction and is none of the reserved ones. */
@@ -212,14 +239,13 @@ function fromInteger({ suffix }: Format, integer: (typeof INTEGERS)[number][0]) 
 
 export const rv64f: Extension = {
   name: 'F',
-  section: 'Unprivileged ISA §20',
-  instructions: [
+  instructions: sections('Unprivileged ISA', [
     ...loadsAndStores(SINGLE),
     ...computations(SINGLE),
     ...conversions(SINGLE),
     insn('fmv.x.w', '11100 00 00000 frs1 000 rd 1010011', set(word(frs1))),
     insn('fmv.w.x', '11110 00 00000 rs1 000 frd 1010011', { kind: 'fset', value: i64.or(low(rs1), BOX) }),
-  ],
+  ]),
 };
 
 const toDouble = f64.promote_f32(SINGLE.from(frs1));
@@ -227,8 +253,7 @@ const toSingle = SINGLE.to(f32.demote_f64(DOUBLE.from(frs1)));
 
 export const rv64d: Extension = {
   name: 'D',
-  section: 'Unprivileged ISA §21',
-  instructions: [
+  instructions: sections('Unprivileged ISA', [
     ...loadsAndStores(DOUBLE),
     ...computations(DOUBLE),
     ...conversions(DOUBLE),
@@ -247,12 +272,13 @@ export const rv64d: Extension = {
     ),
     insn('fmv.x.d', '11100 01 00000 frs1 000 rd 1010011', set(frs1)),
     insn('fmv.d.x', '11110 01 00000 rs1 000 frd 1010011', { kind: 'fset', value: rs1 }),
-  ],
-  // §26.3: with C, doubles have short loads and stores.
-  compressed: [
+  ]),
+  // With C, doubles have short loads and stores.
+  compressed: sections('Unprivileged ISA', [
+    '§26.3 Load and store instructions',
     c('c.fld', "001 uimm[5:3] rs1' uimm[7:6] frd' 00", 'fld', { frd: 'frd', rs1: 'rs1', imm: 'imm' }),
     c('c.fsd', "101 uimm[5:3] rs1' uimm[7:6] frs2' 00", 'fsd', { rs1: 'rs1', frs2: 'frs2', imm: 'imm' }),
     c('c.fldsp', '001 uimm[5] frd uimm[4:3|8:6] 10', 'fld', { frd: 'frd', rs1: 2, imm: 'imm' }),
     c('c.fsdsp', '101 uimm[5:3|8:6] frs2 10', 'fsd', { rs1: 2, frs2: 'frs2', imm: 'imm' }),
-  ] satisfies readonly CompressedInstruction[],
+  ]),
 };

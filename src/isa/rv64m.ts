@@ -1,6 +1,6 @@
 /** M: integer multiplication and division. Unprivileged ISA (20240411), chapter 13. */
 import { i32 } from '../wasm/expr.ts';
-import { type Extension, instruction as insn } from './instruction.ts';
+import { type Extension, instruction as insn, sections } from './instruction.ts';
 import { type Expr, i64, rs1, rs2, select, set, word } from './semantics.ts';
 
 const low = (value: Expr): Expr => i64.and(value, i64.const(0xffff_ffffn));
@@ -42,9 +42,8 @@ const unsigned2 = low(rs2);
 
 export const rv64m: Extension = {
   name: 'M',
-  section: 'Unprivileged ISA §13',
-  instructions: [
-    // §13.1 Multiplication operations
+  instructions: sections('Unprivileged ISA', [
+    '§13.1 Multiplication operations',
     insn('mul', '0000001 rs2 rs1 000 rd 0110011', set(i64.mul(rs1, rs2))),
     insn(
       'mulh',
@@ -55,7 +54,8 @@ export const rv64m: Extension = {
     insn('mulhu', '0000001 rs2 rs1 011 rd 0110011', set(mulhu(rs1, rs2))),
     insn('mulw', '0000001 rs2 rs1 000 rd 0111011', set(word(i64.mul(rs1, rs2)))),
 
-    // §13.2 Division operations. In 64 bits the word forms can't overflow.
+    '§13.2 Division operations',
+    // In 64 bits the word forms can't overflow.
     insn('div', '0000001 rs2 rs1 100 rd 0110011', set(divide(rs1, rs2))),
     insn('divu', '0000001 rs2 rs1 101 rd 0110011', set(divideUnsigned(rs1, rs2))),
     insn('rem', '0000001 rs2 rs1 110 rd 0110011', set(remainder(rs1, rs2))),
@@ -64,5 +64,5 @@ export const rv64m: Extension = {
     insn('divuw', '0000001 rs2 rs1 101 rd 0111011', set(word(divideUnsigned(unsigned1, unsigned2)))),
     insn('remw', '0000001 rs2 rs1 110 rd 0111011', set(word(remainder(word1, word2)))),
     insn('remuw', '0000001 rs2 rs1 111 rd 0111011', set(word(remainderUnsigned(unsigned1, unsigned2)))),
-  ],
+  ]),
 };

@@ -2,6 +2,8 @@
 import { expect, test } from 'vitest';
 import { decode } from '../../src/isa/decode.ts';
 import { encode, matches, parsePattern } from '../../src/isa/encoding.ts';
+import { instruction, sections } from '../../src/isa/instruction.ts';
+import { nothing } from '../../src/isa/semantics.ts';
 import { COMPRESSED, HINTS, INSTRUCTIONS, instructionNamed } from '../../src/isa/table.ts';
 
 /** A small generator of reproducible words (xorshift32). */
@@ -84,6 +86,16 @@ test.each([
   ['csrrs', { rd: 10, rs1: 0, imm: 0xf14 }, 0xf1402573],
 ])('%s is encoded as the manual says', (name, operands, word) => {
   expect(encode(instructionNamed(name).encoding, operands)).toBe(word);
+});
+
+test('a heading gives its section to the lines below it, and every line needs one', () => {
+  const line = (name: string) => instruction(name, 'imm[11:0] rs1 000 rd 0010011', nothing);
+  const placed = sections('Manual', ['§1 One', line('a'), line('b'), '§2.3 Two', line('c')]);
+  expect(placed.map(({ name, section }) => `${name} ${section}`)).toEqual([
+    ...['a Manual §1', 'b Manual §1', 'c Manual §2.3'],
+  ]);
+  expect(() => sections('Manual', [line('a')])).toThrow('a stands under no heading');
+  expect(() => sections('Manual', ['One', line('a')])).toThrow('"One" names no section');
 });
 
 test('a pattern that is not 16 or 32 bits long is refused', () => {
