@@ -2,6 +2,7 @@
 import { fdatasync, read, write } from 'node:fs';
 import { promisify } from 'node:util';
 import type { BlockBackend, BlockErrorAction } from '../devices/block.ts';
+import type { BlockCounters } from '../monitor/block.ts';
 import { blockOverlay } from './block-overlay.ts';
 import { type Drive, type ErrorPolicy, reasonOf } from './drive.ts';
 import { punchHole } from './punch-hole.ts';
@@ -42,27 +43,54 @@ export async function writeFully(fd: number, offset: number, bytes: Uint8Array):
   }
 }
 
+/** A disk's back end that counts what it does. */
+export interface BlockFile extends BlockBackend {
+  readonly counters: BlockCounters;
+}
+
+const NOTHING: BlockCounters = {
+  ...{ rd_bytes: 0, wr_bytes: 0, unmap_bytes: 0, rd_operations: 0, wr_operations: 0, flush_operations: 0 },
+  ...{ unmap_operations: 0, failed_rd_operations: 0, failed_wr_operations: 0 },
+};
+
 /** @param onError is told of every failed request. */
-export function blockFile(drive: Drive, onError: (error: BlockError) => void): BlockBackend {
+export function blockFile(drive: Drive, onError: (error: BlockError) => void): BlockFile {
   const { fd } = drive;
   const store = drive.snapshot ? blockOverlay(fd) : fileStore(fd);
+  const counters = { ...NOTHING };
+  const count = (kind: 'rd' | 'wr' | 'unmap', bytes: number): void => {
+    counters[`${kind}_operations`]++;
+    counters[`${kind}_bytes`] += bytes;
+  };
   return {
+    counters,
     id: drive.id,
     size: drive.size,
     readonly: drive.readonly,
-    read: (offset, target) => store.read(offset, target),
-    write: (offset, bytes) => store.write(offset, bytes),
+    read(offset, target) {
+      count('rd', target.length);
+      return store.read(offset, target);
+    },
+    write(offset, bytes) {
+      count('wr', bytes.length);
+      return store.write(offset, bytes);
+    },
     async zero(offset, length, unmap) {
+      count('wr', length);
       if (unmap && drive.unmap && (await store.cut(offset, length))) return;
       await writeZeros(store, offset, length);
     },
     async discard(offset, length) {
+      count('unmap', length);
       if (drive.unmap) await store.cut(offset, length);
     },
     async flush() {
-      if (!drive.noFlush) await store.flush();
+      counters.flush_operations++;
+      // A temporary file survives nothing anyway.
+      if (!drive.noFlush && !drive.snapshot) await store.flush();
     },
     failed(operation, error) {
+      counters[operation === 'read' ? 'failed_rd_operations' : 'failed_wr_operations']++;
       const nospace = (error as NodeJS.ErrnoException).code === 'ENOSPC';
       const action = decide(operation === 'write' ? drive.werror : drive.rerror, nospace);
       onError({ device: drive.id, operation, action, nospace, reason: reasonOf(error) });

@@ -15,10 +15,11 @@ import { type BurstEnd, Machine } from '../machine/machine.ts';
 import { pciLines } from '../machine/pci-info.ts';
 import { registerLines, registerValues } from '../machine/register-dump.ts';
 import { translationLines } from '../machine/translation-dump.ts';
+import type { BlockCounters } from '../monitor/block.ts';
 import { Attention } from './attention.ts';
-import { type BlockError, blockFile } from './block-file.ts';
+import { type BlockError, type BlockFile, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
-import type { Drive } from './drive.ts';
+import { type Drive, reasonOf } from './drive.ts';
 import { writeLog } from './log.ts';
 import { type RtcOptions, realTime } from './real-time.ts';
 import { connect, type Port, type Remote } from './rpc.ts';
@@ -68,6 +69,8 @@ export interface MachineApi {
   translations(hart: number): string[];
   /** `info pci`, as lines of text. */
   pci(): string[];
+  /** What the drives have done, by id. */
+  blockStats(): ReadonlyMap<string, BlockCounters>;
   /** Bytes for the serial port. Returns how many it took. */
   input(bytes: Uint8Array): number;
   startDirtyLog(): void;
@@ -103,6 +106,7 @@ class MachineThread implements MachineApi {
   #machine!: Machine;
   #attention!: Attention;
   readonly #main: Remote<MachineListener>;
+  #files: ReadonlyMap<string, BlockFile> = new Map();
   #output: number[] = [];
   #log!: GuestLog;
   #logFile = 2;
@@ -117,9 +121,9 @@ class MachineThread implements MachineApi {
   }
 
   build({ configuration, memory, boot, accel, icount, rtc, drives, log }: MachineBlueprint): void {
-    const files = new Map(
-      drives.map((drive) => [drive.id, blockFile(drive, (error) => void this.#main.blockError(error))]),
-    );
+    const onError = (error: BlockError): void => void this.#main.blockError(error);
+    const files = new Map(drives.map((drive) => [drive.id, blockFile(drive, onError)]));
+    this.#files = files;
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
       random: randomBytes,
@@ -155,8 +159,13 @@ class MachineThread implements MachineApi {
 
   async stop(): Promise<void> {
     this.#machine.stop();
-    await this.#machine.drained();
-    this.#flushOutput();
+    try {
+      await this.#machine.drained();
+    } catch (error) {
+      throw new GodwitError('file', `a disk could not be flushed: ${reasonOf(error)}`, {}, error);
+    } finally {
+      this.#flushOutput();
+    }
   }
 
   reset(): void {
@@ -209,6 +218,10 @@ class MachineThread implements MachineApi {
     return this.#machine.engine.harts[index] as Hart;
   }
 
+  blockStats(): ReadonlyMap<string, BlockCounters> {
+    return new Map([...this.#files].map(([id, { counters }]) => [id, counters]));
+  }
+
   input(bytes: Uint8Array): number {
     return this.#machine.uart.receive(bytes);
   }
@@ -219,6 +232,8 @@ class MachineThread implements MachineApi {
 
   syncDirtyLog(): void {
     this.#machine.syncDirtyLog();
+    // So that there is little left to flush when the machine stops; what fails now will fail then.
+    for (const file of this.#files.values()) void file.flush().catch(() => {});
   }
 
   stopDirtyLog(): void {

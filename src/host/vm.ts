@@ -15,6 +15,7 @@ import { createSharedMemory } from '../memory/layout.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
 import type { MigrationEvent } from '../migration/sender.ts';
+import type { BlockCounters, BlockInfo, BlockIoStatus } from '../monitor/block.ts';
 import { topic } from '../monitor/info.ts';
 import {
   type Capabilities,
@@ -41,6 +42,7 @@ import {
 } from '../monitor/target.ts';
 import { Attention } from './attention.ts';
 import type { BlockError } from './block-file.ts';
+import { blockInfo, snapshotsInUse } from './block-info.ts';
 import { type Drive, driveFacts } from './drive.ts';
 import { LOG_ITEM_LIST, type Log, type LogItem } from './log.ts';
 import type { LogTarget, MachineApi, MachineListener } from './machine-thread.ts';
@@ -125,6 +127,8 @@ export class Vm implements MonitorTarget {
   #capabilities: Capabilities = defaultCapabilities();
   #parameters: Parameters = defaultParameters();
   #ended = false;
+  /** The errors for which the VM stopped, by the drive's id. */
+  readonly #ioStatus = new Map<string, BlockIoStatus>();
 
   constructor(options: VmOptions) {
     this.#options = options;
@@ -221,6 +225,14 @@ export class Vm implements MonitorTarget {
     await this.#run();
   }
 
+  async queryBlock(): Promise<BlockInfo[]> {
+    return blockInfo(this.#drives, this.#machine?.configuration.devices ?? [], this.#ioStatus);
+  }
+
+  async queryBlockStats(): Promise<ReadonlyMap<string, BlockCounters>> {
+    return this.#machine === undefined ? new Map() : await this.#remote.blockStats();
+  }
+
   async systemReset(): Promise<void> {
     // Its memory has been sent, its state is about to be.
     if (this.#state === 'finish-migrate') throw new GodwitError('state', 'Migration is not finalized yet');
@@ -251,6 +263,11 @@ export class Vm implements MonitorTarget {
     }
     if (this.#handedOver) throw new GodwitError('state', 'the guest was handed over already');
     if (this.#machine === undefined) throw new GodwitError('state', 'there is no machine to migrate');
+    const lost = snapshotsInUse(this.#drives, this.#machine.configuration.devices);
+    if (lost.length > 0) {
+      const why = 'what the guest wrote to it is in a temporary file of this process';
+      throw new GodwitError('state', `the drive '${lost[0]}' has snapshot=on: ${why}`);
+    }
     this.#handsOver = parseTransportAddress(uri).kind !== 'file';
     const { remote } = this.#unusedMigrationThread().connection;
     this.#lastInfo = { status: 'setup' };
@@ -409,15 +426,20 @@ export class Vm implements MonitorTarget {
   }
 
   async #run(): Promise<void> {
+    this.#ioStatus.clear();
     await this.#remote.start();
     this.#state = 'running';
     this.#publish({ event: 'RESUME' });
   }
 
+  /** If a disk could not be flushed, that is told when all the rest has been done. */
   async #halt(state: RunState): Promise<void> {
-    await this.#remote.stop();
-    this.#state = state;
-    this.#publish({ event: 'STOP' });
+    try {
+      await this.#remote.stop();
+    } finally {
+      this.#state = state;
+      this.#publish({ event: 'STOP' });
+    }
   }
 
   async #reset(data: { guest: boolean; reason: ShutdownCause }): Promise<void> {
@@ -449,6 +471,7 @@ export class Vm implements MonitorTarget {
 
   #blockError({ device, operation, action, nospace, reason }: BlockError): void {
     this.#publish({ event: 'BLOCK_IO_ERROR', data: { device, operation, action, nospace, reason } });
+    if (action === 'stop') this.#ioStatus.set(device, nospace ? 'nospace' : 'failed');
     // Who stopped it meanwhile, finds the request tried again when it goes on.
     if (action === 'stop' && this.#state === 'running') void this.#halt('io-error').catch(() => {});
   }

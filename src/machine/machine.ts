@@ -215,9 +215,13 @@ export class Machine {
     for (const device of this.devices) device.setRunning?.(false);
   }
 
-  /** Resolves when nothing that the host does for the devices of a stopped machine is under way any more. */
+  /**
+   * Resolves when nothing that the host does for the devices of a stopped machine is under way any more; rejects then,
+   * if a disk could not be flushed.
+   */
   async drained(): Promise<void> {
-    await Promise.all(this.devices.map((device) => device.drain?.()));
+    const ends = await Promise.allSettled(this.devices.map((device) => device.drain?.()));
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 
   /** Whether the host does something for a device now. */

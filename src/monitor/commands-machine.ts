@@ -2,6 +2,7 @@
  * Commands about the machine as a whole: what runs, who we are, stop and go. QEMU: qapi/run-state.json,
  * qapi/control.json, qapi/misc.json.
  */
+import { blockJson } from './block.ts';
 import { type Command, command, versionInfo } from './command.ts';
 import type { Json } from './json-text.ts';
 
@@ -41,6 +42,19 @@ export const MACHINE_COMMANDS: readonly Command[] = [
     help: "the machine's UUID",
     arguments: nothing,
     run: async ({ target }) => ({ UUID: target.uuid }),
+  }),
+  command({
+    name: 'query-block',
+    help: 'the disks, and what shows them to the guest',
+    arguments: nothing,
+    run: async ({ target }) => (await target.queryBlock()).map(blockJson),
+  }),
+  command({
+    name: 'query-blockstats',
+    help: 'what the disks have done so far',
+    arguments: nothing,
+    run: async ({ target }): Promise<Json> =>
+      [...(await target.queryBlockStats())].map(([device, stats]) => ({ device, stats: { ...stats } })),
   }),
   command({
     name: 'stop',

@@ -1,7 +1,9 @@
 /**
  * The topics of the human monitor's `info`: the monitor's own, and those that the machine adds.
  */
+
 import { GodwitError } from '../error.ts';
+import { blockLines, blockStatsLines } from './block.ts';
 import { type MonitorContext, QEMU_VERSION } from './command.ts';
 import { capabilityLines, parameterLines } from './migration-parameter-text.ts';
 import { migrationLines } from './migration-text.ts';
@@ -33,6 +35,10 @@ export function infoTopics({ target, host }: MonitorContext): InfoTopic[] {
       return [`VM status: ${running ? 'running' : 'paused'}${detail}`];
     }),
     topic('version', 'show the version', async () => [`${major}.${minor}.${micro} (godwit ${host.version})`]),
+    topic('block', 'show the disks', async () => blockLines(await target.queryBlock())),
+    topic('blockstats', 'show what the disks have done', async () =>
+      blockStatsLines(await target.queryBlockStats()),
+    ),
     topic('name', 'show the current VM name', async () => (target.name === undefined ? [] : [target.name])),
     topic('uuid', 'show the current VM UUID', async () => [target.uuid]),
     topic('cpus', 'show infos for each CPU', async (hart) =>

@@ -4,6 +4,7 @@
  *
  * A method that can't do what is asked rejects with a GodwitError, whose message becomes the monitor's error text.
  */
+import type { BlockCounters, BlockInfo } from './block.ts';
 import type { Capabilities, Parameters } from './migration-parameters.ts';
 
 /** `query-status` (RunState). */
@@ -226,6 +227,10 @@ export interface MonitorTarget {
   stop(): Promise<void>;
   /** Lets the guest run; while a migration is awaited, it only says that the guest is to run on arrival. */
   cont(): Promise<void>;
+  /** All drives, also those that no device shows. */
+  queryBlock(): Promise<BlockInfo[]>;
+  /** By the drive's id. */
+  queryBlockStats(): Promise<ReadonlyMap<string, BlockCounters>>;
   systemReset(): Promise<void>;
   systemPowerdown(): Promise<void>;
   /** Starts an orderly end of the process; resolves before it ends, so that the answer can be sent. */

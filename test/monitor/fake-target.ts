@@ -1,5 +1,6 @@
 /** A machine without a machine: what monitors do to it is written down, and its events are fired by the test. */
 import { GodwitError } from '../../src/error.ts';
+import type { BlockCounters, BlockInfo } from '../../src/monitor/block.ts';
 import type { CharStream } from '../../src/monitor/char-stream.ts';
 import { monitorContext } from '../../src/monitor/commands.ts';
 import {
@@ -94,6 +95,13 @@ export class FakeTarget implements MonitorTarget {
     this.calls.push('cont');
     this.status = 'running';
     this.fire({ event: 'RESUME' });
+  }
+  blocks: BlockInfo[] = [];
+  async queryBlock() {
+    return this.blocks;
+  }
+  async queryBlockStats() {
+    return new Map<string, BlockCounters>();
   }
   async systemReset() {
     this.calls.push('systemReset');

@@ -116,7 +116,7 @@ export class VirtioBlk implements VirtioFunction<typeof FIELDS> {
 
   /** §5.2.6.2: for a driver that can not flush, every write has to be safe when it is done. */
   started(): void {
-    if (!this.#host.has(BLK_FEATURE.configWce)) this.#writeback = this.#host.has(BLK_FEATURE.flush);
+    if (!this.#host.has(BLK_FEATURE.configWce) && !this.#host.has(BLK_FEATURE.flush)) this.#writeback = false;
   }
 
   reset(): void {
