@@ -114,6 +114,8 @@ export class Vm implements MonitorTarget {
   /** The machine's thread starts with the VM, which has its machine a little later. */
   readonly #machineThread: { readonly worker: Worker; readonly connection: Connection<MachineApi> };
   #machine: BuiltMachine | undefined;
+  /** Input that came before there was a guest for it; undefined from then on. */
+  #earlyInput: Uint8Array[] | undefined = [];
   #migration: MigrationThread | undefined;
   #migrationStatus: MigrationStatus = 'none';
   /** The last outgoing migration's figures, kept when its thread is gone. */
@@ -155,6 +157,7 @@ export class Vm implements MonitorTarget {
   /** Builds a machine and, unless it is to start paused, runs it. */
   async launch({ configuration, boot }: NewMachine): Promise<void> {
     await this.#build(configuration, boot);
+    this.#acceptInput();
     if (!this.#options.startPaused) await this.#run();
     // A thread takes its time to start: it is there before a migration wants it, but not in the way of the guest's start.
     const timer = setTimeout(() => {
@@ -174,9 +177,17 @@ export class Vm implements MonitorTarget {
     else await this.#listen(uri);
   }
 
-  /** Bytes for the guest's serial port; dropped while there is no machine. */
+  /** Bytes for the guest's serial port; they wait until there is a guest. */
   input(bytes: Uint8Array): void {
-    if (this.#machine !== undefined) void this.#remote.input(bytes).catch(() => {});
+    if (this.#earlyInput === undefined) void this.#remote.input(bytes).catch(() => {});
+    else this.#earlyInput.push(bytes);
+  }
+
+  /** The guest is there: a reset or a state that arrives takes nothing of its input away any more. */
+  #acceptInput(): void {
+    const early = this.#earlyInput ?? [];
+    this.#earlyInput = undefined;
+    for (const bytes of early) this.input(bytes);
   }
 
   /** Ends the threads. */
@@ -592,6 +603,7 @@ export class Vm implements MonitorTarget {
   }
 
   async #startIncoming(runningAtSource: boolean): Promise<void> {
+    this.#acceptInput();
     if (runningAtSource && this.#incoming?.autostart === true) await this.#run();
     else this.#state = 'paused';
   }
