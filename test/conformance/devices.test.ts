@@ -4,11 +4,14 @@ import { ManualClock } from '../../src/clock.ts';
 import { Aclint } from '../../src/devices/aclint.ts';
 import { AplicDomain } from '../../src/devices/aplic.ts';
 import type { Device } from '../../src/devices/device.ts';
-import { NO_MEMORY } from '../../src/devices/dma.ts';
+import { type DmaMemory, NO_MEMORY } from '../../src/devices/dma.ts';
+import { E1000 } from '../../src/devices/e1000/e1000.ts';
 import { writeFdt } from '../../src/devices/fdt.ts';
 import { Finisher } from '../../src/devices/finisher.ts';
 import { GoldfishRtc } from '../../src/devices/goldfish-rtc.ts';
 import { Imsic } from '../../src/devices/imsic.ts';
+import { NetworkCable } from '../../src/devices/network.ts';
+import { PciBus } from '../../src/devices/pci/bus.ts';
 import { PciHostBridge } from '../../src/devices/pci/host-bridge.ts';
 import { Plic } from '../../src/devices/plic.ts';
 import { ClockTimebase } from '../../src/devices/timebase.ts';
@@ -215,6 +218,60 @@ const DEVICES: Readonly<Record<string, () => Specimen>> = {
         // It rang at once; another one is set for later.
         write(0x0c, 3);
         write(0x08, 4);
+      },
+    };
+  },
+  'e1000.0': () => {
+    const clock = new ManualClock();
+    const timers = new TimerQueue(clock, quiet);
+    // Descriptors alternate: a context, and the first part of a frame.
+    const descriptor = (address: number): number[] =>
+      address & 0x10 ? [1, 0, 0x2010_0004, 0x1234_0300] : [1, 1, 0x2000_0000, 1];
+    const dma: DmaMemory = {
+      ...NO_MEMORY,
+      read: (_, length) => new Uint8Array(length).fill(9),
+      readInto(address, target) {
+        target.set(new Uint8Array(Uint32Array.from(descriptor(address)).buffer));
+        return true;
+      },
+    };
+    const bus = new PciBus({ interrupts: [], dma, msi: quiet });
+    const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
+    const device = new E1000({ name: 'e1000.0', mac, timers, cable: new NetworkCable() });
+    bus.attach(device.pci, { slot: 1, function: 0 });
+    return {
+      device,
+      change() {
+        const { config } = device.pci;
+        for (const offset of [0x3c, 0x0c]) config.write(offset, 4, 0xffff_ffff);
+        config.write(0x10, 4, 0x4000_0000);
+        config.write(0x14, 4, 0x1000);
+        config.write(0x04, 2, 0x0507);
+        const mmio = bus.window('memory', 0x4000_0000);
+        bus.window('io', 0x1000).write(0, 4, 0xc0);
+        // Delays, an interval, a line that is up, a negotiation, a word that is being clocked out of the EEPROM.
+        for (const [register, value] of [
+          [0x00c4, 0xffff],
+          [0x00d0, 0xffff_ffff],
+          [0x00c8, 0x80],
+          [0x0100, 0x2802_8002],
+          [0x2820, 0xffff],
+          [0x282c, 0xffff],
+          [0x0010, 0x42],
+          [0x0010, 0x47],
+          [0x0014, 0x301],
+          [0x0020, 0x0430_1234],
+          [0x0020, 0x0420_1340],
+          [0x2808, 0x1000],
+          [0x2818, 5],
+          [0x3808, 0x1000],
+          [0x0400, 2],
+          [0x3818, 5],
+          [0x5404, 0x8000_ffff],
+          [0x5200, 1],
+        ] as const) {
+          mmio.write(register, 4, value);
+        }
       },
     };
   },
