@@ -3,9 +3,9 @@
  */
 import type { Socket } from 'node:net';
 import { GodwitError } from '../error.ts';
-import { connectSocket } from '../host/chardev-socket.ts';
 import { type ChardevSpec, chardevLabel, parseChardev } from '../host/chardev-spec.ts';
 import { socketReason } from '../host/socket.ts';
+import { connectSocket } from '../host/socket-open.ts';
 import { JsonSplitter } from '../monitor/json-splitter.ts';
 import { type Json, type JsonObject, parseJson, stringifyJson } from '../monitor/json-text.ts';
 

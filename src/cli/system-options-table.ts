@@ -5,7 +5,9 @@
 import { ACCELERATORS, type Accelerator } from '../cpu/accelerator.ts';
 import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
+import type { FilterDumpSpec } from '../host/filter-dump.ts';
 import { LOG_ITEM_LIST, LOG_NAMES, type LogItem } from '../host/log.ts';
+import type { NetdevSpec } from '../host/netdev.ts';
 import type { Bios } from '../host/new-machine.ts';
 import { RTC_CLOCKS, type RtcOptions } from '../host/real-time.ts';
 import { AIA_TYPES, type AiaType } from '../machine/configuration.ts';
@@ -14,6 +16,7 @@ import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
 import { logHelpLines } from '../monitor/log-help.ts';
 import { type Globals, parseDevice, parseGlobal } from './device-options.ts';
 import { type DriveOption, parseDrive } from './drive-options.ts';
+import { NETDEV_TYPES, parseNetdev, parseNic, parseObject } from './netdev-options.ts';
 import {
   parseChoice,
   parseHarts,
@@ -63,6 +66,8 @@ export interface Draft {
   qmpText: string[];
   drives: DriveOption[];
   devices: DeviceRequest[];
+  netdevs: NetdevSpec[];
+  dumps: FilterDumpSpec[];
   globals: Globals;
   /** -snapshot */
   snapshot: boolean;
@@ -234,6 +239,41 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
       const device = parseDevice(option, value);
       if ('list' in device) draft.action = device;
       else draft.devices.push(device);
+    },
+  },
+  {
+    names: ['netdev'],
+    value: 'TYPE,id=ID[,KEY=VALUE…]',
+    help: 'a network back end for a -device: stream, dgram, socket or user (README, "Networks")',
+    apply: (draft, value, option) => {
+      if (value === 'help') draft.action = { list: ['Available netdev backend types:', ...NETDEV_TYPES] };
+      else draft.netdevs.push(parseNetdev(option, value, draft.netdevs));
+    },
+  },
+  {
+    names: ['nic'],
+    value: 'none|TYPE[,model=e1000][,mac=MAC][,KEY=VALUE…]',
+    help: 'a -netdev and a -device in one',
+    shapes: 'device',
+    apply: (draft, value, option) => {
+      const nic = parseNic(option, value, draft.netdevs);
+      if (nic === undefined) return;
+      draft.netdevs.push(nic.netdev);
+      draft.devices.push(nic.device);
+    },
+  },
+  {
+    names: ['net'],
+    value: 'none',
+    help: 'accepted: no default network, which there is none of',
+    apply: (_draft, value, option) => void parseChoice(option, value, ['none']),
+  },
+  {
+    names: ['object'],
+    value: 'filter-dump,id=ID,netdev=ID,file=FILE[,maxlen=N]',
+    help: 'writes the frames of a back end to a pcap file, N bytes of each (default 65536)',
+    apply: (draft, value, option) => {
+      draft.dumps.push(parseObject(option, value));
     },
   },
   {
@@ -422,7 +462,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
 
 /** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
 export const UNAVAILABLE_OPTIONS: readonly string[] = [
-  ...['netdev', 'nic', 'net', 'blockdev', 'object'],
+  'blockdev',
   ...['chardev', 'mon', 'loadvm', 'only-migratable', 'gdb', 's', 'daemonize'],
   ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
   ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],

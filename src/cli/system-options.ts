@@ -7,7 +7,9 @@ import { ACCELERATORS, type Accelerator } from '../cpu/accelerator.ts';
 import { GodwitError } from '../error.ts';
 import type { ChardevSpec } from '../host/chardev-spec.ts';
 import type { DriveSpec } from '../host/drive.ts';
+import type { FilterDumpSpec } from '../host/filter-dump.ts';
 import type { LogItem } from '../host/log.ts';
+import type { NetdevSpec } from '../host/netdev.ts';
 import type { RtcOptions } from '../host/real-time.ts';
 import type { AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
@@ -44,6 +46,9 @@ export interface MachineOptions {
   readonly drives: readonly DriveSpec[];
   /** What -device and -drive add. */
   readonly devices: readonly DeviceRequest[];
+  readonly netdevs: readonly NetdevSpec[];
+  /** Packet dumps. */
+  readonly dumps: readonly FilterDumpSpec[];
   readonly globals: Readonly<Globals>;
   /** A URI, or "defer". */
   readonly incoming?: string;
@@ -91,6 +96,8 @@ function newDraft(): Draft {
     qmpText: [],
     drives: [],
     devices: [],
+    netdevs: [],
+    dumps: [],
     globals: {},
     snapshot: false,
     startPaused: false,
@@ -171,6 +178,11 @@ function checkWhole(draft: Draft): void {
     throw usageError('-qmp', 'a character device of its own', "'mon:'");
   }
   checkStdio(draft);
+  for (const { netdev, where } of draft.dumps) {
+    if (draft.netdevs.some(({ id }) => id === netdev)) continue;
+    const known = draft.netdevs.map(({ id }) => id);
+    throw new GodwitError('usage', `${where}: Device '${netdev}' not found${didYouMean(netdev, known)}`);
+  }
 }
 
 /**

@@ -3,11 +3,13 @@
  * process as the guest or the user says.
  */
 import { rmSync, writeFileSync } from 'node:fs';
+import type { BackendFacts } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { Chardev } from '../host/chardev.ts';
 import { openChardev, serveHmp, serveMux, serveQmp } from '../host/chardev-open.ts';
 import { type Drive, driveFacts, openDrive } from '../host/drive.ts';
 import { Log } from '../host/log.ts';
+import { netdevFacts } from '../host/netdev.ts';
 import { type MachineRequest, newMachine } from '../host/new-machine.ts';
 import { VERSION } from '../host/version.ts';
 import { Vm, type WantedMachine } from '../host/vm.ts';
@@ -35,7 +37,7 @@ export async function runSystem(options: MachineOptions, program: string): Promi
   const drives = options.drives.map(openDrive);
   const dumpdtb = options.machine.properties.get('dumpdtb');
   if (dumpdtb !== undefined) {
-    writeFile('-machine dumpdtb=', dumpdtb, newMachine(request(options, drives)).boot.fdt);
+    writeFile('-machine dumpdtb=', dumpdtb, newMachine(request(options, facts(options, drives))).boot.fdt);
     process.stderr.write(`${program}: info: dtb dumped to ${dumpdtb}. Exiting.\n`);
     return 0;
   }
@@ -89,8 +91,9 @@ async function start(
   opened: Chardev[],
   attach: (console: Pick<Chardev, 'write'>) => void,
 ): Promise<void> {
-  const machine = options.incoming === undefined ? newMachine(request(options, drives)) : undefined;
-  const wanted = options.incoming === undefined ? {} : wantedMachine(options, drives);
+  const backends = facts(options, drives);
+  const machine = options.incoming === undefined ? newMachine(request(options, backends)) : undefined;
+  const wanted = options.incoming === undefined ? {} : wantedMachine(options, backends);
   if (options.pidfile !== undefined) writeFile('-pidfile ', options.pidfile, `${process.pid}\n`);
   const open = async (spec: Parameters<typeof openChardev>[0]): Promise<Chardev> => {
     const interrupt = options.nographic ? {} : { interrupt: () => vm.terminate() };
@@ -115,13 +118,18 @@ async function start(
     const chardev = await open(spec);
     monitors.push(() => serveQmp(chardev, context));
   }
+  await vm.openNetworks(options.netdevs, options.dumps);
   if (machine !== undefined) await vm.launch(machine);
   else await vm.awaitIncoming(wanted, options.incoming === 'defer' ? undefined : options.incoming);
   // Only now: a command finds the machine as the command line asks for it. What was sent before is kept.
   for (const serve of monitors) serve();
 }
 
-function request(options: MachineOptions, drives: readonly Drive[]): MachineRequest {
+function facts({ netdevs }: MachineOptions, drives: readonly Drive[]): BackendFacts[] {
+  return [...drives.map(driveFacts), ...netdevs.map(netdevFacts)];
+}
+
+function request(options: MachineOptions, backends: readonly BackendFacts[]): MachineRequest {
   const { kernel, initrd, dtb, append, uuid, bios, globals } = options;
   return {
     harts: options.harts,
@@ -135,14 +143,14 @@ function request(options: MachineOptions, drives: readonly Drive[]): MachineRequ
     ...(append === undefined ? {} : { append }),
     ...(uuid === undefined ? {} : { uuid }),
     ...globals,
-    devices: configureDevices(options.devices, drives.map(driveFacts)),
+    devices: configureDevices(options.devices, backends),
   };
 }
 
 /** What was said of an incoming machine; a kernel can only be compared if everything that shapes its images was said. */
-function wantedMachine(options: MachineOptions, drives: readonly Drive[]): WantedMachine {
+function wantedMachine(options: MachineOptions, backends: readonly BackendFacts[]): WantedMachine {
   const { given } = options;
-  const boot = given.has('kernel') ? newMachine(request(options, drives)).configuration : undefined;
+  const boot = given.has('kernel') ? newMachine(request(options, backends)).configuration : undefined;
   return {
     ...(given.has('aia') ? { aia: options.aia } : {}),
     ...(given.has('harts') ? { harts: options.harts } : {}),
@@ -150,7 +158,7 @@ function wantedMachine(options: MachineOptions, drives: readonly Drive[]): Wante
     ...(given.has('cpu') ? { cpu: options.cpu } : {}),
     ...(options.uuid === undefined ? {} : { uuid: options.uuid }),
     ...options.globals,
-    ...(given.has('device') ? { devices: configureDevices(options.devices, drives.map(driveFacts)) } : {}),
+    ...(given.has('device') ? { devices: configureDevices(options.devices, backends) } : {}),
     ...(boot === undefined ? {} : { boot: boot.boot, rom: boot.rom }),
   };
 }

@@ -14,7 +14,14 @@ export type PropertySpec = {
   /** It follows from the back end, and can't be set by a user. */
   readonly derived?: true;
 } & (
-  | { readonly type: 'string'; readonly default: string; readonly maxLength: number }
+  | {
+      readonly type: 'string';
+      readonly default: string;
+      readonly maxLength: number;
+      /** What it must look like, and that in words. */
+      readonly pattern?: RegExp;
+      readonly form?: string;
+    }
   | { readonly type: 'number'; readonly default: number; readonly min: number; readonly max: number }
   | { readonly type: 'bool'; readonly default: boolean }
 );
@@ -32,6 +39,15 @@ export interface DeviceModel {
   readonly help: string;
   readonly properties: Readonly<Record<string, PropertySpec>>;
   readonly backend?: BackendUse;
+  /**
+   * Gives properties their values that follow from the devices before it.
+   * @param given what the user said, by name.
+   */
+  complete?(
+    properties: Readonly<Record<string, PropertyValue>>,
+    given: ReadonlyMap<string, string>,
+    earlier: readonly DeviceConfiguration[],
+  ): Readonly<Record<string, PropertyValue>>;
 }
 
 /** That a model has a back end. */
@@ -66,13 +82,16 @@ export interface DeviceConfiguration {
 /** Whether a value is one that the property may have. */
 export function fitsProperty(spec: PropertySpec, value: unknown): value is PropertyValue {
   if (typeof value !== (spec.type === 'bool' ? 'boolean' : spec.type)) return false;
-  if (spec.type === 'string') return (value as string).length <= spec.maxLength;
+  if (spec.type === 'string') {
+    return (value as string).length <= spec.maxLength && spec.pattern?.test(value as string) !== false;
+  }
   if (spec.type === 'bool') return true;
   return Number.isInteger(value) && (value as number) >= spec.min && (value as number) <= spec.max;
 }
 
 /** What a property may be, for people. */
 export function propertyRange(spec: PropertySpec): string {
+  if (spec.type === 'string' && spec.form !== undefined) return spec.form;
   if (spec.type === 'string') return `a text of at most ${spec.maxLength} characters`;
   return spec.type === 'bool' ? 'on or off' : `a number from ${spec.min} to ${spec.max}`;
 }

@@ -32,6 +32,8 @@ export interface NetworkCard {
 export interface NetworkBackend {
   /** Its -netdev id. */
   readonly id: string;
+  /** This cable is plugged in: frames for the guest go there. */
+  plugged(cable: NetworkCable): void;
   /** As `info network` shows it, "index=0,type=stream,…". */
   describe(): string;
   /** Takes a frame, which is its own from now on; false if it has to drop it. */
@@ -95,6 +97,7 @@ export class NetworkCable {
 
   plugBackend(backend: NetworkBackend): void {
     this.#backend = backend;
+    backend.plugged(this);
   }
 
   /** Returns the function that takes the tap away. */
@@ -187,4 +190,16 @@ export class NetworkCable {
 /** "52:54:00:12:34:56" */
 export function macText(mac: Uint8Array): string {
   return [...mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** Six bytes in hexadecimal, with colons. */
+export const MAC_PATTERN = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
+
+export function parseMac(text: string): Uint8Array {
+  return Uint8Array.from(text.split(':'), (byte) => Number.parseInt(byte, 16));
+}
+
+/** The address of the adapter with this number, where none was given: QEMU's. */
+export function defaultMac(index: number): string {
+  return macText(Uint8Array.of(0x52, 0x54, 0x00, 0x12, 0x34, 0x56 + index));
 }

@@ -5,6 +5,7 @@
  */
 import { GodwitError } from '../error.ts';
 import { didYouMean } from '../suggest.ts';
+import { socketLabel } from './socket-open.ts';
 
 /** Where the characters come from and go to. */
 export type ChardevBackend =
@@ -123,11 +124,11 @@ export function parseChardev(text: string, option: string): ChardevSpec {
 /** The spelling that parseChardev reads, for messages: "unix:/run/q.sock". */
 export function chardevLabel(spec: ChardevBackend): string {
   switch (spec.kind) {
-    case 'unix':
     case 'file':
-      return `${spec.kind}:${spec.path}`;
+      return `file:${spec.path}`;
+    case 'unix':
     case 'tcp':
-      return `tcp:${spec.host.includes(':') ? `[${spec.host}]` : spec.host}:${spec.port}`;
+      return socketLabel(spec);
     default:
       return spec.kind;
   }

@@ -21,6 +21,9 @@ import { type BlockError, type BlockFile, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
 import { type Drive, reasonOf } from './drive.ts';
 import { writeLog } from './log.ts';
+import { MachineNetworks } from './machine-networks.ts';
+import { type NetdevAddress, netdevAddress } from './netdev.ts';
+import type { NetworkSpecs } from './netdev-open.ts';
 import { type RtcOptions, realTime } from './real-time.ts';
 import { connect, type Port, type Remote } from './rpc.ts';
 
@@ -49,6 +52,8 @@ export interface LogTarget {
 
 /** What other threads may call; `build` comes first, and once. */
 export interface MachineApi {
+  /** Network back ends and packet dumps; before `build`, if there are any. */
+  openNetworks(specs: NetworkSpecs): Promise<void>;
   /** The machine, reset if it has something to start from, and stopped. */
   build(blueprint: MachineBlueprint): void;
   start(): void;
@@ -67,6 +72,10 @@ export interface MachineApi {
   setLog(log: LogTarget): void;
   /** A hart's active translations, as lines. */
   translations(hart: number): string[];
+  /** `info network`, as lines of text. */
+  networks(): string[];
+  /** Plugs a network cable in, or pulls it; `name` is that of either end. */
+  setLink(name: string, up: boolean): void;
   /** `info pci`, as lines of text. */
   pci(): string[];
   /** What the drives have done, by id. */
@@ -90,6 +99,9 @@ export interface MachineListener {
   resetRequested(): void;
   /** The guest used a device as it can't be used; the line for the log. */
   guestError(line: string): void;
+  /** A network back end has somebody at its other end, or nobody any more. */
+  netdevConnected(id: string, address: NetdevAddress): void;
+  netdevDisconnected(id: string): void;
   /** A request to a drive failed. */
   blockError(error: BlockError): void;
 }
@@ -101,12 +113,15 @@ const MAX_LOG_TEXT = 64 * 1024;
 const BURST_NS = 2e6;
 /** Sleeps shorter than this block the thread: a timer of the event loop is only exact to a millisecond. */
 const SHORT_SLEEP_NS = 2e6;
+/** How long a thread with networks sleeps between two looks at its sockets. */
+const NAP_NS = 0.2e6;
 
 class MachineThread implements MachineApi {
   #machine!: Machine;
   #attention!: Attention;
   readonly #main: Remote<MachineListener>;
   #files: ReadonlyMap<string, BlockFile> = new Map();
+  readonly #networks = new MachineNetworks();
   #output: number[] = [];
   #log!: GuestLog;
   #logFile = 2;
@@ -118,6 +133,13 @@ class MachineThread implements MachineApi {
 
   constructor(port: Port) {
     this.#main = connect<MachineListener>(port, this).remote;
+  }
+
+  async openNetworks(specs: NetworkSpecs): Promise<void> {
+    await this.#networks.open(specs, {
+      connected: (id, address) => void this.#main.netdevConnected(id, netdevAddress(address)),
+      disconnected: (id) => void this.#main.netdevDisconnected(id),
+    });
   }
 
   build({ configuration, memory, boot, accel, icount, rtc, drives, log }: MachineBlueprint): void {
@@ -136,6 +158,7 @@ class MachineThread implements MachineApi {
           if (file === undefined) throw new GodwitError('internal', `no drive ${id}`);
           return file;
         },
+        netdev: (id) => this.#networks.backend(id),
       },
       transmit: (byte) => this.#output.push(byte),
       guestError: (text) => void this.#main.guestError(text),
@@ -143,6 +166,7 @@ class MachineThread implements MachineApi {
       interrupted: () => this.#schedule(),
       resetRequested: () => this.#later(() => this.#main.resetRequested()),
     });
+    this.#networks.watch(this.#machine.cables);
     this.#attention = new Attention(memory, this.#machine.memory.layout);
     if (boot !== undefined) {
       this.#machine.installBoot(boot.rom, boot.boot);
@@ -171,6 +195,14 @@ class MachineThread implements MachineApi {
   reset(): void {
     this.#machine.reset();
     this.#schedule();
+  }
+
+  networks(): string[] {
+    return this.#networks.lines();
+  }
+
+  setLink(name: string, up: boolean): void {
+    this.#networks.setLink(name, up);
   }
 
   pci(): string[] {
@@ -278,7 +310,9 @@ class MachineThread implements MachineApi {
       const early = Math.max(Math.floor((end.timerInNs - SHORT_SLEEP_NS / 2) / 1e6), 1);
       this.#timer = setTimeout(() => this.#burst(), Math.min(early, 2 ** 31 - 1));
     } else {
-      this.#attention.sleep(end.timerInNs / 1e6);
+      // Frames come by themselves: they wait no longer than a nap.
+      const ns = this.#networks.any ? Math.min(end.timerInNs, NAP_NS) : end.timerInNs;
+      this.#attention.sleep(ns / 1e6);
       this.#schedule();
     }
   }

@@ -5,6 +5,7 @@
 
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
+import type { BackendFacts } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
 import type { CodeLines } from '../machine/code-dump.ts';
@@ -44,14 +45,18 @@ import { Attention } from './attention.ts';
 import type { BlockError } from './block-file.ts';
 import { blockInfo, snapshotsInUse } from './block-info.ts';
 import { type Drive, driveFacts } from './drive.ts';
+import type { FilterDumpSpec } from './filter-dump.ts';
 import { LOG_ITEM_LIST, type Log, type LogItem } from './log.ts';
 import type { LogTarget, MachineApi, MachineListener } from './machine-thread.ts';
 import { saveMemory } from './memory-file.ts';
 import { monitorInfo, socketAddress } from './migration-info.ts';
 import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
+import { type NetdevSpec, netdevFacts } from './netdev.ts';
+import { prepareNetdevs } from './netdev-open.ts';
 import { type NewMachine, NO_UUID } from './new-machine.ts';
 import type { RtcOptions } from './real-time.ts';
 import { type Connection, connect, type Remote } from './rpc.ts';
+import { removeAtExit } from './socket-open.ts';
 import { parseTransportAddress } from './transport-address.ts';
 
 /** How long after its launch a VM gets a thread for migrations, if none has been asked for. */
@@ -106,6 +111,7 @@ export class Vm implements MonitorTarget {
       text: (args, hart) => this.#registers(args.trim(), hart),
     },
     topic('mem', 'show the active virtual memory mappings', (hart) => this.#built.translations(hart)),
+    topic('network', 'show the network state', () => this.#built.networks()),
     topic('pci', 'show PCI info', () => this.#built.pci()),
   ];
   readonly #options: VmOptions;
@@ -116,6 +122,7 @@ export class Vm implements MonitorTarget {
   #machine: BuiltMachine | undefined;
   /** Input that came before there was a guest for it; undefined from then on. */
   #earlyInput: Uint8Array[] | undefined = [];
+  #netdevs: readonly NetdevSpec[] = [];
   #migration: MigrationThread | undefined;
   #migrationStatus: MigrationStatus = 'none';
   /** The last outgoing migration's figures, kept when its thread is gone. */
@@ -141,6 +148,10 @@ export class Vm implements MonitorTarget {
       resetRequested: () => void this.#guestReset().catch(() => {}),
       guestError: (line) => this.#options.log.line('guest_errors', line),
       blockError: (error) => this.#blockError(error),
+      netdevConnected: (id, addr) =>
+        this.#publish({ event: 'NETDEV_STREAM_CONNECTED', data: { 'netdev-id': id, addr } }),
+      netdevDisconnected: (id) =>
+        this.#publish({ event: 'NETDEV_STREAM_DISCONNECTED', data: { 'netdev-id': id } }),
     };
     const ring = (): void => this.#machine?.attention.ring();
     this.#machineThread = { worker, connection: connect<MachineApi>(worker, listener, { ring }) };
@@ -253,6 +264,10 @@ export class Vm implements MonitorTarget {
   /** The machine has no button that a guest could notice: the event is all there is, as on QEMU's `virt`. */
   async systemPowerdown(): Promise<void> {
     this.#publish({ event: 'POWERDOWN' });
+  }
+
+  async setLink(name: string, up: boolean): Promise<void> {
+    await this.#built.setLink(name, up);
   }
 
   async quit(): Promise<void> {
@@ -397,6 +412,25 @@ export class Vm implements MonitorTarget {
     }
     const texts = (await this.#built.registers()).map((lines, i) => ['', `CPU#${i}`, ...lines].join('\n'));
     return args === '-a' ? texts.join('\n') : (texts[hart] ?? '');
+  }
+
+  /**
+   * Opens network back ends and packet dumps, before there is a machine.
+   * @throws GodwitError kind 'transport' or 'file'.
+   */
+  async openNetworks(netdevs: readonly NetdevSpec[], dumps: readonly FilterDumpSpec[]): Promise<void> {
+    if (netdevs.length === 0) return;
+    const prepared = await prepareNetdevs(netdevs);
+    await this.#remote.openNetworks({ netdevs: prepared, dumps });
+    this.#netdevs = prepared;
+    // The machine's thread ends without a word: its socket files go with this one.
+    for (const spec of prepared) {
+      if ('server' in spec && spec.server && spec.address.kind === 'unix') removeAtExit(spec.address.path);
+    }
+  }
+
+  get #backends(): BackendFacts[] {
+    return [...this.#drives.map(driveFacts), ...this.#netdevs.map(netdevFacts)];
   }
 
   get #drives(): readonly Drive[] {
@@ -597,7 +631,7 @@ export class Vm implements MonitorTarget {
     if (different.length > 0) {
       throw new GodwitError('mismatch', `the machines differ: ${different.join('; ')}`);
     }
-    const missing = missingBackends(configuration.devices, this.#drives.map(driveFacts));
+    const missing = missingBackends(configuration.devices, this.#backends);
     if (missing.length > 0) throw new GodwitError('mismatch', missing.join('; '));
     return this.#handle(await this.#build(configuration));
   }

@@ -9,6 +9,7 @@ import { Finisher } from '../devices/finisher.ts';
 import { GoldfishRtc, type GoldfishRtcOptions } from '../devices/goldfish-rtc.ts';
 import { type InterruptController, interruptProperties } from '../devices/interrupt-controller.ts';
 import type { DeviceConfiguration } from '../devices/model.ts';
+import type { NetworkBackend, NetworkCable } from '../devices/network.ts';
 import { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { type ExternalLines, Plic } from '../devices/plic.ts';
 import type { Timebase } from '../devices/timebase.ts';
@@ -19,6 +20,7 @@ import { GodwitError } from '../error.ts';
 import type { AiaType } from './configuration.ts';
 import { virtioMmioBus } from './device-configuration.ts';
 import { MEMORY_MAP } from './memory-map.ts';
+import { pciDevices } from './pci-devices.ts';
 import { virtioFunction } from './virtio-devices.ts';
 
 /** A hart's interrupt lines. */
@@ -28,12 +30,13 @@ export interface HartLines extends AclintLines, ExternalLines {}
 export interface Backends {
   /** @throws GodwitError kind "internal" if there is none: a configuration is checked before. */
   drive(id: string): BlockBackend;
+  netdev(id: string): NetworkBackend;
 }
 
 const noBackend = (id: string): never => {
   throw new GodwitError('internal', `no back end ${id}`);
 };
-export const NO_BACKENDS: Backends = { drive: noBackend };
+export const NO_BACKENDS: Backends = { drive: noBackend, netdev: noBackend };
 
 /** Where the devices' lines and effects go. */
 export interface BoardWiring {
@@ -75,6 +78,8 @@ export interface Board {
   readonly uart: Uart16550;
   readonly interrupts: InterruptController;
   readonly pci: PciHostBridge;
+  /** Of its network adapters. */
+  readonly cables: readonly NetworkCable[];
   /**
    * All of them. The interrupt controller stands behind whatever interrupts it: in this order they are reset and
    * restored, and a device sets its lines in both.
@@ -98,8 +103,9 @@ export function createBoard(wiring: BoardWiring): Board {
   const messages = imsics === undefined ? {} : { msi, msiParent: imsics.supervisor.label };
   const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts, dma, ...messages });
   const virtio = virtioTransports(wiring, wired);
-  const devices = [finisher, aclint, uart, rtc, ...virtio, pci, ...interrupts.devices];
-  return { finisher, aclint, uart, interrupts, pci, devices };
+  const { devices: plugged, cables } = pciDevices(wiring, pci.bus);
+  const devices = [finisher, aclint, uart, rtc, ...virtio, ...plugged, pci, ...interrupts.devices];
+  return { finisher, aclint, uart, interrupts, pci, cables, devices };
 }
 
 /** All transports, each with what was added at its bus. */

@@ -70,11 +70,12 @@ export function configureDevices(
       }
       usedBackends.add(backend);
     }
+    const set = properties(request, model, backend);
     devices.push({
       driver,
       ...place(request, model, devices),
       id,
-      properties: properties(request, model, backend),
+      properties: model.complete?.(set, values, devices) ?? set,
     });
   }
   return devices;

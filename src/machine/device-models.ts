@@ -1,11 +1,16 @@
 /** All models of devices that -device knows, by driver. */
+import { E1000_MODEL } from '../devices/e1000/model.ts';
 import type { DeviceModel } from '../devices/model.ts';
 import { VIRTIO_BLK_MODELS } from '../devices/virtio/blk-model.ts';
 import { VIRTIO_RNG_MODELS } from '../devices/virtio/rng.ts';
 import { GodwitError } from '../error.ts';
 import { didYouMean } from '../suggest.ts';
 
-export const DEVICE_MODELS: readonly DeviceModel[] = [...VIRTIO_BLK_MODELS, ...VIRTIO_RNG_MODELS];
+export const DEVICE_MODELS: readonly DeviceModel[] = [
+  E1000_MODEL,
+  ...VIRTIO_BLK_MODELS,
+  ...VIRTIO_RNG_MODELS,
+];
 
 /** The model of a driver; undefined if there is none. */
 export function findModel(driver: string): DeviceModel | undefined {

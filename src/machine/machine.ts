@@ -16,6 +16,7 @@ import type { Device } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
 import type { RealTime } from '../devices/goldfish-rtc.ts';
 import type { Imsics } from '../devices/interrupt-controller.ts';
+import type { NetworkCable } from '../devices/network.ts';
 import type { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
 import { TimerQueue } from '../devices/timers.ts';
@@ -103,6 +104,7 @@ export class Machine {
   readonly debug: DebugAccess;
   readonly uart: Uart16550;
   readonly pci: PciHostBridge;
+  readonly cables: readonly NetworkCable[];
   readonly devices: readonly Device[];
   readonly configuration: MachineConfiguration;
   readonly #addressSpace = new AddressSpace();
@@ -188,6 +190,7 @@ export class Machine {
     this.#aclint = board.aclint;
     this.uart = board.uart;
     this.pci = board.pci;
+    this.cables = board.cables;
     this.devices = board.devices;
     this.#mapMemory();
     for (const device of this.devices) for (const region of device.regions) this.#addressSpace.add(region);

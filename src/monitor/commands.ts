@@ -5,6 +5,7 @@ import { type Command, command, humanCommand, type MonitorContext } from './comm
 import { checkHart, DEBUG_COMMANDS } from './commands-debug.ts';
 import { MACHINE_COMMANDS } from './commands-machine.ts';
 import { MIGRATION_COMMANDS } from './commands-migration.ts';
+import { NETWORK_COMMANDS } from './commands-network.ts';
 import { FIRST_DUMP } from './expression.ts';
 import { helpLines, runHumanLine, runInfo } from './human-line.ts';
 import { infoTopics } from './info.ts';
@@ -64,6 +65,7 @@ const MONITOR_COMMANDS: readonly Command[] = [
 export const COMMANDS: readonly Command[] = [
   ...MONITOR_COMMANDS,
   ...MACHINE_COMMANDS,
+  ...NETWORK_COMMANDS,
   ...DEBUG_COMMANDS,
   ...MIGRATION_COMMANDS,
 ];

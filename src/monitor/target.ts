@@ -160,6 +160,11 @@ export type MonitorEvent =
         readonly reason: string;
       };
     }
+  | {
+      readonly event: 'NETDEV_STREAM_CONNECTED';
+      readonly data: { readonly 'netdev-id': string; readonly addr: Readonly<Record<string, string>> };
+    }
+  | { readonly event: 'NETDEV_STREAM_DISCONNECTED'; readonly data: { readonly 'netdev-id': string } }
   | { readonly event: 'MIGRATION'; readonly data: { readonly status: MigrationStatus } }
   | { readonly event: 'MIGRATION_PASS'; readonly data: { readonly pass: number } };
 
@@ -233,6 +238,8 @@ export interface MonitorTarget {
   queryBlockStats(): Promise<ReadonlyMap<string, BlockCounters>>;
   systemReset(): Promise<void>;
   systemPowerdown(): Promise<void>;
+  /** Plugs the network cable in, or pulls it, that has an end of this name: an adapter's or a back end's. */
+  setLink(name: string, up: boolean): Promise<void>;
   /** Starts an orderly end of the process; resolves before it ends, so that the answer can be sent. */
   quit(): Promise<void>;
 

@@ -24,6 +24,7 @@ function wired(room = Number.POSITIVE_INFINITY) {
   cable.plugCard(card);
   cable.plugBackend({
     id: 'n0',
+    plugged() {},
     describe: () => '',
     send: (frame) => sent.push(frame[0] as number) > 0,
     flow: (open) => void flows.push(open),

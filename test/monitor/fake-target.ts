@@ -107,6 +107,9 @@ export class FakeTarget implements MonitorTarget {
     this.calls.push('systemReset');
     this.fire({ event: 'RESET', data: { guest: false, reason: 'host-qmp-system-reset' } });
   }
+  async setLink(name: string, up: boolean) {
+    this.calls.push(`set_link ${name} ${up ? 'on' : 'off'}`);
+  }
   async systemPowerdown() {
     this.fire({ event: 'POWERDOWN' });
   }

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import type { VmProcess } from './vm-process.ts';
 
-export type GuestName = 'hello' | 'ticks' | 'ab' | 'dirty' | 'smp' | 'disk';
+export type GuestName = 'hello' | 'ticks' | 'ab' | 'dirty' | 'smp' | 'disk' | 'net';
 
 export function guestImage(name: GuestName): string {
   return fileURLToPath(new URL(`../../guests/${name}/${name}.elf`, import.meta.url));

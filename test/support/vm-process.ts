@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test as base } from 'vitest';
 import { MonitorClient, parseMonitorSocket, type QmpEvent } from '../../src/cli/monitor-client.ts';
-import { connectSocket } from '../../src/host/chardev-socket.ts';
+import { connectSocket } from '../../src/host/socket-open.ts';
 import type { Json, JsonObject } from '../../src/monitor/json-text.ts';
 import type { MigrationInfo } from '../../src/monitor/target.ts';
 

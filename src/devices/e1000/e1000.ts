@@ -143,6 +143,10 @@ export class E1000 implements Device, NetworkCard {
     return dumpRegisters(REGISTERS, this.#registers);
   }
 
+  setRunning(running: boolean): void {
+    this.#cable.hold(!running);
+  }
+
   // --- the cable
 
   mac(): Uint8Array {

@@ -24,19 +24,6 @@ export function pciAddressText({ slot, function: number }: PciAddress): string {
   return `${slot.toString(16).padStart(2, '0')}.${number}`;
 }
 
-/**
- * Reads "SLOT[.FUNCTION]", slot in hexadecimal, as QEMU does.
- * @throws GodwitError kind "usage".
- */
-export function parsePciAddress(text: string, where: string): PciAddress {
-  const match = /^(?:0x)?([0-9a-f]{1,2})(?:\.([0-7]))?$/i.exec(text);
-  const slot = Number.parseInt(match?.[1] ?? '', 16);
-  if (match === null || slot >= SLOTS) {
-    throw GodwitError.unexpected('usage', where, 'SLOT[.FUNCTION], 0 to 1f and 0 to 7', `'${text}'`);
-  }
-  return { slot, function: Number(match[2] ?? 0) };
-}
-
 /** The line of an interrupt pin (1 for INTA#) of a slot. */
 export function swizzle(slot: number, pin: number): number {
   return (slot + pin - 1) % INTX_LINES;

@@ -97,6 +97,7 @@ export function rig() {
   bus.attach(card.pci);
   cable.plugBackend({
     id: 'n0',
+    plugged() {},
     describe: () => '',
     send: (frame) => sent.push(frame) > 0,
     flow() {},

@@ -1,0 +1,77 @@
+/** The networks of a machine, in its thread: back ends by id, the cables they are plugged into, and packet dumps. */
+import type { NetworkBackend, NetworkCable } from '../devices/network.ts';
+import { macText } from '../devices/network.ts';
+import { GodwitError } from '../error.ts';
+import { didYouMean } from '../suggest.ts';
+import type { NetdevListener } from './netdev.ts';
+import { type NetworkSpecs, type Networks, openNetworks } from './netdev-open.ts';
+
+export class MachineNetworks {
+  #networks: Networks = { netdevs: new Map(), dumps: [] };
+  #cables: readonly NetworkCable[] = [];
+
+  /** Whether frames can come from outside at any time. */
+  get any(): boolean {
+    return this.#networks.netdevs.size > 0;
+  }
+
+  /** @throws GodwitError kind "transport" or "file". */
+  async open(specs: NetworkSpecs, listener: NetdevListener): Promise<void> {
+    this.#networks = await openNetworks(specs, listener);
+  }
+
+  /** @throws GodwitError kind "internal" if there is none: a configuration is checked before. */
+  backend(id: string): NetworkBackend {
+    const netdev = this.#networks.netdevs.get(id);
+    if (netdev === undefined) throw new GodwitError('internal', `no netdev ${id}`);
+    return netdev;
+  }
+
+  /** The machine is built. */
+  watch(cables: readonly NetworkCable[]): void {
+    this.#cables = cables;
+    for (const { netdev, tap } of this.#networks.dumps) {
+      for (const cable of cables) if (cable.backend?.id === netdev) cable.tap(tap);
+    }
+  }
+
+  /**
+   * Plugs a cable in or pulls it, by the name of either end.
+   * @throws GodwitError kind "state" if there is none of this name.
+   */
+  setLink(name: string, up: boolean): void {
+    const found = this.#cables.filter(({ card, backend }) => card?.name === name || backend?.id === name);
+    if (found.length === 0) {
+      const names = this.#cables.flatMap(({ card, backend }) => [card?.name ?? [], backend?.id ?? []].flat());
+      throw new GodwitError('state', `Device '${name}' not found${didYouMean(name, names)}`);
+    }
+    for (const cable of found) cable.setLink(up);
+  }
+
+  /** `info network`: adapters with their back ends, then back ends without an adapter. */
+  lines(): string[] {
+    const plugged = new Set(this.#cables.flatMap(({ backend }) => backend?.id ?? []));
+    return [
+      ...this.#cables.flatMap((cable) => [...cardLines(cable), ...counterLines(cable)]),
+      ...[...this.#networks.netdevs.values()]
+        .filter(({ id }) => !plugged.has(id))
+        .map((netdev) => `${netdev.id}: ${netdev.describe()}`),
+    ];
+  }
+}
+
+function cardLines({ card, backend, up }: NetworkCable): string[] {
+  if (card === undefined) return [];
+  const link = up ? '' : ',link=off';
+  return [
+    `${card.name}: index=0,type=nic,model=${card.model},macaddr=${macText(card.mac())}${link}`,
+    ...(backend === undefined ? [] : [` \\ ${backend.id}: ${backend.describe()}`]),
+  ];
+}
+
+function counterLines({ counters }: NetworkCable): string[] {
+  const { sentFrames, sentBytes, sentDropped, receivedFrames, receivedBytes, receivedDropped } = counters;
+  return [
+    `   sent ${sentFrames} frames, ${sentBytes} bytes, ${sentDropped} dropped; received ${receivedFrames} frames, ${receivedBytes} bytes, ${receivedDropped} dropped`,
+  ];
+}
