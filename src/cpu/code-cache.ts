@@ -59,6 +59,11 @@ export class CodeCache {
     return this.#view.getInt32(this.#memory.layout.codeSlots + page * 4, true);
   }
 
+  /** Forgets, on every page, the entry of the instruction at this offset: a breakpoint may stand there. */
+  forgetOffset(offset: number): void {
+    for (const page of this.#pages) if (page >= 0) this.forget(page, offset, 2);
+  }
+
   /** Page index of the slot that an entry lies in. */
   pageOfEntry(entry: number): number {
     const index = Math.floor((entry - this.#memory.layout.slots) / SLOT_SIZE);

@@ -243,7 +243,7 @@ function setSoftwarePending(hart: Hart, value: bigint): void {
 /** Of the bits of mip that can be written, those that are nothing else. */
 const writablePending = (hart: Hart): bigint => (hasSupervisorTimer(hart) ? bits(1) : bits(1, 5));
 
-const CSRS: readonly Csr[] = [
+export const CSRS: readonly Csr[] = [
   floatField(0x001, 'fflags', 0n, 0x1fn),
   floatField(0x002, 'frm', 5n, 7n),
   floatField(0x003, 'fcsr', 0n, 0xffn),
@@ -356,8 +356,8 @@ const CSRS: readonly Csr[] = [
     illegal: tvmTraps,
   },
   // Sdtrig: no triggers. tselect reads back 0, and so does the type of the trigger it selects.
-  ...[0x7a0, 0x7a1, 0x7a2, 0x7a3].map((number) => ({
-    ...constant(number, `trigger${number & 3}`, () => 0n),
+  ...['tselect', 'tdata1', 'tdata2', 'tdata3'].map((name, i) => ({
+    ...constant(0x7a0 + i, name, () => 0n),
     write: () => {},
   })),
   ...pmpRegisters(),

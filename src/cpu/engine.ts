@@ -9,7 +9,8 @@ import { ModuleBuilder } from '../wasm/module.ts';
 import type { Accelerator } from './accelerator.ts';
 import type { Bus } from './bus.ts';
 import { CodeCache } from './code-cache.ts';
-import type { CsrContext } from './csr.ts';
+import type { Csr, CsrContext, CsrHart } from './csr.ts';
+import { DebugPoints } from './debug-points.ts';
 import { Hart } from './hart.ts';
 import { addInterpreter, type Dispatch } from './interpreter.ts';
 import { JIT_OPTIONS, Jit, type JitOptions, MAX_REGIONS, type RegionImports } from './jit/jit.ts';
@@ -37,6 +38,8 @@ export class Engine {
   readonly code: CodeCache;
   /** Undefined if everything is interpreted. */
   readonly jit: Jit | undefined;
+  readonly points: DebugPoints;
+  readonly #csrs: CsrContext;
   readonly #slow: SlowPath;
   readonly #run: RunFunction;
   #leave = false;
@@ -48,13 +51,15 @@ export class Engine {
 
   constructor(memory: GuestMemory, ram: MainMemory, bus: Bus, csrs: CsrContext, options: EngineOptions = {}) {
     const { layout } = memory;
+    this.#csrs = csrs;
     const svadu = csrs.extensions.has('Svadu');
     this.harts = Array.from({ length: layout.harts }, (_, id) => new Hart(id, memory.memory, layout, svadu));
     this.tlbs = new Tlbs(memory.memory, layout);
     this.tlbs.flushAll();
     this.code = new CodeCache(memory, this.tlbs);
+    this.points = new DebugPoints(memory, this.code, this.tlbs);
     this.pmps = this.harts.map((hart) => new Pmp(hart, () => this.tlbs.flushHart(hart.id)));
-    this.#slow = new SlowPath(memory, this.tlbs, this.code, bus, csrs, this.pmps);
+    this.#slow = new SlowPath(memory, this.tlbs, this.code, this.points, bus, csrs, this.pmps);
     const byOffset = new Map(this.harts.map((hart) => [hart.offset, hart]));
     const hartAt = (offset: number): Hart => byOffset.get(offset) as Hart;
     const module = new ModuleBuilder(layout.wasmPages);
@@ -133,13 +138,15 @@ export class Engine {
   /**
    * Runs a hart for at most `budget` instructions; interrupts are taken at the start and wherever an instruction may
    * have changed what is pending or enabled. An instruction that traps counts, so the budget bounds any guest.
-   * @returns how many it ran; fewer than the budget if it waits for an interrupt, or `leave` was called.
+   * @param interrupts false: none is taken, for a debugger's step.
+   * @returns how many it ran; fewer than the budget if it waits for an interrupt, `leave` was called, or one of `points` has
+   * stopped it.
    */
-  run(hart: Hart, budget: number): number {
+  run(hart: Hart, budget: number, interrupts = true): number {
     let left = budget;
     this.#leave = false;
-    while (left > 0 && !this.#leave) {
-      hart.takeInterrupt();
+    while (left > 0 && !this.#leave && !this.points.stopped) {
+      if (interrupts) hart.takeInterrupt();
       if (hart.waiting) break;
       const piece = this.#beginPiece(hart, left);
       hart.budget = piece;
@@ -151,8 +158,10 @@ export class Engine {
       if (this.#slow.keptBack !== undefined) {
         remaining += this.#slow.keptBack;
         this.#slow.keptBack = undefined;
+        this.tlbs.flush('read');
         this.tlbs.flush('write');
       }
+      if (remaining < piece && !this.points.stopped) this.points.moved(hart);
       this.#instructions += piece - remaining;
       const ran = BigInt(piece - remaining);
       hart.setCsr('mcycle', hart.csr('mcycle') + ran);
@@ -171,6 +180,16 @@ export class Engine {
     if (this.#follows[hart.id]?.includes(pc) !== true) block(hart);
     this.#follows[hart.id] = [pc + 2n, pc + 4n];
     return 1;
+  }
+
+  /** A hart's CSRs, for debuggers. */
+  csrsOf(hart: Hart): CsrHart {
+    return { hart, pmp: this.pmps[hart.id] as Pmp, context: this.#csrs };
+  }
+
+  /** Writes a CSR as a debugger does: whatever the hart's mode, and between two instructions. */
+  writeCsr(hart: Hart, csr: Csr, value: bigint): void {
+    this.#slow.writeCsr(csr, this.csrsOf(hart), value);
   }
 
   /** RAM was replaced as a whole: nothing derived from it is kept. */

@@ -231,11 +231,12 @@ export class Hart {
     }
   }
 
-  /** Puts two predecoded words (of one instruction) and the end mark into the straddle slot. */
+  /** Puts the two words of a predecoded instruction and the end mark, for either length, into the straddle slot. */
   setStraddle(word: number, immediate: number, end: number): void {
     const at = HART.straddle / 4;
     this.#i32[at] = word;
     this.#i32[at + 1] = immediate;
+    this.#i32[at + 2] = end;
     this.#i32[at + 4] = end;
   }
 
@@ -316,10 +317,10 @@ export class Hart {
     return INTERRUPT_PRIORITY.find((number) => ((candidates >> BigInt(number)) & 1n) === 1n);
   }
 
-  /** Takes the interrupt that comes first, if one is pending and enabled (§3.1.9). */
-  takeInterrupt(): void {
+  /** Takes the interrupt that comes first, if one is pending and enabled (§3.1.9). @returns whether it did. */
+  takeInterrupt(): boolean {
     const pending = this.csr('mip') & this.csr('mie');
-    if (pending === 0n) return;
+    if (pending === 0n) return false;
     this.waiting = false;
     const mstatus = this.csr('mstatus');
     const { privilege } = this;
@@ -331,7 +332,9 @@ export class Hart {
     const machine = machineTakes ? pending & ~delegated : 0n;
     const takes = machine !== 0n ? machine : supervisorTakes ? pending & delegated : 0n;
     const number = this.firstInterrupt(takes);
-    if (number !== undefined) this.#enterTrap(INTERRUPT_FLAG | BigInt(number), 0n, takes !== machine);
+    if (number === undefined) return false;
+    this.#enterTrap(INTERRUPT_FLAG | BigInt(number), 0n, takes !== machine);
+    return true;
   }
 
   /** Takes the exception that the instruction at pc caused; that instruction does not retire. */

@@ -480,6 +480,9 @@ class Interpreter {
     f.i32(HART.straddle);
     f.op('i32.add');
     f.tee(this.#frame.entry);
+    // Half a halfword earlier, as slotPc is below: no page begins at an odd address, so `goto` never stays here.
+    f.i32(ENTRY_SIZE / 2);
+    f.op('i32.sub');
     f.set(this.#frame.slotBase);
     // 2 GiB away: no branch stays within a page of it.
     f.get(this.#frame.slotBase);
@@ -487,6 +490,8 @@ class Interpreter {
     f.op('i32.add');
     f.set(this.#frame.pageBase);
     f.get(this.#frame.target);
+    f.i64(1);
+    f.op('i64.sub');
     f.set(this.#frame.slotPc);
     f.br(this.#frame.next);
     f.end();

@@ -3,7 +3,7 @@
  * page, dirty logging, fill; what is no plain RAM page is left to the host side (cpu/slow-path.ts). A dirty bit is set
  * when a write entry is filled, so a store that hits costs nothing extra; the log's flush removes the entries again.
  */
-import { HART, PAGE_FLAG, PAGE_SIZE, TLB } from '../memory/layout.ts';
+import { CONTROL, HART, PAGE_FLAG, PAGE_SIZE, TLB } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { emitTlbOffset } from './lookup.ts';
@@ -74,6 +74,7 @@ function refillRead({ module, context, translate }: Parts): Callable {
   const [hart, address] = [f.param(0), f.param(1)];
   const offset = f.local('i64');
   const no = f.block();
+  emitUnwatched(f, context, no);
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.read, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
   emitFillData(f, context, TLB.read, hart, address, offset);
@@ -90,6 +91,7 @@ function refillWrite({ module, context, translate }: Parts): Callable {
   const offset = f.local('i64');
   const page = f.local('i32');
   const no = f.block();
+  emitUnwatched(f, context, no);
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.write, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
   emitPageIndex(f, context, offset, page);
@@ -148,6 +150,7 @@ function storeMiss({ module, context, translate }: Parts): Callable {
   f.i32(PAGE_SIZE);
   f.op('i32.gt_u');
   f.brIf(no);
+  emitUnwatched(f, context, no);
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.write, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
   emitPageIndex(f, context, offset, page);
@@ -187,6 +190,13 @@ function storeMiss({ module, context, translate }: Parts): Callable {
   f.end();
   f.i32(0);
   return f;
+}
+
+/** Leaves to `no` while a debugger watches data: the host side knows where. */
+function emitUnwatched(f: FunctionBuilder, { layout }: EngineContext, no: Label): void {
+  f.i32(layout.control);
+  f.load('i32.load', CONTROL.watching);
+  f.brIf(no);
 }
 
 /** offset ← the physical address; leaves to `no` at a fault, which the host side finds again and raises. */

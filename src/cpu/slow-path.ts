@@ -10,7 +10,8 @@ import { PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
 import type { Bus, BusMemory } from './bus.ts';
 import type { CodeCache } from './code-cache.ts';
-import { accessibleCsr, type CsrContext, type CsrEffect } from './csr.ts';
+import { accessibleCsr, type Csr, type CsrContext, type CsrHart } from './csr.ts';
+import type { DebugPoints } from './debug-points.ts';
 import { box32 } from './float/format.ts';
 import type { FloatEnvironment, RoundingMode } from './float/rounding.ts';
 import { floatOperation } from './float-operations.ts';
@@ -69,12 +70,14 @@ export class SlowPath {
   readonly #memory: GuestMemory;
   readonly #tlbs: Tlbs;
   readonly #code: CodeCache;
+  readonly #points: DebugPoints;
   readonly #bus: Bus;
   readonly #csrs: CsrContext;
   readonly #view: DataView;
   /**
-   * An atomic to a page with code gets a write entry for one instruction: the slice is cut behind it, this many
-   * instructions are kept back, and the entry is flushed (see `Engine.run`).
+   * An access to a page that may have no entry (an atomic's to one with code, or any while the page is watched) gets one
+   * for one instruction: the slice is cut behind it, this many instructions are kept back, and the entry is flushed (see
+   * `Engine.run`).
    */
   keptBack: number | undefined;
   trace: Trace = {};
@@ -87,6 +90,7 @@ export class SlowPath {
     memory: GuestMemory,
     tlbs: Tlbs,
     code: CodeCache,
+    points: DebugPoints,
     bus: Bus,
     csrs: CsrContext,
     pmps: readonly Pmp[],
@@ -96,6 +100,7 @@ export class SlowPath {
     this.#memory = memory;
     this.#tlbs = tlbs;
     this.#code = code;
+    this.#points = points;
     this.#bus = bus;
     this.#csrs = csrs;
     this.#view = new DataView(memory.memory.buffer);
@@ -146,6 +151,8 @@ export class SlowPath {
     if (!hart.enables(ENVCFG.cbze)) return this.#illegal(hart);
     const address = rs1Of(current);
     const { walk } = hart.data;
+    if (this.#points.watches(hart, address & BigInt(-size), size, 'store'))
+      return this.#again(hart, RESUME.exit);
     const at = this.#translated(hart, address & BigInt(-size), ACCESS.write, walk, STORE_FAULTS);
     if (typeof at !== 'number') return this.#trap(hart, at.cause, address);
     const memory = this.#bus.memoryAt(at);
@@ -182,10 +189,17 @@ export class SlowPath {
     const { blocksBase } = this.#memory.layout;
     const host = blocksBase + this.#code.pageOfEntry(entry) * PAGE_SIZE + inPage;
     const low = this.#view.getUint16(host, true);
+    const breakable = this.#points.mayBreakAt(pc);
+    if (breakable && this.#points.breaks(hart)) return this.#again(hart, RESUME.exit);
     if ((low & 3) !== 3 || inPage + 4 <= PAGE_SIZE) {
       const bits = (low & 3) === 3 ? this.#view.getUint32(host, true) : low;
       this.trace.decoded?.(hart, pc, bits);
       const decoded = this.#predecode(bits);
+      if (breakable) {
+        // Not kept, so that the next pass comes here, too.
+        hart.setStraddle(decoded.word, decoded.immediate, END_WORD);
+        return this.#again(hart, RESUME.straddle);
+      }
       this.#view.setInt32(entry + 4, decoded.immediate, true);
       const reached = this.#view.getUint32(entry, true) & ENTRY.reached;
       this.#view.setUint32(entry, decoded.word | reached, true);
@@ -208,6 +222,7 @@ export class SlowPath {
     if (access.aligned && address % BigInt(access.size) !== 0n) {
       return this.#trap(hart, isLoad ? CAUSE.loadMisaligned : CAUSE.storeMisaligned, address);
     }
+    if (this.#points.watches(hart, address, access.size, access.kind)) return this.#again(hart, RESUME.exit);
     const inPage = Number(address & BigInt(PAGE_SIZE - 1));
     if (inPage + access.size > PAGE_SIZE) return this.#acrossPages(current, access, address);
     const at = this.#physical(hart, address, access);
@@ -237,21 +252,28 @@ export class SlowPath {
   ): number {
     const { hart, step } = current;
     const addend = host - Number(BigInt.asUintN(32, address));
+    const watched = this.#points.watching && this.#points.watchesPage(address);
     if (access.kind === 'load') {
       this.#tlbs.fill(hart.data.tlbs, 'read', address, addend);
-      return this.#again(hart, RESUME.retry);
+      return watched ? this.#once(hart) : this.#again(hart, RESUME.retry);
     }
     // A store to a ROM is lost, as on QEMU's virt; an atomic can't be done halfway.
     if (memory.readonly) {
       return access.kind === 'store' ? step : this.#trap(hart, CAUSE.storeAccessFault, address);
     }
-    // Only the code that it hits, if it is translated, brings a store to plain memory here.
     this.#memory.wrote(host, access.size);
+    // Code keeps the entry away, if it is not that data is watched somewhere.
+    const mayStay = this.#points.watching && !watched && this.#memory.pageFlags(this.#pageIndex(host)) === 0;
+    if (access.kind === 'amo' || mayStay) this.#tlbs.fill(hart.data.tlbs, 'write', address, addend);
     if (access.kind === 'store') {
       this.#write(host, access.size, this.#storeValue(current, access));
       return step;
     }
-    this.#tlbs.fill(hart.data.tlbs, 'write', address, addend);
+    return mayStay ? this.#again(hart, RESUME.retry) : this.#once(hart);
+  }
+
+  /** Lets the instruction use an entry that must be gone behind it. */
+  #once(hart: Hart): number {
     this.keptBack = hart.remaining;
     hart.remaining = 1;
     return RESUME.retry;
@@ -401,21 +423,28 @@ export class SlowPath {
     const of = { hart, pmp, context: this.#csrs };
     const reads = helper !== 'csrrw' || rd !== ENTRY.sink;
     const old = reads ? csr.read(of) : 0n;
-    const mxr = hart.csr('mstatus') & MSTATUS.mxr;
     if (writes) {
       const base = csr.readToModify?.(of) ?? old;
-      csr.write?.(of, helper === 'csrrw' ? operand : helper === 'csrrs' ? base | operand : base & ~operand);
+      this.writeCsr(
+        csr,
+        of,
+        helper === 'csrrw' ? operand : helper === 'csrrs' ? base | operand : base & ~operand,
+      );
     }
     hart.setX(rd, old);
     if (!writes || csr.effects === undefined || csr.effects.length === 0) return current.step;
-    this.#apply(hart, csr.effects, mxr !== (hart.csr('mstatus') & MSTATUS.mxr));
     return this.#leave(current);
   }
 
-  /** @param mxrChanged loads may read other pages than the TLBs were filled for. */
-  #apply(hart: Hart, effects: readonly CsrEffect[], mxrChanged: boolean): void {
-    if (effects.includes('context')) hart.updateContext();
-    if (effects.includes('translation') || mxrChanged) this.#tlbs.flushVirtual(hart.id);
+  /** Writes a CSR and does what follows from it, but for a look at the interrupts. */
+  writeCsr(csr: Csr, of: CsrHart, value: bigint): void {
+    const { hart } = of;
+    const mxr = hart.csr('mstatus') & MSTATUS.mxr;
+    csr.write?.(of, value);
+    if (csr.effects?.includes('context')) hart.updateContext();
+    // With another MXR, loads may read other pages than the TLBs were filled for.
+    const mxrChanged = mxr !== (hart.csr('mstatus') & MSTATUS.mxr);
+    if (csr.effects?.includes('translation') || mxrChanged) this.#tlbs.flushVirtual(hart.id);
   }
 
   /** Whether an instruction of supervisor level may run: not in user mode, nor where this mstatus bit traps it. */

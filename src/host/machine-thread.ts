@@ -10,11 +10,13 @@ import { GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
 import { type CodeLines, codeLines } from '../machine/code-dump.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
+import { MachineDebugger } from '../machine/debugger.ts';
 import { GuestLog } from '../machine/guest-log.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
 import { pciLines } from '../machine/pci-info.ts';
 import { registerLines, registerValues } from '../machine/register-dump.ts';
 import { translationLines } from '../machine/translation-dump.ts';
+import type { DebugStop, RunPlan } from '../machine/turns.ts';
 import type { BlockCounters } from '../monitor/block.ts';
 import { Attention } from './attention.ts';
 import { type BlockError, type BlockFile, blockFile } from './block-file.ts';
@@ -56,7 +58,8 @@ export interface MachineApi {
   openNetworks(specs: NetworkSpecs): Promise<void>;
   /** The machine, reset if it has something to start from, and stopped. */
   build(blueprint: MachineBlueprint): void;
-  start(): void;
+  /** @param plan what a debugger lets each hart do; without it, all run. */
+  start(plan?: RunPlan): void;
   /** Harts and time stand still, requests to disks are done, and all console output so far has been sent. */
   stop(): Promise<void>;
   reset(): void;
@@ -90,6 +93,8 @@ export interface MachineApi {
   loadState(state: Uint8Array): void;
   /** Serves another thread on this port as well. */
   attach(port: MessagePort): void;
+  /** Serves a MachineDebugger on this port; to be called while the machine stands still. */
+  attachDebugger(port: MessagePort): void;
 }
 
 /** What the machine thread calls in the main thread. */
@@ -97,6 +102,8 @@ export interface MachineListener {
   console(bytes: Uint8Array): void;
   poweredOff(code: number): void;
   resetRequested(): void;
+  /** A breakpoint, watchpoint or step has stopped harts and time; `stop` is still to be called. */
+  debugStopped(stop: DebugStop): void;
   /** The guest used a device as it can't be used; the line for the log. */
   guestError(line: string): void;
   /** A network back end has somebody at its other end, or nobody any more. */
@@ -165,6 +172,11 @@ class MachineThread implements MachineApi {
       powerOff: (code) => this.#later(() => this.#main.poweredOff(code)),
       interrupted: () => this.#schedule(),
       resetRequested: () => this.#later(() => this.#main.resetRequested()),
+      debugStopped: (stop) => {
+        // At once: the main thread is to know before a stop that it asks for is answered.
+        this.#flushOutput();
+        void this.#main.debugStopped(stop);
+      },
     });
     this.#networks.watch(this.#machine.cables);
     this.#attention = new Attention(memory, this.#machine.memory.layout);
@@ -176,8 +188,8 @@ class MachineThread implements MachineApi {
     this.setLog(log);
   }
 
-  start(): void {
-    this.#machine.start();
+  start(plan?: RunPlan): void {
+    this.#machine.start(plan);
     this.#schedule();
   }
 
@@ -286,6 +298,10 @@ class MachineThread implements MachineApi {
 
   attach(port: MessagePort): void {
     connect(port, this);
+  }
+
+  attachDebugger(port: MessagePort): void {
+    connect(port, new MachineDebugger(this.#machine));
   }
 
   #burst(): void {

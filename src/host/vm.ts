@@ -10,8 +10,10 @@ import { errorMessage, GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
 import type { CodeLines } from '../machine/code-dump.ts';
 import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
+import type { MachineDebugger } from '../machine/debugger.ts';
 import { missingBackends } from '../machine/device-configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
+import type { DebugStop, RunPlan } from '../machine/turns.ts';
 import { createSharedMemory } from '../memory/layout.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
@@ -116,7 +118,14 @@ export class Vm implements MonitorTarget {
   ];
   readonly #options: VmOptions;
   readonly #listeners = new Set<(event: MonitorEvent) => void>();
-  #state: RunState = 'prelaunch';
+  #runState: RunState = 'prelaunch';
+  /** Told of each change of the run state, and what stopped the machine if that was a debugger's. */
+  readonly #watchers = new Set<(state: RunState, stop: DebugStop | undefined) => void>();
+  /** Why the machine stopped by itself, until it runs again. */
+  #debugStop: DebugStop | undefined;
+  /** What a debugger lets each hart do. */
+  #plan: RunPlan | undefined;
+  #debugger: Remote<MachineDebugger> | undefined;
   /** The machine's thread starts with the VM, which has its machine a little later. */
   readonly #machineThread: { readonly worker: Worker; readonly connection: Connection<MachineApi> };
   #machine: BuiltMachine | undefined;
@@ -152,6 +161,7 @@ export class Vm implements MonitorTarget {
         this.#publish({ event: 'NETDEV_STREAM_CONNECTED', data: { 'netdev-id': id, addr } }),
       netdevDisconnected: (id) =>
         this.#publish({ event: 'NETDEV_STREAM_DISCONNECTED', data: { 'netdev-id': id } }),
+      debugStopped: (stop) => this.#debugStopped(stop),
     };
     const ring = (): void => this.#machine?.attention.ring();
     this.#machineThread = { worker, connection: connect<MachineApi>(worker, listener, { ring }) };
@@ -225,7 +235,8 @@ export class Vm implements MonitorTarget {
     await this.#halt('paused');
   }
 
-  async cont(): Promise<void> {
+  /** @param plan what a debugger lets each hart do. */
+  async cont(plan?: RunPlan): Promise<void> {
     switch (this.#state) {
       case 'running':
         return;
@@ -244,7 +255,7 @@ export class Vm implements MonitorTarget {
           );
         }
     }
-    await this.#run();
+    await this.#run(plan);
   }
 
   async queryBlock(): Promise<BlockInfo[]> {
@@ -277,6 +288,47 @@ export class Vm implements MonitorTarget {
   /** The process was told to end by a signal. */
   terminate(): void {
     this.#end(0, 'host-signal', false);
+  }
+
+  // --- debuggers
+
+  get runState(): RunState {
+    return this.#runState;
+  }
+
+  /** Whether time comes from retired instructions. */
+  get virtualTime(): boolean {
+    return this.#options.icount !== undefined;
+  }
+
+  /**
+   * Stops the machine for a debugger, and gives a way to it; good while the machine stands still.
+   * @throws GodwitError kind 'state' if there is no guest yet.
+   */
+  async attachDebugger(): Promise<Remote<MachineDebugger>> {
+    if (this.#machine === undefined || this.#state === 'inmigrate') {
+      throw new GodwitError('state', 'there is no guest to debug yet');
+    }
+    await this.stop();
+    if (this.#debugger === undefined) {
+      const { port1, port2 } = new MessageChannel();
+      this.#debugger = connect<MachineDebugger>(port2, {}).remote;
+      await this.#remote.attachDebugger(port1);
+    }
+    return this.#debugger;
+  }
+
+  /** Tells of every change of the run state. Returns the function that ends it. */
+  watchRunState(watcher: (state: RunState, stop: DebugStop | undefined) => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  /** A debugger has ended the VM. */
+  killedByDebugger(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#options.onEnd(0, 'terminated by the debugger');
   }
 
   // --- migration
@@ -437,6 +489,16 @@ export class Vm implements MonitorTarget {
     return this.#options.drives ?? [];
   }
 
+  get #state(): RunState {
+    return this.#runState;
+  }
+
+  set #state(state: RunState) {
+    if (state === this.#runState) return;
+    this.#runState = state;
+    for (const watcher of this.#watchers) watcher(state, this.#debugStop);
+  }
+
   get #remote(): Remote<MachineApi> {
     return this.#machineThread.connection.remote;
   }
@@ -470,9 +532,11 @@ export class Vm implements MonitorTarget {
     return worker;
   }
 
-  async #run(): Promise<void> {
+  async #run(plan?: RunPlan): Promise<void> {
     this.#ioStatus.clear();
-    await this.#remote.start();
+    this.#debugStop = undefined;
+    this.#plan = plan;
+    await this.#remote.start(plan);
     this.#state = 'running';
     this.#publish({ event: 'RESUME' });
   }
@@ -482,14 +546,26 @@ export class Vm implements MonitorTarget {
     try {
       await this.#remote.stop();
     } finally {
-      this.#state = state;
-      this.#publish({ event: 'STOP' });
+      this.#halted(state);
     }
+  }
+
+  #halted(state: RunState): void {
+    const ran = this.#state === 'running';
+    // Somebody else has stopped it, too, and what for counts.
+    if (!ran && state === 'debug') return;
+    this.#state = state;
+    if (ran) this.#publish({ event: 'STOP' });
+  }
+
+  #debugStopped(stop: DebugStop): void {
+    this.#debugStop = stop;
+    if (this.#state === 'running') void this.#halt('debug').catch(() => {});
   }
 
   async #reset(data: { guest: boolean; reason: ShutdownCause }): Promise<void> {
     if (this.#machine !== undefined) await this.#remote.reset();
-    if (this.#state === 'paused' || this.#state === 'shutdown') this.#state = 'prelaunch';
+    if (['paused', 'debug', 'shutdown'].includes(this.#state)) this.#state = 'prelaunch';
     this.#options.log.line('cpu_reset', `reset: ${data.reason}`);
     this.#publish({ event: 'RESET', data });
   }
@@ -592,9 +668,15 @@ export class Vm implements MonitorTarget {
   async #stopForMigration(): Promise<boolean> {
     const ran = this.#state === 'running';
     this.#beforeMigration = this.#state;
-    if (ran) await this.#halt('finish-migrate');
-    else this.#state = 'finish-migrate';
-    return ran;
+    if (!ran) {
+      this.#state = 'finish-migrate';
+      return false;
+    }
+    await this.#halt('finish-migrate');
+    if (this.#debugStop === undefined) return true;
+    // It stood at a breakpoint before it was asked to stop.
+    this.#beforeMigration = 'debug';
+    return false;
   }
 
   async #resumeAfterMigration(): Promise<void> {
@@ -602,7 +684,7 @@ export class Vm implements MonitorTarget {
     this.#beforeMigration = undefined;
     if (before === undefined || this.#state !== 'finish-migrate') return;
     this.#state = before;
-    if (before === 'running') await this.#run();
+    if (before === 'running') await this.#run(this.#plan);
   }
 
   // --- the destination

@@ -35,6 +35,7 @@ import { guestDma } from './guest-dma.ts';
 import { hartState } from './hart-state.ts';
 import { IcountClock, repeatableRandom } from './icount.ts';
 import { MEMORY_MAP } from './memory-map.ts';
+import { type DebugStop, RUN_ALL, type RunPlan, Turns } from './turns.ts';
 
 /** Instructions that a hart runs before it is the next one's turn, and before timers are looked at. */
 const SLICE = 25_000;
@@ -75,6 +76,8 @@ export interface MachineHost {
   interrupted(): void;
   /** The guest asks for a reset. The machine stands still until it gets one. */
   resetRequested(): void;
+  /** A debugger's breakpoint, watchpoint or step has stopped the machine. */
+  debugStopped(stop: DebugStop): void;
 }
 
 /** The offsets of a machine's memory. Both ends of a migration, and all threads, derive them from the configuration. */
@@ -115,6 +118,8 @@ export class Machine {
   readonly #imsics: Imsics | undefined;
   readonly #state: readonly Migratable[];
   readonly #random: (bytes: number) => Uint8Array;
+  readonly #host: MachineHost;
+  readonly #turns: Turns;
   #running = false;
   #halted = false;
   #inBurst = false;
@@ -122,6 +127,7 @@ export class Machine {
   constructor(configuration: MachineConfiguration, memory: WebAssembly.Memory, host: MachineHost) {
     this.configuration = configuration;
     this.#random = host.icount === undefined ? host.random : repeatableRandom();
+    this.#host = host;
     this.memory = new GuestMemory(memory, machineLayout(configuration));
     this.#icount =
       host.icount === undefined ? undefined : new IcountClock(host.icount, () => this.engine.instructions);
@@ -140,6 +146,7 @@ export class Machine {
       },
       { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock } },
     );
+    this.#turns = new Turns(this.engine);
     this.dma = guestDma(this.#addressSpace, this.memory, () => {
       for (const hart of this.engine.harts) hart.reservation = -1n;
     });
@@ -205,9 +212,11 @@ export class Machine {
     return this.#running;
   }
 
-  start(): void {
+  /** @param plan what a debugger lets each hart do. */
+  start(plan: RunPlan = RUN_ALL): void {
     this.#running = true;
-    this.#timebase.start();
+    this.#turns.plan = plan;
+    if (plan.time) this.#timebase.start();
     for (const device of this.devices) device.setRunning?.(true);
   }
 
@@ -260,6 +269,7 @@ export class Machine {
     }
     this.engine.reset(BigInt(MEMORY_MAP.rom.base));
     for (const device of this.devices) device.reset();
+    this.#turns.restart();
     this.#halted = false;
   }
 
@@ -278,19 +288,22 @@ export class Machine {
 
   #burst(enough: () => boolean): BurstEnd {
     while (this.#running && !this.#halted) {
-      this.#updateTimers();
-      let ran = 0;
-      for (const hart of this.engine.harts) {
-        ran += this.engine.run(hart, this.#slice());
-        if (this.#halted) return { kind: 'halted' };
-        // Another hart may store to what this one reserved.
-        if (this.engine.harts.length > 1) hart.reservation = -1n;
+      if (!this.#turns.inRound) this.#updateTimers();
+      const ran = this.#turns.round(
+        () => this.#slice(),
+        () => this.#halted,
+      );
+      if (this.#halted) return { kind: 'halted' };
+      if (typeof ran !== 'number') {
+        this.stop();
+        this.#host.debugStopped(ran);
+        return { kind: 'halted' };
       }
       if (ran === 0) {
         // The deadline is taken before the lines are looked at again: one that passes in between is seen there.
         const timerInNs = this.#timerInNs();
         this.#updateTimers();
-        if (!this.engine.harts.some((hart) => hart.wakes)) {
+        if (!this.#turns.active.some((hart) => hart.wakes)) {
           if (this.#icount === undefined || timerInNs === undefined) return { kind: 'idle', timerInNs };
           // Virtual time stands still until the host is done.
           if (this.busy) return { kind: 'idle', timerInNs: undefined };
@@ -334,6 +347,7 @@ export class Machine {
       for (const swap of apply) swap();
       // RAM has arrived by another way than through the engine's stores.
       this.engine.forgetMemory();
+      this.#turns.restart();
       this.#halted = false;
     };
   }

@@ -48,6 +48,8 @@ export const CONTROL = {
   attention: 0,
   /** u32: 1 while the dirty log is on. */
   dirtyLog: 4,
+  /** u32: 1 while a debugger watches data: every TLB miss of a load or store is the host side's. */
+  watching: 12,
   /** u32: how many slots stand in the list of hot ones, and the list: u32 byte offsets of slots. */
   hotCount: 8,
   hotSlots: 64,
@@ -70,7 +72,7 @@ export const HART = {
   address: 536,
   /** i64: address of the LR reservation; -1 for none. */
   reservation: 544,
-  /** Two predecoded entries and an end mark, for an instruction that lies across two pages. */
+  /** Two predecoded entries and an end mark, for an instruction that no page keeps: it lies across two, or a breakpoint may stand there. */
   straddle: 576,
   /** i32: privilege mode, as in mstatus.MPP: 0 user, 1 supervisor, 3 machine. */
   privilege: 616,

@@ -12,6 +12,8 @@ export type RunState =
   | 'prelaunch'
   | 'running'
   | 'paused'
+  /** A debugger's breakpoint, watchpoint or step. */
+  | 'debug'
   | 'inmigrate'
   | 'finish-migrate'
   | 'postmigrate'

@@ -91,6 +91,7 @@ export class SbiMachine {
       resetRequested: () => {
         this.resetWanted = true;
       },
+      debugStopped() {},
     });
     this.machine.installBoot(boot.rom, boot.boot);
     this.machine.reset();

@@ -49,6 +49,7 @@ function run(
     },
     interrupted() {},
     resetRequested() {},
+    debugStopped() {},
   });
   machine.installBoot(boot.rom, boot.boot);
   machine.reset();

@@ -1,6 +1,6 @@
 /** A machine with nothing but RAM and what a test puts on the bus: for tests of the CPU engine alone. */
 import type { Bus, BusMemory } from '../../src/cpu/bus.ts';
-import { Engine } from '../../src/cpu/engine.ts';
+import { Engine, type EngineOptions } from '../../src/cpu/engine.ts';
 import type { Hart } from '../../src/cpu/hart.ts';
 import type { Dispatch } from '../../src/cpu/interpreter.ts';
 import type { InterruptFile } from '../../src/cpu/interrupt-file.ts';
@@ -37,6 +37,7 @@ export class BareMachine {
     dispatch: Dispatch = 'tree',
     isa = 'rv64imafdc_zicsr_zifencei_zba_zbb_zbs',
     ramSize = RAM_SIZE,
+    options: EngineOptions = {},
   ) {
     const layout = createLayout(harts, [
       { name: 'rom', size: ROM_SIZE },
@@ -73,7 +74,7 @@ export class BareMachine {
         extensions: extensionsOf(isa),
         interruptFile: (_, privilege) => this.interruptFiles.get(privilege),
       },
-      { dispatch },
+      { dispatch, ...options },
     );
     this.engine.reset(BigInt(RAM_BASE));
   }
