@@ -1,7 +1,7 @@
 /**
- * Where does the time of one program go? Runs it in this process and thread and shows three things: how its speed comes
- * up, which of the guest's functions its instructions and its time belong to, and which functions of ours that is, as
- * V8's sampling profiler sees them (generated code as wasm-function[N], or by the names that it carries).
+ * Where does the time of one program go? Runs it in this process and thread and shows how its speed comes up, what
+ * translating costs, which of the guest's functions its instructions and its time belong to, and which functions of
+ * ours, as V8's sampling profiler sees them (generated code as wasm-function[N], or by the names that it carries).
  *
  * Usage: node bench/profile.mjs NAME [--scale F] [--mode supervisor] [--accel interp|jit] [--cpuprofile FILE]
  * FILE is for Chrome's developer tools or any other reader of .cpuprofile.
@@ -52,7 +52,8 @@ function post(session, method, parameters) {
 }
 
 const settings = [`loops=${loopsOf(workload, options)}`, `mode=${options.mode}`];
-const engineOptions = options.accel === undefined ? {} : { accel: options.accel };
+const { hostClock } = await load('host/clock.js');
+const engineOptions = { accel: options.accel ?? 'jit', jit: { clock: hostClock } };
 const session = new Session();
 session.connect();
 await post(session, 'Profiler.enable');
@@ -102,6 +103,17 @@ printTable([
     mips({ instructions, ms: end - from }),
   ]),
 ]);
+
+if (machine.jit !== undefined) {
+  const { regions, instructions, bytes, modules, translated, invalidated, evicted, generateNs, compileNs } =
+    machine.jit;
+  const ms = (ns) => `${(ns / 1e6).toFixed(1)} ms`;
+  console.log(
+    `\n${regions} regions of ${instructions} instructions, ${bytes} bytes; ${translated} translated in ${modules} modules, ` +
+      `${invalidated} invalidated, ${evicted} evicted\ngenerating ${ms(generateNs)}, compiling ${ms(compileNs)}: ` +
+      `${percent((generateNs + compileNs) / 1e6, all)} of the time`,
+  );
+}
 
 const nameOf = await symbolTable();
 const functions = new Map();

@@ -85,6 +85,10 @@ export async function programMachine(workload, settings, options = {}) {
     get off() {
       return off;
     },
+    /** What `info jit` shows; undefined if everything is interpreted. */
+    get jit() {
+      return engine.jit?.statistics;
+    },
     /** What the guest printed. */
     get text() {
       return text;

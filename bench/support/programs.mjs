@@ -90,16 +90,26 @@ export function parseLap(line) {
   };
 }
 
+/** The whole command line of an emulator that runs a workload with its console on stdout. */
+function systemArgs(workload, settings) {
+  return [
+    ...machineArgs(workload, settings),
+    ...['-display', 'none', '-monitor', 'none', '-serial', 'stdio'],
+  ];
+}
+
 /**
  * Runs a workload in a process of its own, start to end.
+ * @param side its `args`, a function as `systemArgs`, is for one that is not spoken to as QEMU is.
  * @returns the lap; `hostSeconds` is the same time by this process's clock, from line to line, and `processSeconds` from
  *   spawn to exit.
  * @throws Error if the process fails or says something else.
  */
-export async function runProgram({ name, command: [program, ...first] }, workload, settings) {
-  const args = [...first, ...machineArgs(workload, settings), '-display', 'none', '-monitor', 'none'];
+export async function runProgram(side, workload, settings) {
+  const { name, command, args = systemArgs } = side;
+  const [program, ...first] = command;
   const start = performance.now();
-  const child = spawn(program, [...args, '-serial', 'stdio'], {
+  const child = spawn(program, [...first, ...args(workload, settings)], {
     stdio: ['ignore', 'pipe', 'inherit'],
     timeout: GIVE_UP_MS,
     killSignal: 'SIGKILL',

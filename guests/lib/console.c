@@ -7,17 +7,30 @@
 enum { THR = 0, IER = 1, FCR = 2, LCR = 3, LSR = 5 };
 enum { LCR_8N1 = 0x03, FCR_ENABLE_AND_CLEAR = 0x07, LSR_THRE = 0x20 };
 
+#ifdef __i386__  // bench/v86: the same UART is a PC's COM1, at I/O port 0x3f8
+#define uart_write(reg, value) __asm__ volatile("outb %0, %1" : : "a"((uint8_t)(value)), "d"((uint16_t)(0x3f8 + reg)))
+static uint8_t uart_read(int reg)
+{
+  uint8_t value;
+  __asm__ volatile("inb %1, %0" : "=a"(value) : "d"((uint16_t)(0x3f8 + reg)));
+  return value;
+}
+#else
+#define uart_write(reg, value) (UART[reg] = (value))
+#define uart_read(reg) (UART[reg])
+#endif
+
 void console_init(void)
 {
-  UART[IER] = 0;  // polled
-  UART[LCR] = LCR_8N1;
-  UART[FCR] = FCR_ENABLE_AND_CLEAR;
+  uart_write(IER, 0);  // polled
+  uart_write(LCR, LCR_8N1);
+  uart_write(FCR, FCR_ENABLE_AND_CLEAR);
 }
 
 static void put(char c)
 {
-  while (!(UART[LSR] & LSR_THRE)) {}
-  UART[THR] = c;
+  while (!(uart_read(LSR) & LSR_THRE)) {}
+  uart_write(THR, c);
 }
 
 static void put_string(const char *s)
