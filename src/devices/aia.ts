@@ -3,9 +3,9 @@
  * interrupts the harts itself or sends messages to the IMSICs.
  */
 import { AplicDomain } from './aplic.ts';
-import type { Device, InterruptLine, MsiSink } from './device.ts';
+import type { InterruptLine, MsiSink } from './device.ts';
 import { Imsic } from './imsic.ts';
-import type { Imsics, InterruptController } from './interrupt-controller.ts';
+import type { Imsics, InterruptController, InterruptDevice } from './interrupt-controller.ts';
 import type { ExternalLines } from './plic.ts';
 
 /** First physical addresses at the two levels. */
@@ -27,7 +27,7 @@ const IRQ_TYPE_LEVEL_HIGH = 4;
 
 export class Aia implements InterruptController {
   readonly label: string;
-  readonly devices: readonly Device[];
+  readonly devices: readonly InterruptDevice[];
   readonly imsics: Imsics | undefined;
   readonly #root: AplicDomain;
 

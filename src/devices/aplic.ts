@@ -22,9 +22,9 @@ import {
   SOURCE_MODE_BITS,
   WORDS,
 } from './aplic-registers.ts';
-import type { Device, InterruptLine, MsiSink } from './device.ts';
+import type { InterruptLine, MsiSink } from './device.ts';
 import { type FdtCell, type FdtNode, hartIntcLabel, phandle, present, text, u32, u64 } from './fdt.ts';
-import { INTERRUPT_SOURCES as SOURCES } from './interrupt-controller.ts';
+import { type InterruptDevice, INTERRUPT_SOURCES as SOURCES } from './interrupt-controller.ts';
 import {
   alignedWords,
   dumpRegisters,
@@ -33,12 +33,17 @@ import {
   registerHandler,
   resetRegisters,
 } from './registers.ts';
-import { forEachSource, hasSource, noSources, putSource, sourceBits } from './source-set.ts';
+import { forEachSource, hasSource, noSources, putSource, ranges, sourceBits } from './source-set.ts';
 
 const LEVELS = {
   machine: { name: 'aplic.m', label: 'aplic_m', cause: 11 },
   supervisor: { name: 'aplic.s', label: 'aplic_s', cause: 9 },
 } as const;
+
+/** By value of SM. */
+const MODE_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(SOURCE_MODE).map(([name, mode]) => [mode, name]),
+);
 
 /** As QEMU has it. */
 const REGION_BYTES = 0x8000;
@@ -55,7 +60,7 @@ export interface AplicOptions {
   readonly parent?: AplicDomain;
 }
 
-export class AplicDomain implements Device {
+export class AplicDomain implements InterruptDevice {
   readonly name: string;
   readonly label: string;
   readonly regions: readonly MmioRegion[];
@@ -106,6 +111,37 @@ export class AplicDomain implements Device {
   /** Registers for the monitor. */
   dump(): RegisterDump[] {
     return dumpRegisters(this.#bank, this.#state);
+  }
+
+  describe(): string[] {
+    const { wires, pending, enabled, target } = this.#state;
+    const sources = Array.from({ length: SOURCES }, (_, i) => i + 1);
+    const configured = sources.filter((source) => this.#isActive(source) && !this.#delegates(source));
+    const delegated = sources.filter((source) => this.#delegates(source));
+    const destination = (source: number): string => {
+      const to = target[source - 1] as number;
+      const hart = `hart ${to >>> HART_INDEX_SHIFT}`;
+      return this.#sendsMessages
+        ? `${hart}, identity ${to & EIID_BITS}`
+        : `${hart}, priority ${to & IPRIO_BITS}`;
+    };
+    return [
+      `${this.name}: ${this.#kind.delivery} delivery ${this.#isOn ? 'on' : 'off'}`,
+      ...configured.map((source) => {
+        const is = Object.entries({ raised: wires, pending, enabled });
+        const names = is.filter(([, set]) => hasSource(set, source)).map(([name]) => name);
+        const mode = MODE_NAMES[this.#sourcecfg(source)];
+        return `  source ${source}: ${[mode, ...names].join(', ')}; to ${destination(source)}`;
+      }),
+      ...(delegated.length === 0 ? [] : [`  delegated: ${ranges(delegated)}`]),
+      ...(this.#sendsMessages ? [] : this.#options.lines.map((_, hart) => this.#describeHart(hart))),
+    ];
+  }
+
+  #describeHart(hart: number): string {
+    const { idelivery, iforce, ithreshold } = this.#state;
+    const settings = `idelivery ${idelivery[hart]}, iforce ${iforce[hart]}, ithreshold ${ithreshold[hart]}`;
+    return `  hart ${hart}: ${settings}, first ${this.#topi(hart) >>> 16 || 'none'}`;
   }
 
   fdt(): readonly FdtNode[] {

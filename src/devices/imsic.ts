@@ -7,10 +7,11 @@ import type { MmioRegion } from '../memory/mmio.ts';
 import { descriptor, type StateOf } from '../vmstate/descriptor.ts';
 import { arrayOf, u32 as u32Field } from '../vmstate/fields.ts';
 import { type DescribedMigratable, migratable } from '../vmstate/section.ts';
-import type { Device, InterruptLine } from './device.ts';
+import type { InterruptLine } from './device.ts';
 import { type FdtNode, hartIntcLabel, phandle, present, text, u32, u64 } from './fdt.ts';
+import type { InterruptDevice } from './interrupt-controller.ts';
 import { alignedWords, port, type RegisterBank, type RegisterDump, registerHandler } from './registers.ts';
-import { hasSource, noSources, putSource, sourceBits, wordsOf } from './source-set.ts';
+import { hasSource, noSources, putSource, ranges, sourceBits, sourcesOf, wordsOf } from './source-set.ts';
 
 /** Interrupt identities of a file: 1 to 255, as on QEMU's `virt`. */
 export const IMSIC_IDENTITIES = 255;
@@ -83,7 +84,7 @@ export interface ImsicOptions {
   readonly lines: readonly InterruptLine[];
 }
 
-export class Imsic implements Device {
+export class Imsic implements InterruptDevice {
   readonly name: string;
   readonly label: string;
   readonly regions: readonly MmioRegion[];
@@ -155,6 +156,17 @@ export class Imsic implements Device {
       ]);
       return [line('eidelivery', EIDELIVERY, 8), line('eithreshold', EITHRESHOLD, 8), ...arrays.flat()];
     });
+  }
+
+  describe(): string[] {
+    const { eidelivery, eithreshold } = this.#state;
+    const list = (set: number[]): string => ranges(sourcesOf(set)) || 'none';
+    const lines = this.#options.lines.map((_, hart) => {
+      const settings = `eidelivery ${eidelivery[hart]}, eithreshold ${eithreshold[hart]}`;
+      const [eip, eie] = [this.#set('eip', hart), this.#set('eie', hart)];
+      return `  hart ${hart}: ${settings}; enabled: ${list(eie)}; pending: ${list(eip)}`;
+    });
+    return [this.name, ...lines];
   }
 
   fdt(): readonly FdtNode[] {

@@ -9,6 +9,12 @@ import type { Imsic, ImsicLevel } from './imsic.ts';
 /** How many wired interrupts there are: sources 1 to 96, as on QEMU's `virt` ("riscv,ndev"). */
 export const INTERRUPT_SOURCES = 96;
 
+/** A device of which an interrupt controller is made. */
+export interface InterruptDevice extends Device {
+  /** What is configured, raised and pending, for the monitor: its name, then lines that are indented. */
+  describe(): string[];
+}
+
 /** The IMSICs of all harts, by privilege level. */
 export type Imsics = Readonly<Record<ImsicLevel, Imsic>>;
 
@@ -22,7 +28,7 @@ export interface InterruptController {
   /** What takes messages; undefined where there are none. */
   readonly imsics: Imsics | undefined;
   /** What it is made of. */
-  readonly devices: readonly Device[];
+  readonly devices: readonly InterruptDevice[];
 }
 
 /** The properties by which a device's node names its interrupt. Devicetree Specification v0.4, §2.4.1. */

@@ -6,9 +6,13 @@ import type { MmioRegion } from '../memory/mmio.ts';
 import { descriptor, type StateOf } from '../vmstate/descriptor.ts';
 import { arrayOf, u32 as u32Field } from '../vmstate/fields.ts';
 import { type DescribedMigratable, migratable } from '../vmstate/section.ts';
-import type { Device, InterruptLine } from './device.ts';
+import type { InterruptLine } from './device.ts';
 import { type FdtNode, hartIntcLabel, phandle, present, text, u32, u64 } from './fdt.ts';
-import { type InterruptController, INTERRUPT_SOURCES as SOURCES } from './interrupt-controller.ts';
+import {
+  type InterruptController,
+  type InterruptDevice,
+  INTERRUPT_SOURCES as SOURCES,
+} from './interrupt-controller.ts';
 import {
   dumpRegisters,
   port,
@@ -19,7 +23,15 @@ import {
   registerHandler,
   resetRegisters,
 } from './registers.ts';
-import { forEachSource, hasSource, noSources, putSource, sourceBits, wordsOf } from './source-set.ts';
+import {
+  forEachSource,
+  hasSource,
+  noSources,
+  putSource,
+  sourceBits,
+  sourcesOf,
+  wordsOf,
+} from './source-set.ts';
 
 const WORDS = wordsOf(SOURCES);
 /** Priorities 0 (never interrupts) to 7, and thresholds likewise. */
@@ -97,11 +109,11 @@ const MEI_CAUSE = 11;
 const SEI_CAUSE = 9;
 
 /** The platform-level interrupt controller. */
-export class Plic implements Device, InterruptController {
+export class Plic implements InterruptDevice, InterruptController {
   readonly name = 'plic';
   readonly label = 'plic';
   readonly imsics = undefined;
-  readonly devices: readonly Device[] = [this];
+  readonly devices: readonly InterruptDevice[] = [this];
   readonly regions: readonly MmioRegion[];
   readonly state: DescribedMigratable;
   readonly #options: PlicOptions;
@@ -165,6 +177,33 @@ export class Plic implements Device, InterruptController {
   /** Registers for the monitor. */
   dump(): RegisterDump[] {
     return dumpRegisters(this.#bank, this.#state);
+  }
+
+  describe(): string[] {
+    const { raised, pending, claimed, enable, priority, threshold } = this.#state;
+    const contexts = [...this.#outputs.keys()];
+    const contextName = (context: number): string =>
+      `hart ${context >> 1} ${context % 2 === 0 ? 'machine' : 'supervisor'}`;
+    const all = noSources(SOURCES).map((_, word) => {
+      const enabled = contexts.reduce(
+        (bits, context) => bits | (enable[context * WORDS + word] as number),
+        0,
+      );
+      return enabled | (raised[word] as number) | (pending[word] as number) | (claimed[word] as number);
+    });
+    return [
+      this.name,
+      ...sourcesOf(all).map((source) => {
+        const is = Object.entries({ raised, pending, claimed }).filter(([, set]) => hasSource(set, source));
+        const takers = contexts.filter((context) => hasSource(this.#enabled(context), source));
+        const state = [`priority ${priority[source - 1]}`, ...is.map(([name]) => name)].join(', ');
+        return `  source ${source}: ${state}; enabled: ${takers.map(contextName).join(', ') || 'nowhere'}`;
+      }),
+      ...contexts.map(
+        (context) =>
+          `  ${contextName(context)}: threshold ${threshold[context]}, first ${this.#first(context, 0) || 'none'}`,
+      ),
+    ];
   }
 
   fdt(): readonly FdtNode[] {

@@ -28,7 +28,26 @@ export function putSource(set: SourceSet, source: number, isIn: boolean): void {
   set[source >> 5] = (isIn ? word | bit : word & ~bit) >>> 0;
 }
 
+/** All sources of a set, from the lowest on. */
+export function sourcesOf(set: SourceSet): number[] {
+  const sources: number[] = [];
+  for (const [word, bits] of set.entries()) forEachSource(word, bits, (source) => sources.push(source));
+  return sources;
+}
+
 /** Calls `visit` for each source whose bit is set in the word with this index, from the lowest on. */
 export function forEachSource(word: number, bits: number, visit: (source: number) => void): void {
   for (let rest = bits; rest !== 0; rest &= rest - 1) visit(32 * word + 31 - Math.clz32(rest & -rest));
+}
+
+/** Rising numbers as people write them: "1-9 11". */
+export function ranges(numbers: readonly number[]): string {
+  const text: string[] = [];
+  for (let i = 0; i < numbers.length; ) {
+    const first = numbers[i] as number;
+    let last = first;
+    while (numbers[++i] === last + 1) last++;
+    text.push(first === last ? `${first}` : `${first}-${last}`);
+  }
+  return text.join(' ');
 }

@@ -81,6 +81,8 @@ export interface MachineApi {
   setLink(name: string, up: boolean): void;
   /** `info pci`, as lines of text. */
   pci(): string[];
+  /** The interrupt controller. */
+  interrupts(): string[];
   /** What the drives have done, by id. */
   blockStats(): ReadonlyMap<string, BlockCounters>;
   /** Bytes for the serial port. Returns how many it took. */
@@ -215,6 +217,10 @@ class MachineThread implements MachineApi {
 
   setLink(name: string, up: boolean): void {
     this.#networks.setLink(name, up);
+  }
+
+  interrupts(): string[] {
+    return this.#machine.interrupts.devices.flatMap((device) => device.describe());
   }
 
   pci(): string[] {

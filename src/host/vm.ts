@@ -115,6 +115,7 @@ export class Vm implements MonitorTarget {
     topic('mem', 'show the active virtual memory mappings', (hart) => this.#built.translations(hart)),
     topic('network', 'show the network state', () => this.#built.networks()),
     topic('pci', 'show PCI info', () => this.#built.pci()),
+    topic('pic', 'show the interrupt controller', () => this.#built.interrupts()),
   ];
   readonly #options: VmOptions;
   readonly #listeners = new Set<(event: MonitorEvent) => void>();

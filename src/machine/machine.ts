@@ -15,7 +15,7 @@ import type { Aclint } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
 import type { DmaMemory } from '../devices/dma.ts';
 import type { RealTime } from '../devices/goldfish-rtc.ts';
-import type { Imsics } from '../devices/interrupt-controller.ts';
+import type { InterruptController } from '../devices/interrupt-controller.ts';
 import type { NetworkCable } from '../devices/network.ts';
 import type { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { ClockTimebase, TIMEBASE_HZ } from '../devices/timebase.ts';
@@ -107,6 +107,7 @@ export class Machine {
   readonly debug: DebugAccess;
   readonly uart: Uart16550;
   readonly pci: PciHostBridge;
+  readonly interrupts: InterruptController;
   readonly cables: readonly NetworkCable[];
   readonly devices: readonly Device[];
   readonly configuration: MachineConfiguration;
@@ -115,7 +116,6 @@ export class Machine {
   readonly #timers: TimerQueue;
   readonly #icount: IcountClock | undefined;
   readonly #aclint: Aclint;
-  readonly #imsics: Imsics | undefined;
   readonly #state: readonly Migratable[];
   readonly #random: (bytes: number) => Uint8Array;
   readonly #host: MachineHost;
@@ -193,10 +193,10 @@ export class Machine {
       powerOff: (code) => halt(() => host.powerOff(code)),
       reset: () => halt(() => host.resetRequested()),
     });
-    this.#imsics = board.interrupts.imsics;
     this.#aclint = board.aclint;
     this.uart = board.uart;
     this.pci = board.pci;
+    this.interrupts = board.interrupts;
     this.cables = board.cables;
     this.devices = board.devices;
     this.#mapMemory();
@@ -399,7 +399,7 @@ export class Machine {
   /** A hart's interrupt file at a privilege level, if it has an IMSIC. */
   #interruptFile(hart: number, privilege: number): InterruptFile | undefined {
     const level = privilege === PRIVILEGE.machine ? 'machine' : 'supervisor';
-    return this.#imsics?.[level].file(hart);
+    return this.interrupts.imsics?.[level].file(hart);
   }
 
   /** What a device other than a hart stores: a message, as a rule. */

@@ -397,6 +397,33 @@ suite('messages (§4.9)', () => {
   });
 });
 
+suite('a description', () => {
+  test('of direct delivery', () => {
+    build('direct');
+    for (const source of [1, 2, 3, 7]) write(root, sourcecfg(source), DELEGATE);
+    write(root, DOMAINCFG, IE);
+    write(root, idc(1).idelivery, 1);
+    route(root, 9, LEVEL1, 1, 2);
+    root.input(9, true);
+    expect(root.describe()).toEqual([
+      'aplic.m: direct delivery on',
+      '  source 9: level1, raised, pending, enabled; to hart 1, priority 2',
+      '  delegated: 1-3 7',
+      '  hart 0: idelivery 0, iforce 0, ithreshold 0, first none',
+      '  hart 1: idelivery 1, iforce 0, ithreshold 0, first 9',
+    ]);
+  });
+
+  test('of messages', () => {
+    build('msi');
+    route(root, 9, EDGE0, 1, 77);
+    expect(root.describe()).toEqual([
+      'aplic.m: msi delivery off',
+      '  source 9: edge0, enabled; to hart 1, identity 77',
+    ]);
+  });
+});
+
 suite('a damaged state', () => {
   test.each([
     ['direct', 'domaincfg', 0x100],

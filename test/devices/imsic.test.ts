@@ -98,6 +98,19 @@ suite('the file (§3.8)', () => {
   });
 });
 
+test('describes what is configured and pending', () => {
+  open();
+  imsic.file(1).write(EIE0, 0b1110n);
+  for (const register of [2, 4, 6]) imsic.file(1).write(EIE0 + register, 1n);
+  message(1, 9);
+  message(1, 255);
+  expect(imsic.describe()).toEqual([
+    'imsic.s',
+    '  hart 0: eidelivery 0, eithreshold 0; enabled: none; pending: none',
+    '  hart 1: eidelivery 1, eithreshold 0; enabled: 1-3 64 128 192; pending: 9 255',
+  ]);
+});
+
 suite('state', () => {
   test('pending messages travel', () => {
     open();

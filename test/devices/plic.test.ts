@@ -147,6 +147,26 @@ suite('chapters 8 and 9: claim and completion', () => {
   });
 });
 
+test('describes what is configured, raised and under way', () => {
+  priority(10, 1);
+  priority(33, 2);
+  enable(SUPERVISOR_0, 10);
+  enable(SUPERVISOR_1, 10);
+  threshold(SUPERVISOR_1, 3);
+  plic.line(10)(true);
+  claim(SUPERVISOR_0);
+  plic.line(33)(true);
+  expect(plic.describe()).toEqual([
+    'plic',
+    '  source 10: priority 1, raised, claimed; enabled: hart 0 supervisor, hart 1 supervisor',
+    '  source 33: priority 2, raised, pending; enabled: nowhere',
+    '  hart 0 machine: threshold 0, first none',
+    '  hart 0 supervisor: threshold 0, first none',
+    '  hart 1 machine: threshold 0, first none',
+    '  hart 1 supervisor: threshold 3, first none',
+  ]);
+});
+
 suite('state', () => {
   test('an interrupt that was claimed at the source is completed at the destination', () => {
     priority(10, 1);

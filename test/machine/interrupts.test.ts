@@ -43,6 +43,7 @@ function makeMachine(program: InterruptProgram) {
     interrupted: () => {
       told.interrupted++;
     },
+    debugStopped: () => expect.fail('nobody debugs'),
     resetRequested: () => expect.fail('no reset is asked for'),
   });
   machine.installBoot(boot.rom, boot.boot);
