@@ -70,7 +70,7 @@ const STATE = descriptor({
     ...registerFields(REGISTERS),
     /** LSR's overrun error, until read. */
     overrun: bool(),
-    /** The transmitter-empty interrupt is pending: until IIR is read or a byte is written. */
+    /** The transmitter-empty interrupt is pending: until IIR or LSR is read or a byte is written. */
     transmitterEmptyPending: bool(),
     fifo: bytesUpTo(FIFO_BYTES),
     /** Input that waits for room in the FIFO. */
@@ -229,6 +229,9 @@ export class Uart16550 implements Device {
   #readLineStatus(): number {
     const status = this.#lineStatus();
     this.#overrun = false;
+    // Beyond §8.6: who has read that the transmitter is empty need not be interrupted for it. A driver that never reads
+    // IIR (xv6 until 2025) would be, for ever, where the interrupt controller is level-triggered; QEMU's PLIC is not.
+    this.#transmitterEmptyPending = false;
     this.#update();
     return status;
   }

@@ -95,6 +95,15 @@ suite('sending', () => {
     u.write(IER, 0);
     expect(u.line.level).toBe(false);
   });
+
+  test('a driver that never reads IIR, as xv6, is not interrupted for ever: LSR tells it as well', () => {
+    const u = uart();
+    u.write(IER, 0x03);
+    u.write(THR, 65);
+    expect(u.line.level).toBe(true);
+    expect(u.read(LSR) & 0x20).toBe(0x20);
+    expect(u.line.level).toBe(false);
+  });
 });
 
 suite('receiving', () => {
