@@ -97,7 +97,14 @@ export class Engine {
     const { regionRead, regionWrite, regionStore } = instance.exports;
     if (options.accel === 'jit') {
       const imports = { read: regionRead, write: regionWrite, store: regionStore } as RegionImports;
-      this.jit = new Jit(memory, this.code, table, imports, { ...JIT_OPTIONS, ...options.jit });
+      const jit = new Jit(memory, this.code, table, imports, { ...JIT_OPTIONS, ...options.jit });
+      this.jit = jit;
+      if (options.jit?.eager === true) {
+        this.#slow.onNewCode = (page, inPage) => {
+          this.#slow.explore(page, inPage);
+          jit.translateNow(page);
+        };
+      }
     }
     this.#run = instance.exports.run as RunFunction;
     this.#slow.translate = instance.exports.translate as Translate;

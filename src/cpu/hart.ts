@@ -172,6 +172,16 @@ export class Hart {
     this.updateContext();
   }
 
+  /** What translated regions did for this hart: instructions, entries, and bails to the interpreter. */
+  get translated(): { readonly instructions: number; readonly entered: number; readonly bailed: number } {
+    const at = (offset: number): number => Number(this.#read(offset));
+    return {
+      instructions: at(HART.translated),
+      entered: at(HART.entered),
+      bailed: at(HART.bailed),
+    };
+  }
+
   /** A PRIVILEGE. */
   get privilege(): number {
     return this.#i32[HART.privilege / 4] ?? 0;

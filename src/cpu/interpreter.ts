@@ -246,10 +246,30 @@ class Interpreter {
     f.get(frame.slotBase);
     f.load('i32.load', SLOT.function);
     f.callIndirect(region);
-    f.tee(state);
-    f.i32(1);
-    f.op('i32.shr_s');
-    f.set(frame.left);
+    f.set(state);
+    const add = (field: number, amount: () => void): void => {
+      f.get(frame.hart);
+      f.get(frame.hart);
+      f.load('i64.load', field);
+      amount();
+      f.op('i64.add');
+      f.store('i64.store', field);
+    };
+    add(HART.entered, () => f.i64(1));
+    add(HART.bailed, () => {
+      f.get(state);
+      f.op('i64.extend_i32_u');
+      f.i64(1);
+      f.op('i64.and');
+    });
+    add(HART.translated, () => {
+      f.get(frame.left);
+      f.get(state);
+      f.i32(1);
+      f.op('i32.shr_s');
+      f.tee(frame.left);
+      f.op('i32.sub', 'i64.extend_i32_s');
+    });
     f.get(state);
     f.i32(1);
     f.op('i32.and');

@@ -4,9 +4,9 @@
  */
 import { instructionsOf } from '../isa/isa-string.ts';
 import type { Action, Helper, MemoryAccess } from '../isa/semantics.ts';
-import { memoryAccess, usesFloat } from '../isa/semantics.ts';
+import { memoryAccess, relativeTarget, usesFloat } from '../isa/semantics.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
+import { ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
 import type { Bus, BusMemory } from './bus.ts';
 import type { CodeCache } from './code-cache.ts';
@@ -81,6 +81,8 @@ export class SlowPath {
    */
   keptBack: number | undefined;
   trace: Trace = {};
+  /** Told of a page that has got a slot, and where in it the hart is. */
+  onNewCode: ((page: number, inPage: number) => void) | undefined;
   /** Set when the generated code is there. */
   translate: Translate = () => FAULT.access;
   readonly #pmps: readonly Pmp[];
@@ -114,8 +116,44 @@ export class SlowPath {
       hart.remaining -= 1;
       return false;
     }
-    this.#tlbs.fill(hart.fetch.tlbs, 'fetch', hart.pc, this.#code.slotOf(this.#pageIndex(host)));
+    const page = this.#pageIndex(host);
+    const isNew = this.#code.slotAt(page) === 0;
+    this.#tlbs.fill(hart.fetch.tlbs, 'fetch', hart.pc, this.#code.slotOf(page));
+    if (isNew) this.onNewCode?.(page, host & (PAGE_SIZE - 1));
     return true;
+  }
+
+  /** Predecodes what can be reached from an address without leaving its page, and marks that address as reached. */
+  explore(page: number, address: number): void {
+    const slot = this.#code.slotAt(page);
+    const entryOf = (inPage: number): number => slot + (inPage / 2) * ENTRY_SIZE;
+    const waiting = [address];
+    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+      if (
+        at < 0 ||
+        at >= PAGE_SIZE ||
+        this.#view.getUint32(entryOf(at), true) >>> ENTRY.operationShift !== 0
+      ) {
+        continue;
+      }
+      const bits = this.#bitsOnPage(page, at);
+      if (bits === undefined) continue;
+      this.#predecodeEntry(entryOf(at), bits);
+      const word = this.#view.getUint32(entryOf(at), true);
+      const operation = OPERATIONS[word >>> ENTRY.operationShift];
+      if (operation?.kind !== 'instruction') continue;
+      const { action } = operation.instruction;
+      const isRelative =
+        action.kind === 'branch' || (action.kind === 'jump' && action.target === relativeTarget);
+      if (isRelative) waiting.push(at + this.#view.getInt32(entryOf(at) + 4, true));
+      if (action.kind !== 'jump' || (word & ENTRY.rdMask) >> 3 !== ENTRY.sink)
+        waiting.push(at + operation.length);
+    }
+    this.#view.setUint32(
+      entryOf(address),
+      this.#view.getUint32(entryOf(address), true) | ENTRY.reached,
+      true,
+    );
   }
 
   /** Does what the entry's operation needs. @returns a RESUME. */
@@ -186,33 +224,46 @@ export class SlowPath {
   #decode(hart: Hart, entry: number): number {
     const { pc } = hart;
     const inPage = Number(pc & BigInt(PAGE_SIZE - 1));
-    const { blocksBase } = this.#memory.layout;
-    const host = blocksBase + this.#code.pageOfEntry(entry) * PAGE_SIZE + inPage;
-    const low = this.#view.getUint16(host, true);
+    const page = this.#code.pageOfEntry(entry);
     const breakable = this.#points.mayBreakAt(pc);
     if (breakable && this.#points.breaks(hart)) return this.#again(hart, RESUME.exit);
-    if ((low & 3) !== 3 || inPage + 4 <= PAGE_SIZE) {
-      const bits = (low & 3) === 3 ? this.#view.getUint32(host, true) : low;
+    const bits = this.#bitsOnPage(page, inPage);
+    if (bits !== undefined) {
       this.trace.decoded?.(hart, pc, bits);
-      const decoded = this.#predecode(bits);
-      if (breakable) {
-        // Not kept, so that the next pass comes here, too.
-        hart.setStraddle(decoded.word, decoded.immediate, END_WORD);
-        return this.#again(hart, RESUME.straddle);
+      if (!breakable) {
+        this.#predecodeEntry(entry, bits);
+        return this.#again(hart, RESUME.retry);
       }
-      this.#view.setInt32(entry + 4, decoded.immediate, true);
-      const reached = this.#view.getUint32(entry, true) & ENTRY.reached;
-      this.#view.setUint32(entry, decoded.word | reached, true);
-      return this.#again(hart, RESUME.retry);
+      // Not kept, so that the next pass comes here, too.
+      const { word, immediate } = this.#predecode(bits);
+      hart.setStraddle(word, immediate, END_WORD);
+      return this.#again(hart, RESUME.straddle);
     }
+    const { blocksBase } = this.#memory.layout;
+    const low = this.#view.getUint16(blocksBase + page * PAGE_SIZE + inPage, true);
     // The second half lies on the next page, which may be another one by the next time: decoded anew each time.
     const second = this.#codeAt(hart, pc + 2n);
     if (typeof second !== 'number') return this.#trap(hart, second.cause, second.address);
-    const bits = ((this.#view.getUint16(second, true) << 16) | low) >>> 0;
-    this.trace.decoded?.(hart, pc, bits);
-    const { word, immediate } = this.#predecode(bits);
+    const both = ((this.#view.getUint16(second, true) << 16) | low) >>> 0;
+    this.trace.decoded?.(hart, pc, both);
+    const { word, immediate } = this.#predecode(both);
     hart.setStraddle(word, immediate, END_WORD);
     return this.#again(hart, RESUME.straddle);
+  }
+
+  /** The word of an instruction; undefined if it ends on the next page. */
+  #bitsOnPage(page: number, inPage: number): number | undefined {
+    const host = this.#memory.layout.blocksBase + page * PAGE_SIZE + inPage;
+    const low = this.#view.getUint16(host, true);
+    if ((low & 3) !== 3) return low;
+    return inPage + 4 > PAGE_SIZE ? undefined : this.#view.getUint32(host, true);
+  }
+
+  #predecodeEntry(entry: number, bits: number): void {
+    const { word, immediate } = this.#predecode(bits);
+    this.#view.setInt32(entry + 4, immediate, true);
+    const marks = this.#view.getUint32(entry, true) & (ENTRY.reached | ENTRY.translated);
+    this.#view.setUint32(entry, (word | marks) >>> 0, true);
   }
 
   #access(current: Current, access: MemoryAccess): number {

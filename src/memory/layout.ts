@@ -92,6 +92,10 @@ export const HART = {
   floatNearest: 1028,
   /** i32: not 0 while cbo.zero is allowed. */
   zeroBlocks: 1032,
+  /** i64 each: instructions run in translated regions, how often one was entered, and how often it bailed. */
+  translated: 1048,
+  entered: 1056,
+  bailed: 1064,
   /** The PMP's entries as ranges of pages, first match first. */
   pmp: 2048,
   /** TLB_CONTEXTS sets of TLBs. */

@@ -16,11 +16,13 @@ export interface JitOptions {
   readonly heat: number;
   /** Slices that a hot page may wait for others, to be compiled with them. */
   readonly patience: number;
+  /** Translate all that a page's first jump can reach before it is run, for tests: nothing is too cold. */
+  readonly eager: boolean;
   /** To measure what translating costs. */
   readonly clock: Clock;
 }
 
-export const JIT_OPTIONS: JitOptions = { heat: 2000, patience: 8, clock: new ManualClock() };
+export const JIT_OPTIONS: JitOptions = { heat: 2000, patience: 8, eager: false, clock: new ManualClock() };
 
 /** The engine's functions that regions import. */
 export type RegionImports = Readonly<Record<'read' | 'write' | 'store', (...args: never[]) => unknown>>;
@@ -112,6 +114,11 @@ export class Jit {
       this.#translate(pages.slice(i, i + MODULE_REGIONS));
   }
 
+  /** Translates one page at once. */
+  translateNow(page: number): void {
+    this.#translate([page]);
+  }
+
   get statistics(): JitStatistics {
     let instructions = 0;
     for (const region of this.#live) instructions += region.size;
@@ -151,7 +158,11 @@ export class Jit {
       const times = (this.#times.get(page) ?? 0) + 1;
       this.#times.set(page, times);
       // Code that is not in the region yet may get hot as well, but each time it takes more to try again.
-      this.#view.setInt32(slot + SLOT.heat, this.#options.heat * 2 ** Math.min(times, 12), true);
+      this.#view.setInt32(
+        slot + SLOT.heat,
+        this.#options.eager ? 1 : this.#options.heat * 2 ** Math.min(times, 12),
+        true,
+      );
     }
     if (written.length === 0) return;
     const bytes = module.bytes();
