@@ -145,24 +145,24 @@ export class Jit {
     };
     const written: LiveRegion[] = [];
     for (const page of pages) {
-      this.#forget(page);
       const slot = this.#code.slotAt(page);
       if (slot === 0) continue;
+      const times = (this.#times.get(page) ?? 0) + 1;
+      this.#times.set(page, times);
+      // Code that is not in the region yet may get hot as well, but each time it takes more to try again.
+      const heat = this.#options.eager ? 1 : this.#options.heat * 2 ** Math.min(times, 12);
+      this.#view.setInt32(slot + SLOT.heat, heat, true);
       const regionPages: RegionPage[] = [{ slot, delta: 0 }];
       const region = findRegion(this.#view, regionPages);
       if (region.entries.length === 0) continue;
+      const known = this.#regions.get(page);
+      // The compiler gets better at what it has had for longer: a region with nothing new in it stays.
+      if (known?.size === region.size && known.entries.length === region.entries.length) continue;
+      this.#forget(page);
       const index = this.#takeIndex();
       const f = module.function(['i32', 'i32', 'i32', 'i64'], ['i32'], `r${index}`);
       emitRegion(f, calls, region, index);
       written.push({ ...region, index, bytes: f.size });
-      const times = (this.#times.get(page) ?? 0) + 1;
-      this.#times.set(page, times);
-      // Code that is not in the region yet may get hot as well, but each time it takes more to try again.
-      this.#view.setInt32(
-        slot + SLOT.heat,
-        this.#options.eager ? 1 : this.#options.heat * 2 ** Math.min(times, 12),
-        true,
-      );
     }
     if (written.length === 0) return;
     const bytes = module.bytes();
