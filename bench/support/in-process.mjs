@@ -3,7 +3,7 @@ import { load } from './bench.mjs';
 import { programImage } from './programs.mjs';
 
 /** As the machine does: so many instructions, then a look at the timers. */
-export const SLICE = 25_000;
+export const SLICE = 100_000;
 const RAM = 128 * 1024 * 1024;
 const TICKS_PER_MS = 10_000;
 const UART = 0x1000_0000;
@@ -77,6 +77,7 @@ export async function programMachine(workload, settings, options = {}) {
       while (ran < instructions && !off) ran += engine.run(hart, Math.min(SLICE, instructions - ran));
       return ran;
     },
+    engine,
     /** Where the program is. */
     get pc() {
       return Number(hart.pc);
