@@ -2,6 +2,7 @@
  * The CPU engine of one VM: its harts and the generated code that runs them. `run` is a function of the machine's state
  * and the budget alone, so a run can be repeated to the instruction.
  */
+import { instructionsOf } from '../isa/isa-string.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { Tlbs } from '../memory/tlb.ts';
@@ -15,6 +16,7 @@ import { Hart } from './hart.ts';
 import { addInterpreter, type Dispatch } from './interpreter.ts';
 import { JIT_OPTIONS, Jit, type JitOptions, MAX_REGIONS, type RegionImports } from './jit/jit.ts';
 import { addMissHandlers } from './miss.ts';
+import { predecoder } from './operations.ts';
 import type { MainMemory } from './physical-memory.ts';
 import { Pmp } from './pmp.ts';
 import { SlowPath, type Translate } from './slow-path.ts';
@@ -59,7 +61,8 @@ export class Engine {
     this.code = new CodeCache(memory, this.tlbs);
     this.points = new DebugPoints(memory, this.code, this.tlbs);
     this.pmps = this.harts.map((hart) => new Pmp(hart, () => this.tlbs.flushHart(hart.id)));
-    this.#slow = new SlowPath(memory, this.tlbs, this.code, this.points, bus, csrs, this.pmps);
+    const predecode = predecoder(instructionsOf(csrs.extensions), csrs.extensions.has('C'));
+    this.#slow = new SlowPath(memory, this.tlbs, this.code, this.points, bus, csrs, this.pmps, predecode);
     const byOffset = new Map(this.harts.map((hart) => [hart.offset, hart]));
     const hartAt = (offset: number): Hart => byOffset.get(offset) as Hart;
     const module = new ModuleBuilder(layout.wasmPages);
@@ -97,7 +100,10 @@ export class Engine {
     const { regionRead, regionWrite, regionStore } = instance.exports;
     if (options.accel === 'jit') {
       const imports = { read: regionRead, write: regionWrite, store: regionStore } as RegionImports;
-      const jit = new Jit(memory, this.code, table, imports, { ...JIT_OPTIONS, ...options.jit });
+      const jit = new Jit(memory, this.code, predecode, this.points, table, imports, {
+        ...JIT_OPTIONS,
+        ...options.jit,
+      });
       this.jit = jit;
       if (options.jit?.eager === true) {
         this.#slow.onNewCode = (page, inPage) => {

@@ -170,6 +170,9 @@ export const ENTRY = {
   frs3Shift: 3,
 } as const;
 
+/** Predecodes an instruction word. */
+export type Predecode = (word: number) => Entry;
+
 /** A predecoded entry: the operation word and the 32-bit immediate. */
 export interface Entry {
   readonly word: number;

@@ -2,7 +2,6 @@
  * The host side of the engine: what generated code calls out for. Fetches that miss, entries not decoded yet, memory
  * accesses that are no plain RAM, CSRs and traps.
  */
-import { instructionsOf } from '../isa/isa-string.ts';
 import type { Action, Helper, MemoryAccess } from '../isa/semantics.ts';
 import { memoryAccess, relativeTarget, usesFloat } from '../isa/semantics.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
@@ -17,7 +16,7 @@ import type { FloatEnvironment, RoundingMode } from './float/rounding.ts';
 import { floatOperation } from './float-operations.ts';
 import { CAUSE, ENVCFG, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
 import { RESUME } from './interpreter.ts';
-import { END_WORD, ENTRY, type Entry, OPERATIONS, predecoder } from './operations.ts';
+import { END_WORD, ENTRY, OPERATIONS, type Predecode } from './operations.ts';
 import type { Pmp } from './pmp.ts';
 import type { Trace } from './trace.ts';
 import { ACCESS, FAULT } from './translate.ts';
@@ -86,7 +85,7 @@ export class SlowPath {
   /** Set when the generated code is there. */
   translate: Translate = () => FAULT.access;
   readonly #pmps: readonly Pmp[];
-  readonly #predecode: (word: number) => Entry;
+  readonly #predecode: Predecode;
 
   constructor(
     memory: GuestMemory,
@@ -96,9 +95,10 @@ export class SlowPath {
     bus: Bus,
     csrs: CsrContext,
     pmps: readonly Pmp[],
+    predecode: Predecode,
   ) {
     this.#pmps = pmps;
-    this.#predecode = predecoder(instructionsOf(csrs.extensions), csrs.extensions.has('C'));
+    this.#predecode = predecode;
     this.#memory = memory;
     this.#tlbs = tlbs;
     this.#code = code;

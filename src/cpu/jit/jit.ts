@@ -7,8 +7,9 @@ import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { CONTROL, ENTRY_SIZE, PAGE_SIZE, SLOT } from '../../memory/layout.ts';
 import { ModuleBuilder } from '../../wasm/module.ts';
 import type { CodeCache } from '../code-cache.ts';
-import { ENTRY } from '../operations.ts';
-import { findRegion, type Region, type RegionPage } from './region.ts';
+import type { DebugPoints } from '../debug-points.ts';
+import { ENTRY, type Predecode } from '../operations.ts';
+import { findRegion, type Region, type RegionPage, survey } from './region.ts';
 import { emitRegion, regionStates } from './region-code.ts';
 
 export interface JitOptions {
@@ -29,6 +30,12 @@ export type RegionImports = Readonly<Record<'read' | 'write' | 'store', (...args
 
 /** Regions in one module: a module costs about a millisecond, however small it is. */
 const MODULE_REGIONS = 16;
+/** Bounds of a region: pages, and guest instructions. */
+const MAX_PAGES = 8;
+const MAX_SIZE = 2000;
+/** A page that has been translated more often does not join others any more. */
+const MAX_JOINS = 4;
+const MAX_DOUBLINGS = 12;
 /** Regions that there can be at a time. */
 export const MAX_REGIONS = 2048;
 /** Bytes of WebAssembly that there can be at a time. */
@@ -59,6 +66,8 @@ export interface JitStatistics {
 export class Jit {
   readonly #memory: GuestMemory;
   readonly #code: CodeCache;
+  readonly #predecode: Predecode;
+  readonly #points: DebugPoints;
   readonly #table: WebAssembly.Table;
   readonly #imports: RegionImports;
   readonly #options: JitOptions;
@@ -83,12 +92,16 @@ export class Jit {
   constructor(
     memory: GuestMemory,
     code: CodeCache,
+    predecode: Predecode,
+    points: DebugPoints,
     table: WebAssembly.Table,
     imports: RegionImports,
     options: JitOptions,
   ) {
     this.#memory = memory;
     this.#code = code;
+    this.#predecode = predecode;
+    this.#points = points;
     this.#table = table;
     this.#imports = imports;
     this.#options = options;
@@ -147,18 +160,15 @@ export class Jit {
     for (const page of pages) {
       const slot = this.#code.slotAt(page);
       if (slot === 0) continue;
-      const times = (this.#times.get(page) ?? 0) + 1;
-      this.#times.set(page, times);
-      // Code that is not in the region yet may get hot as well, but each time it takes more to try again.
-      const heat = this.#options.eager ? 1 : this.#options.heat * 2 ** Math.min(times, 12);
-      this.#view.setInt32(slot + SLOT.heat, heat, true);
-      const regionPages: RegionPage[] = [{ slot, delta: 0 }];
-      const region = findRegion(this.#view, regionPages);
+      if (written.some((region) => region.pages.some((other) => other.slot === slot))) continue;
+      const group = this.#group(page);
+      for (const member of group) this.#cool(member.slot);
+      const region = findRegion(this.#view, this.#predecode, group);
       if (region.entries.length === 0) continue;
       const known = this.#regions.get(page);
       // The compiler gets better at what it has had for longer: a region with nothing new in it stays.
       if (known?.size === region.size && known.entries.length === region.entries.length) continue;
-      this.#forget(page);
+      for (const member of group) this.#forget(this.#code.pageOfEntry(member.slot));
       const index = this.#takeIndex();
       const f = module.function(['i32', 'i32', 'i32', 'i64'], ['i32'], `r${index}`);
       emitRegion(f, calls, region, index);
@@ -177,6 +187,51 @@ export class Jit {
     this.#modules += 1;
     this.#generateNs += generated - started;
     this.#compileNs += this.#options.clock.nowNs() - generated;
+  }
+
+  /**
+   * A page and those that its code jumps to and from, as far as they have been run and are not too much. Their virtual
+   * addresses are taken to be as far apart as the physical ones; the region makes sure of it when it goes there.
+   */
+  #group(page: number): RegionPage[] {
+    const { blocksBase, pages } = this.#memory.layout;
+    const group: RegionPage[] = [];
+    const seen = new Set([page]);
+    const waiting = [page];
+    let size = 0;
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const slot = this.#code.slotAt(next);
+      const delta = (next - page) * PAGE_SIZE;
+      const mayStraddle = !this.#points.mayBreakAt(BigInt(PAGE_SIZE - 2));
+      const member = { slot, delta, host: blocksBase + next * PAGE_SIZE, mayStraddle };
+      const surveyed = survey(this.#view, member);
+      if (group.length > 0 && size + surveyed.size > MAX_SIZE) continue;
+      group.push(member);
+      size += surveyed.size;
+      if (group.length === MAX_PAGES) break;
+      for (const away of surveyed.neighbours) {
+        const other = next + away / PAGE_SIZE;
+        if (seen.has(other) || other < 0 || other >= pages) continue;
+        seen.add(other);
+        if (this.#isWarm(other)) waiting.push(other);
+      }
+    }
+    return group;
+  }
+
+  /** Code that is not in the region yet may get hot as well, but each time it takes more to try again. */
+  #cool(slot: number): void {
+    const page = this.#code.pageOfEntry(slot);
+    const times = (this.#times.get(page) ?? 0) + 1;
+    this.#times.set(page, times);
+    const heat = this.#options.eager ? 1 : this.#options.heat * 2 ** Math.min(times, MAX_DOUBLINGS);
+    this.#view.setInt32(slot + SLOT.heat, heat, true);
+  }
+
+  #isWarm(page: number): boolean {
+    const slot = this.#code.slotAt(page);
+    if (slot === 0 || (this.#times.get(page) ?? 0) > MAX_JOINS) return false;
+    return this.#regions.has(page) || this.#view.getInt32(slot + SLOT.heat, true) <= this.#options.heat / 2;
   }
 
   #install(region: LiveRegion): void {
@@ -202,8 +257,10 @@ export class Jit {
       view.setUint8(entry, view.getUint8(entry) | ENTRY.translated);
     };
     for (const { instructions, end } of region.blocks) {
-      for (const { at } of instructions) mark(at);
-      if ('instruction' in end) mark(end.instruction.at);
+      for (const instruction of 'instruction' in end ? [...instructions, end.instruction] : instructions) {
+        mark(instruction.at);
+        if (instruction.straddles) mark(instruction.at + 2);
+      }
     }
     this.#live.add(region);
     this.#translated += 1;

@@ -15,7 +15,7 @@ import { STORES, type StoreOp } from '../../wasm/opcodes.ts';
 import { type ActionFrame, isStraight, lowerAction } from '../action-lowering.ts';
 import { emitLookup, emitTlbOffset } from '../lookup.ts';
 import { emitFlow, type Jumps } from './flow.ts';
-import { type Block, type BlockEnd, type Region, type RegionInstruction, targets } from './region.ts';
+import { type Block, type BlockEnd, pageOf, type Region, type RegionInstruction, targets } from './region.ts';
 
 /** Functions of the engine that a region calls when an access misses. */
 export interface RegionCalls {
@@ -226,6 +226,7 @@ class RegionCode implements ActionFrame {
     this.#notRun = length;
     for (const instruction of instructions) {
       this.#current = instruction;
+      if (instruction.straddles) this.#emitPageCheck(pageOf(instruction.at) + PAGE_SIZE, () => this.slow());
       const { action } = instruction.instruction;
       if (!isStraight(action)) throw new Error(`${instruction.instruction.name} ends a block`);
       lowerAction(this, action);
@@ -237,6 +238,10 @@ class RegionCode implements ActionFrame {
   #emitEnd({ at }: Block, end: BlockEnd, jumps: Jumps): void {
     const f = this.f;
     const page = pageOf(at);
+    if ('instruction' in end) {
+      this.#current = end.instruction;
+      if (end.instruction.straddles) this.#emitPageCheck(page + PAGE_SIZE, () => this.slow());
+    }
     switch (end.kind) {
       case 'next':
         this.#goTo(page, end.to, jumps);
@@ -245,7 +250,6 @@ class RegionCode implements ActionFrame {
         this.#emitBail(end.at, 0);
         return;
       case 'branch': {
-        this.#current = end.instruction;
         const { action } = end.instruction.instruction;
         if (action.kind !== 'branch') throw new Error('no branch');
         this.expr(action.condition);
@@ -261,12 +265,10 @@ class RegionCode implements ActionFrame {
         return;
       }
       case 'jump':
-        this.#current = end.instruction;
         this.#link(end.instruction);
         this.#goTo(page, end.to, jumps);
         return;
       case 'indirect': {
-        this.#current = end.instruction;
         const { action } = end.instruction.instruction;
         if (action.kind !== 'jump') throw new Error('no jump');
         this.expr(action.target);
@@ -294,22 +296,26 @@ class RegionCode implements ActionFrame {
       leave();
       return;
     }
-    if (pageOf(to) !== page) {
-      this.#address(pageOf(to));
-      f.set(this.#target);
-      this.#emitFetchEntry();
-      f.load('i64.load', TLB.fetch);
-      f.get(this.#target);
-      f.op('i64.ne');
-      f.get(this.#entry);
-      f.load('i32.load', TLB.fetch + 8);
-      f.i32(this.#slots.get(pageOf(to)) as number);
-      f.op('i32.ne', 'i32.or');
-      f.if();
-      leave();
-      f.end();
-    }
+    if (pageOf(to) !== page) this.#emitPageCheck(pageOf(to), leave);
     jumps.to(node);
+  }
+
+  /** Another page of the region must still be the one that was translated; else `leave`. */
+  #emitPageCheck(page: number, leave: () => void): void {
+    const f = this.f;
+    this.#address(page);
+    f.set(this.#target);
+    this.#emitFetchEntry();
+    f.load('i64.load', TLB.fetch);
+    f.get(this.#target);
+    f.op('i64.ne');
+    f.get(this.#entry);
+    f.load('i32.load', TLB.fetch + 8);
+    f.i32(this.#slots.get(page) as number);
+    f.op('i32.ne', 'i32.or');
+    f.if();
+    leave();
+    f.end();
   }
 
   /** Goes to the address in `target`; inside the region if it is one of its entries. */
@@ -537,10 +543,6 @@ class RegionCode implements ActionFrame {
     this.slowIf();
     this.#floatIsOn = true;
   }
-}
-
-function pageOf(at: number): number {
-  return Math.floor(at / PAGE_SIZE) * PAGE_SIZE;
 }
 
 const registers = new Map<Instruction, ReadonlySet<string>>();

@@ -5,7 +5,7 @@
 import type { Instruction } from '../../isa/instruction.ts';
 import { relativeTarget } from '../../isa/semantics.ts';
 import { ENTRY_SIZE, PAGE_SIZE } from '../../memory/layout.ts';
-import { ENTRY, OPERATIONS } from '../operations.ts';
+import { ENTRY, type Entry, OPERATIONS, type Predecode } from '../operations.ts';
 
 /** A page of a region. */
 export interface RegionPage {
@@ -13,6 +13,10 @@ export interface RegionPage {
   readonly slot: number;
   /** Its address less that of the base page, in bytes. */
   readonly delta: number;
+  /** Byte offset of its contents. */
+  readonly host: number;
+  /** Whether the instruction across its end may be translated: a breakpoint may stand there. */
+  readonly mayStraddle: boolean;
 }
 
 /** A predecoded instruction. */
@@ -21,6 +25,8 @@ export interface RegionInstruction {
   /** Its address less that of the base page, in bytes. */
   readonly at: number;
   readonly length: 2 | 4;
+  /** It ends on the next page. */
+  readonly straddles: boolean;
   readonly rd: number;
   readonly rs1: number;
   readonly rs2: number;
@@ -64,28 +70,69 @@ export interface Region {
 const MAX_ENTRIES = 1000;
 
 /** Finds the region of some pages. */
-export function findRegion(view: DataView, pages: readonly RegionPage[]): Region {
-  return new RegionFinder(view, pages).find();
+export function findRegion(view: DataView, predecode: Predecode, pages: readonly RegionPage[]): Region {
+  return new RegionFinder(view, predecode, pages).find();
+}
+
+/** What is known of a page before it is translated. */
+export interface Survey {
+  /** Instructions. */
+  readonly size: number;
+  /** Distances, in bytes, to the pages that jumps to known addresses lead to. */
+  readonly neighbours: ReadonlySet<number>;
+}
+
+export function survey(view: DataView, page: RegionPage): Survey {
+  const neighbours = new Set<number>();
+  let size = 0;
+  const add = (to: number): void => {
+    const away = pageOf(to);
+    if (away !== 0) neighbours.add(away);
+  };
+  for (let halfword = 0; halfword < PAGE_SIZE / 2; halfword++) {
+    const entry = page.slot + halfword * ENTRY_SIZE;
+    const operation = OPERATIONS[view.getUint32(entry, true) >>> ENTRY.operationShift];
+    if (operation?.kind !== 'instruction') continue;
+    size += 1;
+    const { action } = operation.instruction;
+    if (action.kind === 'branch' || (action.kind === 'jump' && action.target === relativeTarget)) {
+      add(2 * halfword + view.getInt32(entry + 4, true));
+    } else if (action.kind !== 'jump' && 2 * halfword + operation.length >= PAGE_SIZE - 2) {
+      // Whether it ends the page, or an instruction across two pages follows.
+      add(PAGE_SIZE);
+    }
+  }
+  return { size, neighbours };
+}
+
+/** The page of an address, relative to the same one. */
+export function pageOf(at: number): number {
+  return Math.floor(at / PAGE_SIZE) * PAGE_SIZE;
 }
 
 class RegionFinder {
   readonly #view: DataView;
   readonly #pages: readonly RegionPage[];
-  readonly #slots: ReadonlyMap<number, number>;
+  readonly #predecode: Predecode;
   /** All decoded instructions, in order; undefined for one that is illegal. */
   readonly #decoded = new Map<number, RegionInstruction | undefined>();
   /** Where blocks begin. */
   readonly #leaders = new Set<number>();
   readonly #entries: number[] = [];
 
-  constructor(view: DataView, pages: readonly RegionPage[]) {
+  constructor(view: DataView, predecode: Predecode, pages: readonly RegionPage[]) {
     this.#view = view;
+    this.#predecode = predecode;
     this.#pages = pages;
-    this.#slots = new Map(pages.map(({ slot, delta }) => [delta, slot]));
   }
 
   find(): Region {
-    for (const page of this.#pages) this.#read(page);
+    const byDelta = new Map(this.#pages.map((page) => [page.delta, page]));
+    for (const page of this.#pages) {
+      this.#read(page);
+      const next = byDelta.get(page.delta + PAGE_SIZE);
+      if (next !== undefined && page.mayStraddle) this.#readStraddling(page, next);
+    }
     const entries = new Set(this.#entries);
     for (const found of this.#decoded.values()) if (found !== undefined) this.#lead(found, entries);
     for (const entry of entries) this.#leaders.add(entry);
@@ -118,21 +165,36 @@ class RegionFinder {
       if (operation === undefined || operation.kind === 'undecoded' || operation.kind === 'end') continue;
       const at = delta + 2 * halfword;
       if ((word & ENTRY.reached) !== 0) this.#entries.push(at);
-      if (operation.kind === 'illegal') {
-        this.#decoded.set(at, undefined);
-        continue;
-      }
-      const rd = (word & ENTRY.rdMask) >> 3;
-      this.#decoded.set(at, {
-        instruction: operation.instruction,
-        at,
-        length: operation.length,
-        rd: rd === ENTRY.sink ? 0 : rd,
-        rs1: (word >>> ENTRY.rs1Shift) & 31,
-        rs2: (word >>> ENTRY.rs2Shift) & 31,
-        immediate: view.getInt32(entry + 4, true),
-      });
+      this.#add(at, { word, immediate: view.getInt32(entry + 4, true) });
     }
+  }
+
+  /** The instruction that lies across two pages, if there is one: it is never kept in its predecoded form. */
+  #readStraddling(page: RegionPage, next: RegionPage): void {
+    const at = page.delta + PAGE_SIZE - 2;
+    const low = this.#view.getUint16(page.host + PAGE_SIZE - 2, true);
+    if ((low & 3) !== 3) return;
+    this.#add(at, this.#predecode((this.#view.getUint16(next.host, true) << 16) | low));
+  }
+
+  #add(at: number, { word, immediate }: Entry): void {
+    const operation = OPERATIONS[word >>> ENTRY.operationShift];
+    if (operation?.kind !== 'instruction') {
+      this.#decoded.set(at, undefined);
+      return;
+    }
+    const { instruction, length } = operation;
+    const rd = (word & ENTRY.rdMask) >> 3;
+    this.#decoded.set(at, {
+      instruction,
+      at,
+      length,
+      straddles: pageOf(at) !== pageOf(at + length - 2),
+      rd: rd === ENTRY.sink ? 0 : rd,
+      rs1: (word >>> ENTRY.rs1Shift) & 31,
+      rs2: (word >>> ENTRY.rs2Shift) & 31,
+      immediate,
+    });
   }
 
   /** Marks where blocks begin because of this instruction; the front of a loop is an entry, too. */
@@ -167,14 +229,10 @@ class RegionFinder {
       }
       instructions.push(found);
       next = after;
-      if (this.#leaders.has(next) || this.#pageOf(next) !== this.#pageOf(at)) {
+      if (this.#leaders.has(next) || pageOf(next) !== pageOf(at)) {
         return end({ kind: 'next', to: next });
       }
     }
-  }
-
-  #pageOf(at: number): number | undefined {
-    return this.#slots.get(Math.floor(at / PAGE_SIZE) * PAGE_SIZE);
   }
 }
 
