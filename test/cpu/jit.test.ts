@@ -1,0 +1,138 @@
+/** The JIT against the interpreter: the same registers, memory, counts and traps at every stop. */
+import { expect, test } from 'vitest';
+import type { EngineOptions } from '../../src/cpu/engine.ts';
+import { cpuModel } from '../../src/machine/cpu-models.ts';
+import { HART, HART_CSRS } from '../../src/memory/layout.ts';
+import { generate } from '../differential/generator.ts';
+import { blockAddress, buildImage, RAM_SIZE } from '../differential/image.ts';
+import { assemble, BareMachine, type Line, RAM_BASE } from '../support/bare-machine.ts';
+import { Random } from '../support/random.ts';
+
+const SEED = Number(process.env.GODWIT_SEED ?? Date.now() % 2 ** 31);
+const EAGER = { accel: 'jit', jit: { eager: true, heat: 1, patience: 0 } } as const;
+const HOT = { accel: 'jit', jit: { heat: 3, patience: 0 } } as const;
+
+function machine(options: EngineOptions, ...lines: Line[]): BareMachine {
+  const m = new BareMachine(1, 'table', undefined, undefined, options);
+  m.load(assemble(...lines));
+  m.hart.setCsr('mtvec', BigInt(RAM_BASE + 0x800));
+  m.load(assemble(['jal', { rd: 0, imm: 0 }]), RAM_BASE + 0x800);
+  return m;
+}
+
+/** The state of hart 0 that a program can see, as words of its block. */
+function stateOf(m: BareMachine): bigint[] {
+  const words = new BigUint64Array(
+    m.memory.memory.buffer,
+    m.hart.offset,
+    (HART.csr + 8 * HART_CSRS.length) / 8,
+  );
+  const seen = [...words.subarray(0, 32), ...words.subarray(HART.f / 8, HART.f / 8 + 32), m.hart.pc];
+  return [...seen, m.hart.reservation, BigInt(m.hart.privilege), ...words.subarray(HART.csr / 8)];
+}
+
+test.each([
+  ['interpreter', { dispatch: 'table' }, EAGER],
+  ['JIT that waits until code is hot', EAGER, HOT],
+] as const)(
+  'random sequences: the %s and eager translation agree at every stop',
+  (_, one, other) => {
+    const sequences = new Map(
+      Array.from({ length: 12 }, (_unused, i) => [i, generate(new Random(SEED, i), blockAddress(i), 300)]),
+    );
+    const image = buildImage(sequences);
+    const slices = new Random(SEED, 99);
+    const machines = [one, other].map((options) => {
+      const m = new BareMachine(1, 'table', cpuModel('rv64').isa, RAM_SIZE, options);
+      m.load(image.bytes);
+      return m;
+    });
+    const [a, b] = machines as [BareMachine, BareMachine];
+    for (let stop = 0; a.device.written.length === 0; stop++) {
+      const slice = slices.between(1, stop % 2 === 0 ? 12 : 400);
+      expect(b.run(slice)).toBe(a.run(slice));
+      const [wanted, got] = [stateOf(a), stateOf(b)];
+      if (wanted.some((word, i) => word !== got[i])) {
+        expect({ seed: SEED, stop, state: got }).toEqual({ seed: SEED, stop, state: wanted });
+      }
+    }
+    expect(b.device.written).toEqual(a.device.written);
+    const ramOf = (m: BareMachine): Buffer =>
+      Buffer.from(m.memory.memory.buffer, m.at(RAM_BASE), image.bytes.length);
+    expect(ramOf(b).equals(ramOf(a))).toBe(true);
+    expect(b.hart.translated.instructions).toBeGreaterThan(500);
+  },
+);
+
+const LOOP: Line[] = [
+  ['addi', { rd: 5, rs1: 5, imm: 1 }],
+  ['ld', { rd: 6, rs1: 7, imm: 0 }],
+  ['add', { rd: 8, rs1: 8, rs2: 6 }],
+  ['jal', { rd: 0, imm: -12 }],
+];
+
+test('a hot loop runs translated, and a slice still ends at its exact instruction', () => {
+  const m = machine(HOT, ...LOOP);
+  m.hart.setX(7, BigInt(RAM_BASE));
+  for (let i = 0; i < 50; i++) expect(m.run(103)).toBe(103);
+  expect(m.hart.translated.instructions).toBeGreaterThan(4000);
+  expect(m.hart.x(5)).toBe(BigInt(Math.ceil(5150 / 4)));
+  expect(m.hart.csr('minstret')).toBe(5150n);
+});
+
+test('a store to translated code takes effect at once', () => {
+  // x10 holds an instruction that the loop writes over its first one after 40 rounds.
+  const m = machine(
+    HOT,
+    ['addi', { rd: 5, rs1: 5, imm: 1 }],
+    ['addi', { rd: 9, rs1: 9, imm: 1 }],
+    ['bne', { rs1: 9, rs2: 11, imm: 8 }],
+    ['sw', { rs1: 12, rs2: 10, imm: 0 }],
+    ['jal', { rd: 0, imm: -16 }],
+  );
+  m.hart.setX(
+    10,
+    BigInt(new DataView(assemble(['addi', { rd: 5, rs1: 5, imm: 100 }]).buffer).getUint32(0, true)),
+  );
+  m.hart.setX(11, 40n);
+  m.hart.setX(12, BigInt(RAM_BASE));
+  for (let i = 0; i < 17; i++) m.run(10);
+  expect(m.engine.jit?.statistics.invalidated).toBeGreaterThan(0);
+  // 40 rounds of four instructions and a fifth in the last, then nine instructions of the next rounds.
+  expect(m.hart.x(5)).toBe(40n + 300n);
+});
+
+test('a store beside translated code on its page leaves it alone', () => {
+  const m = machine(
+    HOT,
+    ['addi', { rd: 5, rs1: 5, imm: 1 }],
+    ['sd', { rs1: 12, rs2: 5, imm: 0 }],
+    ['jal', { rd: 0, imm: -8 }],
+  );
+  m.hart.setX(12, BigInt(RAM_BASE + 0x400));
+  for (let i = 0; i < 50; i++) m.run(300);
+  expect(m.engine.jit?.statistics.invalidated).toBe(0);
+  expect(m.read64(RAM_BASE + 0x400)).toBe(5000n);
+  expect(m.hart.translated.instructions).toBeGreaterThan(14_000);
+});
+
+test('a loop across two pages, with an instruction across the boundary, stays in one region', () => {
+  const m = new BareMachine(1, 'table', undefined, undefined, HOT);
+  const at = RAM_BASE + 4096 - 6;
+  m.load(
+    assemble(
+      ['addi', { rd: 5, rs1: 5, imm: 1 }],
+      ['addi', { rd: 6, rs1: 6, imm: 2 }],
+      ['addi', { rd: 7, rs1: 7, imm: 3 }],
+      ['jal', { rd: 0, imm: -12 }],
+    ),
+    at,
+  );
+  m.hart.pc = BigInt(at);
+  for (let i = 0; i < 100; i++) expect(m.run(401)).toBe(401);
+  const { instructions, entered } = m.hart.translated;
+  expect(instructions).toBeGreaterThan(30_000);
+  expect(entered).toBeLessThan(1000);
+  expect(m.hart.x(5)).toBe(10025n);
+  expect(m.hart.x(7)).toBe(3n * 10025n);
+});
