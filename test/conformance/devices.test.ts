@@ -26,8 +26,9 @@ import type { Description } from '../../src/vmstate/description.ts';
 import type { FieldDescription } from '../../src/vmstate/fields.ts';
 import type { Migratable, SavedSection } from '../../src/vmstate/migratable.ts';
 import { FlatMemory } from '../support/flat-memory.ts';
-import { BlkBench, REQUEST } from '../support/virtio-blk.ts';
+import { addRequest, BlkBench, REQUEST } from '../support/virtio-blk.ts';
 import { ENTRIES, REG, VirtioDriver } from '../support/virtio-driver.ts';
+import { COMMON, PciBench } from '../support/virtio-pci.ts';
 
 interface Specimen {
   readonly device: Device;
@@ -272,6 +273,33 @@ const DEVICES: Readonly<Record<string, () => Specimen>> = {
         ] as const) {
           mmio.write(register, 4, value);
         }
+      },
+    };
+  },
+  'virtio-blk-pci@01.0': () => {
+    const bench = new PciBench({ queues: 2 });
+    return {
+      device: bench.device,
+      change() {
+        bench.disk.held = true;
+        bench.start(2);
+        // Messages are enabled, and masked: the failure to come is pending.
+        bench.useMessages(2);
+        bench.config.write(bench.msixCapability() + 2, 2, 0xc000);
+        bench.config.write(0x3c, 1, 7);
+        for (const [offset, value] of [
+          [4, 4],
+          [8, 0x1000],
+          [12, 4],
+        ] as const) {
+          bench.config.write(bench.structure(5).at + offset, 4, value);
+        }
+        bench.space.write(bench.structure(4).offset + 32, 1, 0);
+        addRequest(bench, 0, REQUEST.in, 5, 512, 1);
+        bench.notify(1);
+        bench.put16(bench.avail() + 2, ENTRIES + 1);
+        bench.notify(0);
+        bench.set(COMMON.queueSelect, 2, 1);
       },
     };
   },

@@ -6,7 +6,7 @@ import { VIRTIO_BLK_PROPERTIES } from '../../src/devices/virtio/blk-model.ts';
 import { virtioMmio } from '../../src/devices/virtio/mmio.ts';
 import { FakeDisk, settled } from './fake-disk.ts';
 import { FLAT_BASE, FlatMemory } from './flat-memory.ts';
-import { type Buffer, VirtioDriver } from './virtio-driver.ts';
+import { type Buffer, type Rings, VirtioDriver } from './virtio-driver.ts';
 
 export const SECTORS = 64;
 export const REQUEST = { in: 0, out: 1, flush: 4, getId: 8, discard: 11, writeZeroes: 13 };
@@ -19,6 +19,46 @@ export const NO_STATUS = 0xee;
 /** Where requests' parts are, behind the rings; one place per request. */
 const REQUESTS = FLAT_BASE + 0x2_0000;
 const REQUEST_BYTES = 0x1000;
+
+/** Makes a request available in the `index`-th place. */
+export function addRequest(
+  rings: Rings,
+  index: number,
+  type: number,
+  sector: number,
+  data: Uint8Array | number = 0,
+  queue = 0,
+) {
+  const { memory } = rings;
+  const at = REQUESTS + REQUEST_BYTES * index;
+  const offset = at - FLAT_BASE;
+  memory.view.setUint32(offset, type, true);
+  memory.view.setBigUint64(offset + 8, BigInt(sector), true);
+  const length = typeof data === 'number' ? data : data.length;
+  const status = at + 16 + length;
+  if (typeof data !== 'number') memory.write(at + 16, data);
+  memory.bytes[status - FLAT_BASE] = NO_STATUS;
+  const middle: Buffer[] =
+    length === 0 ? [] : [{ address: at + 16, length, writable: typeof data === 'number' }];
+  const head = rings.add(
+    [{ address: at, length: 16 }, ...middle, { address: status, length: 1, writable: true }],
+    queue,
+  );
+  return {
+    head,
+    status: () => memory.bytes[status - FLAT_BASE],
+    data: () => memory.read(at + 16, length),
+  };
+}
+
+/** The properties of a disk: the defaults, and these. */
+export function blkProperties(
+  disk: FakeDisk,
+  properties: Readonly<Record<string, PropertyValue>> = {},
+): Readonly<Record<string, PropertyValue>> {
+  const defaults = Object.entries(VIRTIO_BLK_PROPERTIES).map(([name, spec]) => [name, spec.default] as const);
+  return { ...Object.fromEntries(defaults), size: disk.size, ...properties };
+}
 
 export interface BlkOptions {
   readonly legacy?: boolean;
@@ -37,14 +77,7 @@ export class BlkBench {
 
   constructor({ legacy = false, properties = {}, disk = new FakeDisk(SECTORS) }: BlkOptions = {}) {
     this.disk = disk;
-    const defaults = Object.entries(VIRTIO_BLK_PROPERTIES).map(
-      ([name, spec]) => [name, spec.default] as const,
-    );
-    const all: Record<string, PropertyValue> = {
-      ...Object.fromEntries(defaults),
-      size: disk.size,
-      ...properties,
-    };
+    const all = blkProperties(disk, properties);
     this.device = virtioMmio({
       index: 2,
       base: 0x1000,
@@ -63,26 +96,7 @@ export class BlkBench {
 
   /** Makes a request available. @param data its bytes, or how many to read. @returns how to look at its outcome. */
   request(type: number, sector: number, data: Uint8Array | number = 0, queue = 0) {
-    const at = REQUESTS + REQUEST_BYTES * this.#next++;
-    const view = this.memory.view;
-    const offset = at - FLAT_BASE;
-    view.setUint32(offset, type, true);
-    view.setBigUint64(offset + 8, BigInt(sector), true);
-    const length = typeof data === 'number' ? data : data.length;
-    const status = at + 16 + length;
-    if (typeof data !== 'number') this.memory.write(at + 16, data);
-    this.memory.bytes[status - FLAT_BASE] = NO_STATUS;
-    const middle: Buffer[] =
-      length === 0 ? [] : [{ address: at + 16, length, writable: typeof data === 'number' }];
-    const head = this.driver.add(
-      [{ address: at, length: 16 }, ...middle, { address: status, length: 1, writable: true }],
-      queue,
-    );
-    return {
-      head,
-      status: () => this.memory.bytes[status - FLAT_BASE],
-      data: () => this.memory.read(at + 16, length),
-    };
+    return addRequest(this.driver, this.#next++, type, sector, data, queue);
   }
 
   /** Makes a request, notifies, and waits for what it brings. */

@@ -31,14 +31,80 @@ export interface Buffer {
 export const ENTRIES = 8;
 const QUEUE_BYTES = 0x3000;
 
-export class VirtioDriver {
+/** The rings of some queues. */
+export class Rings {
   readonly memory: FlatMemory;
-  readonly handler: MmioHandler;
   #nextDescriptor = 0;
   #seen = [0, 0, 0, 0];
 
-  constructor(device: Device, memory: FlatMemory) {
+  constructor(memory: FlatMemory) {
     this.memory = memory;
+  }
+
+  /** Addresses of a queue's parts; the legacy layout serves both. */
+  desc(queue = 0): number {
+    return FLAT_BASE + queue * QUEUE_BYTES;
+  }
+  avail(queue = 0): number {
+    return this.desc(queue) + 16 * ENTRIES;
+  }
+  used(queue = 0): number {
+    return this.desc(queue) + 4096;
+  }
+
+  put16(address: number, value: number): void {
+    this.memory.view.setUint16(address - FLAT_BASE, value, true);
+  }
+  get16(address: number): number {
+    return this.memory.view.getUint16(address - FLAT_BASE, true);
+  }
+
+  putDescriptor(at: number, { address, length, writable = false }: Buffer, flags = 0, next = 0): void {
+    const { view } = this.memory;
+    view.setBigUint64(at - FLAT_BASE, BigInt(address), true);
+    view.setUint32(at - FLAT_BASE + 8, length, true);
+    view.setUint16(at - FLAT_BASE + 12, flags | (writable ? DESC.write : 0), true);
+    view.setUint16(at - FLAT_BASE + 14, next, true);
+  }
+
+  /** Makes a chain of the buffers available, without a notification. @returns its head. */
+  add(buffers: readonly Buffer[], queue = 0): number {
+    const indices = buffers.map(() => this.#nextDescriptor++ % ENTRIES);
+    for (const [i, buffer] of buffers.entries()) {
+      const next = indices[i + 1];
+      const flags = next === undefined ? 0 : DESC.next;
+      this.putDescriptor(this.desc(queue) + 16 * (indices[i] as number), buffer, flags, next ?? 0);
+    }
+    this.offer(indices[0] as number, queue);
+    return indices[0] as number;
+  }
+
+  /** Makes a descriptor available as it stands. */
+  offer(head: number, queue = 0): void {
+    const index = this.get16(this.avail(queue) + 2);
+    this.put16(this.avail(queue) + 4 + 2 * (index % ENTRIES), head);
+    this.put16(this.avail(queue) + 2, index + 1);
+  }
+
+  /** What was given back since the last look: heads and bytes written. */
+  collect(queue = 0): [head: number, written: number][] {
+    const index = this.get16(this.used(queue) + 2);
+    const found: [number, number][] = [];
+    for (let at = this.#seen[queue] as number; at !== index; at = (at + 1) & 0xffff) {
+      const element = this.used(queue) + 4 + 8 * (at % ENTRIES) - FLAT_BASE;
+      found.push([this.memory.view.getUint32(element, true), this.memory.view.getUint32(element + 4, true)]);
+    }
+    this.#seen[queue] = index;
+    return found;
+  }
+}
+
+/** Over MMIO. */
+export class VirtioDriver extends Rings {
+  readonly handler: MmioHandler;
+
+  constructor(device: Device, memory: FlatMemory) {
+    super(memory);
     const [region] = device.regions;
     if (region === undefined) throw new Error('a transport without registers');
     this.handler = region.handler;
@@ -93,64 +159,7 @@ export class VirtioDriver {
     this.write(REG.status, legacy ? 7 : 15);
   }
 
-  /** Addresses of a queue's parts; the legacy layout serves both. */
-  desc(queue = 0): number {
-    return FLAT_BASE + queue * QUEUE_BYTES;
-  }
-  avail(queue = 0): number {
-    return this.desc(queue) + 16 * ENTRIES;
-  }
-  used(queue = 0): number {
-    return this.desc(queue) + 4096;
-  }
-
-  put16(address: number, value: number): void {
-    this.memory.view.setUint16(address - FLAT_BASE, value, true);
-  }
-  get16(address: number): number {
-    return this.memory.view.getUint16(address - FLAT_BASE, true);
-  }
-
-  putDescriptor(at: number, { address, length, writable = false }: Buffer, flags = 0, next = 0): void {
-    const { view } = this.memory;
-    view.setBigUint64(at - FLAT_BASE, BigInt(address), true);
-    view.setUint32(at - FLAT_BASE + 8, length, true);
-    view.setUint16(at - FLAT_BASE + 12, flags | (writable ? DESC.write : 0), true);
-    view.setUint16(at - FLAT_BASE + 14, next, true);
-  }
-
-  /** Makes a chain of the buffers available, without a notification. @returns its head. */
-  add(buffers: readonly Buffer[], queue = 0): number {
-    const indices = buffers.map(() => this.#nextDescriptor++ % ENTRIES);
-    for (const [i, buffer] of buffers.entries()) {
-      const next = indices[i + 1];
-      const flags = next === undefined ? 0 : DESC.next;
-      this.putDescriptor(this.desc(queue) + 16 * (indices[i] as number), buffer, flags, next ?? 0);
-    }
-    this.offer(indices[0] as number, queue);
-    return indices[0] as number;
-  }
-
-  /** Makes a descriptor available as it stands. */
-  offer(head: number, queue = 0): void {
-    const index = this.get16(this.avail(queue) + 2);
-    this.put16(this.avail(queue) + 4 + 2 * (index % ENTRIES), head);
-    this.put16(this.avail(queue) + 2, index + 1);
-  }
-
   notify(queue = 0): void {
     this.write(REG.queueNotify, queue);
-  }
-
-  /** What was given back since the last look: heads and bytes written. */
-  collect(queue = 0): [head: number, written: number][] {
-    const index = this.get16(this.used(queue) + 2);
-    const found: [number, number][] = [];
-    for (let at = this.#seen[queue] as number; at !== index; at = (at + 1) & 0xffff) {
-      const element = this.used(queue) + 4 + 8 * (at % ENTRIES) - FLAT_BASE;
-      found.push([this.memory.view.getUint32(element, true), this.memory.view.getUint32(element + 4, true)]);
-    }
-    this.#seen[queue] = index;
-    return found;
   }
 }

@@ -1,6 +1,6 @@
 /** The models of virtio-blk: what a user can say of it, with QEMU's names. */
 import type { DeviceModel, PropertySpec } from '../model.ts';
-import { VIRTIO_PROPERTIES } from './virtio-model.ts';
+import { VIRTIO_PROPERTIES, virtioModels } from './virtio-model.ts';
 
 /** Bytes of a serial number, §5.2.6 (VIRTIO_BLK_T_GET_ID). */
 export const SERIAL_BYTES = 20;
@@ -27,12 +27,8 @@ export const VIRTIO_BLK_PROPERTIES = {
   writeback: { type: 'bool', default: true, derived: true, help: 'there is a write cache' },
 } as const satisfies Readonly<Record<string, PropertySpec>>;
 
-export const VIRTIO_BLK_MODELS: readonly DeviceModel[] = [
-  {
-    driver: 'virtio-blk-device',
-    bus: 'virtio-mmio',
-    help: 'a disk',
-    properties: VIRTIO_BLK_PROPERTIES,
-    backend: { kind: 'drive', property: 'drive', required: true },
-  },
-];
+export const VIRTIO_BLK_MODELS: readonly DeviceModel[] = virtioModels('virtio-blk', {
+  help: 'a disk',
+  properties: VIRTIO_BLK_PROPERTIES,
+  backend: { kind: 'drive', property: 'drive', required: true },
+});

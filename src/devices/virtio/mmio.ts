@@ -19,7 +19,7 @@ import {
   registerHandler,
   resetRegisters,
 } from '../registers.ts';
-import { isQueueSize, VirtioCore, type VirtioFunction } from './virtio.ts';
+import { halfOf, isQueueSize, VirtioCore, type VirtioFunction, withHalf } from './virtio.ts';
 import { virtioState } from './virtio-state.ts';
 import { MAX_QUEUE_SIZE, type Virtqueue } from './virtqueue.ts';
 
@@ -226,12 +226,6 @@ class MmioTransport implements Device {
   #makeHandler(): MmioHandler {
     const core = this.#core;
     const { legacy } = this.#options;
-    const half = (value: bigint, index: number): number =>
-      Number((value >> BigInt(32 * index)) & 0xffff_ffffn);
-    const withHalf = (value: bigint, index: number, part: number): bigint => {
-      const shift = BigInt(32 * index);
-      return (value & ~(0xffff_ffffn << shift)) | (BigInt(part) << shift);
-    };
     const address = (name: 'desc' | 'avail' | 'used') => ({
       write: ({ value, index }: { value: number; index: number }) => {
         const queue = this.#queue;
@@ -246,7 +240,7 @@ class MmioTransport implements Device {
         deviceFeatures: {
           read: () => {
             const index = this.#registers.deviceFeaturesSel;
-            return index > 1 ? 0 : half(core.features, index);
+            return index > 1 ? 0 : halfOf(core.features, index);
           },
         },
         driverFeatures: {

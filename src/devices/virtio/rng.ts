@@ -2,7 +2,7 @@
 import type { DeviceModel } from '../model.ts';
 import { scatter } from './buffers.ts';
 import type { VirtioFunction, VirtioHost } from './virtio.ts';
-import { VIRTIO_PROPERTIES } from './virtio-model.ts';
+import { VIRTIO_PROPERTIES, virtioModels } from './virtio-model.ts';
 
 const DEVICE_ID = 4; // §5.4.1
 /** Entries of its one queue, as in QEMU. */
@@ -10,14 +10,10 @@ const QUEUE_SIZE = 8;
 /** A larger buffer gets no more at a time; the driver is told how much it got. */
 const MOST_BYTES = 64 * 1024;
 
-export const VIRTIO_RNG_MODELS: readonly DeviceModel[] = [
-  {
-    driver: 'virtio-rng-device',
-    bus: 'virtio-mmio',
-    help: 'a source of random numbers',
-    properties: VIRTIO_PROPERTIES,
-  },
-];
+export const VIRTIO_RNG_MODELS: readonly DeviceModel[] = virtioModels('virtio-rng', {
+  help: 'a source of random numbers',
+  properties: VIRTIO_PROPERTIES,
+});
 
 /** @param random gives so many random bytes. */
 export function virtioRng(random: (bytes: number) => Uint8Array): VirtioFunction {

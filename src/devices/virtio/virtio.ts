@@ -245,6 +245,17 @@ export class VirtioCore implements VirtioHost {
   }
 }
 
+/** A 64-bit value with its low (0) or high (1) half replaced: registers of 32 bits hold halves. */
+export function withHalf(value: bigint, index: number, part: number): bigint {
+  const shift = BigInt(32 * index);
+  return (value & ~(0xffff_ffffn << shift)) | (BigInt(part) << shift);
+}
+
+/** The low (0) or high (1) half of a 64-bit value. */
+export function halfOf(value: bigint, index: number): number {
+  return Number((value >> BigInt(32 * index)) & 0xffff_ffffn);
+}
+
 /** §2.7: a power of 2; not more than a driver can be offered. */
 export function isQueueSize(num: number): boolean {
   return num > 0 && num <= MAX_QUEUE_SIZE && (num & (num - 1)) === 0;
