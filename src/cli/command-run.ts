@@ -15,6 +15,10 @@ const OPTIONS = {
   cpu: ['-cpu', 'CPU model (default rv64)'],
   bios: ['-bios', 'none (the default here), default (our own SBI) or a firmware file'],
   append: ['-append', "the kernel's command line"],
+  drive: ['-drive', 'a disk image; several times for several'],
+  netdev: ['-netdev', 'a network back end: stream, dgram, socket or user'],
+  device: ['-device', 'adds a device (godwit-system-riscv64 -device help lists them)'],
+  object: ['-object', 'filter-dump,…: writes the frames of a back end to a pcap file'],
   serial: ['-serial', 'where the serial port goes: stdio, unix:PATH, tcp:HOST:PORT, file:PATH, null'],
   monitor: ['-monitor', 'where the human monitor goes (default: behind Ctrl-A c)'],
   qmp: ['-qmp', 'where QMP goes: unix:PATH,server=on,wait=off or tcp:…'],
@@ -70,7 +74,8 @@ function systemArguments(args: RunArguments): string[] {
   if (what !== undefined) list.push(...kernelArguments(what, settings, args));
   for (const [name, [option]] of Object.entries(OPTIONS)) {
     const value = args[name];
-    if (value !== undefined) list.push(option, String(value));
+    // An option that is given several times has several values.
+    for (const one of value === undefined ? [] : [value].flat()) list.push(option, String(one));
   }
   for (const [name, [option]] of Object.entries(FLAGS)) if (args[name] === true) list.push(option);
   return list;

@@ -9,10 +9,18 @@ import { guestsCommand } from './command-guests.ts';
 import { migrateCommand } from './command-migrate.ts';
 import { monitorCommand } from './command-monitor.ts';
 import { runCommand } from './command-run.ts';
+import { switchCommand } from './command-switch.ts';
 import { runMain } from './exit.ts';
 
 // yargs' types want one argument type for all.
-const COMMANDS = [runCommand, migrateCommand, monitorCommand, guestsCommand, demoCommand] as CommandModule[];
+const COMMANDS = [
+  runCommand,
+  migrateCommand,
+  monitorCommand,
+  guestsCommand,
+  demoCommand,
+  switchCommand,
+] as CommandModule[];
 const COMMAND_NAMES = COMMANDS.map(({ command }) => String(command).split(' ')[0] ?? '');
 
 await runMain('godwit', async () => {

@@ -203,3 +203,20 @@ export function parseMac(text: string): Uint8Array {
 export function defaultMac(index: number): string {
   return macText(Uint8Array.of(0x52, 0x54, 0x00, 0x12, 0x34, 0x56 + index));
 }
+
+const SHORTEST_FRAME = 60;
+
+/**
+ * A frame by which switches learn where an address is, and which nobody answers: a reverse ARP request for itself, as
+ * QEMU sends it. RFC 903.
+ */
+export function announcement(mac: Uint8Array): Uint8Array {
+  const frame = new Uint8Array(SHORTEST_FRAME);
+  frame.fill(0xff, 0, MAC_BYTES);
+  frame.set(mac, 6);
+  // RARP; Ethernet and IPv4 addresses of 6 and 4 bytes; reverse request.
+  frame.set([0x80, 0x35, 0, 1, 0x08, 0, 6, 4, 0, 3], 12);
+  frame.set(mac, 22);
+  frame.set(mac, 32);
+  return frame;
+}

@@ -1,7 +1,8 @@
 /** The networks of a machine, in its thread: back ends by id, the cables they are plugged into, and packet dumps. */
 import type { NetworkBackend, NetworkCable } from '../devices/network.ts';
-import { macText } from '../devices/network.ts';
+import { announcement, macText } from '../devices/network.ts';
 import { GodwitError } from '../error.ts';
+import type { AnnounceParameters } from '../monitor/target.ts';
 import { didYouMean } from '../suggest.ts';
 import type { NetdevListener } from './netdev.ts';
 import { type NetworkSpecs, type Networks, openNetworks } from './netdev-open.ts';
@@ -9,6 +10,7 @@ import { type NetworkSpecs, type Networks, openNetworks } from './netdev-open.ts
 export class MachineNetworks {
   #networks: Networks = { netdevs: new Map(), dumps: [] };
   #cables: readonly NetworkCable[] = [];
+  #announcing: NodeJS.Timeout | undefined;
 
   /** Whether frames can come from outside at any time. */
   get any(): boolean {
@@ -46,6 +48,18 @@ export class MachineNetworks {
       throw new GodwitError('state', `Device '${name}' not found${didYouMean(name, names)}`);
     }
     for (const cable of found) cable.setLink(up);
+  }
+
+  /** Tells the network where the machine's adapters are now. */
+  announce({ initial, max, rounds, step }: AnnounceParameters): void {
+    clearTimeout(this.#announcing);
+    const round = (left: number, wait: number): void => {
+      for (const cable of this.#cables) {
+        if (cable.card !== undefined) cable.send(announcement(cable.card.mac()));
+      }
+      if (left > 1) this.#announcing = setTimeout(() => round(left - 1, Math.min(wait + step, max)), wait);
+    };
+    if (rounds > 0) round(rounds, initial);
   }
 
   /** `info network`: adapters with their back ends, then back ends without an adapter. */

@@ -18,6 +18,7 @@ import { registerLines, registerValues } from '../machine/register-dump.ts';
 import { translationLines } from '../machine/translation-dump.ts';
 import type { DebugStop, RunPlan } from '../machine/turns.ts';
 import type { BlockCounters } from '../monitor/block.ts';
+import type { AnnounceParameters } from '../monitor/target.ts';
 import { Attention } from './attention.ts';
 import { type BlockError, type BlockFile, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
@@ -79,6 +80,8 @@ export interface MachineApi {
   networks(): string[];
   /** Plugs a network cable in, or pulls it; `name` is that of either end. */
   setLink(name: string, up: boolean): void;
+  /** Tells the network where the machine's adapters are. */
+  announce(parameters: AnnounceParameters): void;
   /** `info pci`, as lines of text. */
   pci(): string[];
   /** The interrupt controller. */
@@ -221,6 +224,10 @@ class MachineThread implements MachineApi {
 
   interrupts(): string[] {
     return this.#machine.interrupts.devices.flatMap((device) => device.describe());
+  }
+
+  announce(parameters: AnnounceParameters): void {
+    this.#networks.announce(parameters);
   }
 
   pci(): string[] {

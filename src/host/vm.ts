@@ -31,6 +31,7 @@ import {
   type ParameterValue,
 } from '../monitor/migration-parameters.ts';
 import {
+  type AnnounceParameters,
   FINAL_MIGRATION_STATES,
   type InfoTopic,
   type MemoryAddress,
@@ -280,6 +281,14 @@ export class Vm implements MonitorTarget {
 
   async setLink(name: string, up: boolean): Promise<void> {
     await this.#built.setLink(name, up);
+  }
+
+  async announceSelf(changes: Partial<AnnounceParameters>): Promise<void> {
+    const initial = this.#parameters['announce-initial'];
+    const max = this.#parameters['announce-max'];
+    const rounds = this.#parameters['announce-rounds'];
+    const step = this.#parameters['announce-step'];
+    await this.#built.announce({ initial, max, rounds, step, ...changes });
   }
 
   async quit(): Promise<void> {
@@ -723,5 +732,6 @@ export class Vm implements MonitorTarget {
     this.#acceptInput();
     if (runningAtSource && this.#incoming?.autostart === true) await this.#run();
     else this.#state = 'paused';
+    void this.announceSelf({}).catch(() => {});
   }
 }

@@ -1,6 +1,6 @@
 /** Commands about networks. QEMU: qapi/net.json. */
 import { type Command, command } from './command.ts';
-import { boolean, required, string } from './schema.ts';
+import { boolean, optional, required, string, uint } from './schema.ts';
 
 export const NETWORK_COMMANDS: readonly Command[] = [
   command({
@@ -15,5 +15,17 @@ export const NETWORK_COMMANDS: readonly Command[] = [
       ],
     },
     run: async ({ target }, { name, up }) => void (await target.setLink(name, up)),
+  }),
+  command({
+    name: 'announce-self',
+    help: "tell the network where the machine's adapters are",
+    arguments: {
+      initial: optional(uint),
+      max: optional(uint),
+      rounds: optional(uint),
+      step: optional(uint),
+    },
+    human: { names: ['announce_self'], arguments: [] },
+    run: async ({ target }, changes) => void (await target.announceSelf(changes)),
   }),
 ];

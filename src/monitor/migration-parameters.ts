@@ -99,10 +99,16 @@ function integer(
 
 /** The parameters, in the order in which they are listed. */
 export const PARAMETERS = {
-  'announce-initial': integer('ms', 50, [0, 100_000], 'delay before the first network announcement'),
-  'announce-max': integer('ms', 550, [0, 100_000], 'longest delay between announcements'),
-  'announce-rounds': integer('count', 5, [0, 1000], 'number of announcements'),
-  'announce-step': integer('ms', 100, [1, 10_000], 'growth of the delay from one announcement to the next'),
+  'announce-initial': integer('ms', 50, [0, 100_000], 'delay after the first network announcement', {
+    supported: true,
+  }),
+  'announce-max': integer('ms', 550, [0, 100_000], 'longest delay between announcements', {
+    supported: true,
+  }),
+  'announce-rounds': integer('count', 5, [0, 1000], 'number of announcements', { supported: true }),
+  'announce-step': integer('ms', 100, [0, 10_000], 'growth of the delay from one announcement to the next', {
+    supported: true,
+  }),
   'throttle-trigger-threshold': integer(
     '%',
     50,

@@ -170,6 +170,17 @@ export type MonitorEvent =
   | { readonly event: 'MIGRATION'; readonly data: { readonly status: MigrationStatus } }
   | { readonly event: 'MIGRATION_PASS'; readonly data: { readonly pass: number } };
 
+/** When adapters are announced (qapi/net.json), in ms: rounds come later and later. */
+export interface AnnounceParameters {
+  /** From the first round to the second. */
+  readonly initial: number;
+  /** Between two rounds at most. */
+  readonly max: number;
+  readonly rounds: number;
+  /** So much longer each time. */
+  readonly step: number;
+}
+
 export interface MigrateRequest {
   readonly uri: string;
 }
@@ -242,6 +253,8 @@ export interface MonitorTarget {
   systemPowerdown(): Promise<void>;
   /** Plugs the network cable in, or pulls it, that has an end of this name: an adapter's or a back end's. */
   setLink(name: string, up: boolean): Promise<void>;
+  /** Tells the network where the machine's adapters are; parameters that are left out are the migration's. */
+  announceSelf(changes: Partial<AnnounceParameters>): Promise<void>;
   /** Starts an orderly end of the process; resolves before it ends, so that the answer can be sent. */
   quit(): Promise<void>;
 

@@ -10,6 +10,7 @@ import {
   type Parameters,
 } from '../../src/monitor/migration-parameters.ts';
 import type {
+  AnnounceParameters,
   InfoTopic,
   MemoryAddress,
   MigrateRequest,
@@ -109,6 +110,9 @@ export class FakeTarget implements MonitorTarget {
   }
   async setLink(name: string, up: boolean) {
     this.calls.push(`set_link ${name} ${up ? 'on' : 'off'}`);
+  }
+  async announceSelf(changes: Partial<AnnounceParameters>) {
+    this.calls.push(`announce_self ${JSON.stringify(changes)}`);
   }
   async systemPowerdown() {
     this.fire({ event: 'POWERDOWN' });

@@ -38,6 +38,7 @@ export class FrameStream {
       for (const look of [...this.#waiters]) look();
     });
     socket.on('error', () => {});
+    socket.on('end', () => socket.destroy());
     socket.on('close', () => {
       this.closed = true;
       for (const look of [...this.#waiters]) look();
