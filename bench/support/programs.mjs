@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GODWIT, QEMU, usage } from './bench.mjs';
+import { cpuSeconds } from './cpu-time.mjs';
 
 const FOLDER = join(import.meta.dirname, '..', 'programs');
 const GIVE_UP_MS = 300_000;
@@ -98,41 +99,56 @@ function systemArgs(workload, settings) {
   ];
 }
 
+/** By which clock laps are compared: `--by CLOCK`. */
+const CLOCKS = { guest: 'seconds', host: 'hostSeconds', cpu: 'cpuSeconds' };
+
+export const byClock = (standard) => ({ by: { type: 'string', default: standard } });
+
+/** @returns a function: laps → their times in s. */
+export function timesBy({ by }) {
+  const field = CLOCKS[by];
+  if (field === undefined) usage(`--by: there is no '${by}'; there are ${Object.keys(CLOCKS).join(', ')}`);
+  return (laps) =>
+    laps.map((lap) => {
+      if (!(lap[field] > 0))
+        throw new Error(`${lap.program}: no time by '${by}': too short, or not to be had`);
+      return lap[field];
+    });
+}
+
 /**
- * Runs a workload in a process of its own, start to end.
+ * Runs a workload for one lap, in a process of its own that starts cold and is killed when the lap is over.
  * @param side its `args`, a function as `systemArgs`, is for one that is not spoken to as QEMU is.
- * @returns the lap; `hostSeconds` is the same time by this process's clock, from line to line, and `processSeconds` from
- *   spawn to exit.
- * @throws Error if the process fails or says something else.
+ * @returns the lap; beside the guest's time `hostSeconds`, by this process's clock from line to line, and `cpuSeconds`, the
+ *   CPU time of the whole process in between (undefined where there is no /proc).
+ * @throws Error if the process ends by itself.
  */
 export async function runProgram(side, workload, settings) {
   const { name, command, args = systemArgs } = side;
   const [program, ...first] = command;
-  const start = performance.now();
-  const child = spawn(program, [...first, ...args(workload, settings)], {
+  const child = spawn(program, [...first, ...args(workload, [...settings, 'laps=0'])], {
     stdio: ['ignore', 'pipe', 'inherit'],
     timeout: GIVE_UP_MS,
     killSignal: 'SIGKILL',
   });
+  const now = () => ({ host: performance.now() / 1000, cpu: cpuSeconds(child.pid) });
   let text = '';
-  let begins;
-  let ends;
+  let begin;
+  let lap;
   child.stdout.setEncoding('latin1').on('data', (piece) => {
     text += piece;
-    if (/begins\n/.test(text)) begins ??= performance.now();
-    if (/ loops .*\n/.test(text)) ends ??= performance.now();
+    const lines = text.split('\n').slice(0, -1);
+    if (lines.some((line) => line.endsWith(' begins'))) begin ??= now();
+    const found = lines.map(parseLap).find(Boolean);
+    if (lap !== undefined || found === undefined) return;
+    const end = now();
+    lap = { ...found, hostSeconds: end.host - begin.host, cpuSeconds: end.cpu - begin.cpu };
+    child.kill('SIGKILL');
   });
   const status = await new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code, signal) => resolve(signal ?? code));
   });
-  const lap = text.split('\n').map(parseLap).find(Boolean);
-  if (status !== 0 || lap === undefined) {
-    throw new Error(`${workload.name} in ${name}: exit status ${status}, output: ${text.trim()}`);
-  }
-  return {
-    ...lap,
-    hostSeconds: (ends - begins) / 1000,
-    processSeconds: (performance.now() - start) / 1000,
-  };
+  if (lap !== undefined) return lap;
+  throw new Error(`${workload.name} in ${name}: exit status ${status}, output: ${text.trim()}`);
 }

@@ -1,11 +1,12 @@
 /**
  * How fast is the same C on another emulator that generates WebAssembly? The programs of bench/programs, built for i386
- * and run in v86, beside godwit; each time in a process of its own, the same work, by this process's clock. An anchor:
+ * and run in v86, beside godwit; each time in a process of its own, the same work, by this process's clock (or by CPU time). An anchor:
  * the compilers' code differs as the instruction sets do.
  *
  * Needs a compiler for i386 and, the first time, npm: v86 is installed into this folder (package.json has its version).
  *
- * Usage: npm run bench:v86 -- [--rounds N] [--only NAME,…] [--scale F] [--accel interp|jit] [--json]
+ * Usage: npm run bench:v86 -- [--rounds N] [--only NAME,…] [--scale F] [--accel interp|jit]
+ *   [--by host|cpu] [--json]
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -21,11 +22,21 @@ import {
   summary,
 } from '../support/bench.mjs';
 import { withDirectory } from '../support/emulator.mjs';
-import { ACCEL, godwitWith, loopsOf, ONLY, runProgram, SCALE, selected } from '../support/programs.mjs';
+import {
+  ACCEL,
+  byClock,
+  godwitWith,
+  loopsOf,
+  ONLY,
+  runProgram,
+  SCALE,
+  selected,
+  timesBy,
+} from '../support/programs.mjs';
 
 const FOLDER = import.meta.dirname;
 
-const options = benchOptions({ rounds: 5, more: { ...ACCEL, ...ONLY, ...SCALE } });
+const options = benchOptions({ rounds: 5, more: { ...ACCEL, ...ONLY, ...SCALE, ...byClock('host') } });
 
 /** Ends the bench, which is no failure: an anchor that is not there is nobody's fault. */
 function skip(why) {
@@ -97,14 +108,14 @@ const results = await withDirectory(async (images) => {
 });
 progress('');
 
-const seconds = (laps) => laps.map(({ hostSeconds }) => hostSeconds);
+const seconds = timesBy(options);
 const faster = results
   .filter(({ workload }) => !workload.extra)
   .map(({ godwit, v86 }) => summary(seconds(v86)).median / summary(seconds(godwit)).median);
 
 report({
   options,
-  bench: `v86 ${version}${options.accel === undefined ? '' : `, -accel ${options.accel}`}, in seconds`,
+  bench: `v86 ${version}${options.accel === undefined ? '' : `, -accel ${options.accel}`}, in seconds of ${options.by} time`,
   machine,
   results,
   rows: [
