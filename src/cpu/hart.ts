@@ -412,9 +412,10 @@ export class Hart {
   }
 
   #setPending(number: number, level: boolean): void {
-    const bit = 1n << BigInt(number);
-    const mip = this.csr('mip');
-    this.setCsr('mip', level ? mip | bit : mip & ~bit);
+    // Devices set their lines often, and to what they are: all of them are in the low half.
+    const at = 2 * CSR_INDEX.mip;
+    const mip = this.#i32[at] ?? 0;
+    this.#i32[at] = level ? mip | (1 << number) : mip & ~(1 << number);
   }
 
   #set(privilege: number, sum: boolean): number {
