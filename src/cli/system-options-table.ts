@@ -107,13 +107,16 @@ function path(option: string, value: string): string {
 const ignored = () => {};
 
 /** Properties of `-machine virt`. */
-const MACHINE_PROPERTIES: readonly string[] = ['dumpdtb'];
+const MACHINE_PROPERTIES: Readonly<Record<string, string>> = {
+  aia: `the interrupt controller: ${AIA_TYPES.join(', ')} (none: a PLIC)`,
+  dumpdtb: 'dump the device tree to a file and quit',
+};
 
 export const SYSTEM_OPTIONS: readonly OptionRow[] = [
   {
     names: ['machine', 'M'],
     value: 'virt[,KEY=VALUE…]',
-    help: "the machine; only QEMU's RISC-V virt ('help' lists); dumpdtb=FILE writes its device tree and exits",
+    help: "the machine; only QEMU's RISC-V virt; 'virt,help' lists its properties, such as aia=none|aplic|aplic-imsic",
     shapes: 'machine',
     apply(draft, value, option) {
       if (value === 'help') {
@@ -121,6 +124,13 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
         return;
       }
       const properties = new Map(parseKeyValues(option, value, 'any', 'type'));
+      if (properties.has('help')) {
+        const lines = Object.entries(MACHINE_PROPERTIES).map(
+          ([name, help]) => `  ${name}=<string>  - ${help}`,
+        );
+        draft.action = { list: ['virt-machine options:', ...lines] };
+        return;
+      }
       const type = properties.get('type');
       if (type !== undefined) draft.machineType = parseChoice(option, type, ['virt']);
       properties.delete('type');
@@ -130,7 +140,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
         draft.given.add('aia');
         properties.delete('aia');
       }
-      const unknown = [...properties.keys()].find((key) => !MACHINE_PROPERTIES.includes(key));
+      const unknown = [...properties.keys()].find((key) => !Object.hasOwn(MACHINE_PROPERTIES, key));
       if (unknown !== undefined) {
         throw new GodwitError(
           'usage',

@@ -210,6 +210,10 @@ describe('the command line of godwit-system-riscv64', () => {
     expect(parseSystemOptions(['-m', '256', '-h', '-bogus'])).toEqual({ action: 'help' });
     expect(parseSystemOptions(['--version'])).toEqual({ action: 'version' });
     expect(parseSystemOptions(['-M', 'help'])).toMatchObject({ action: 'list' });
+    expect(parseSystemOptions(['-M', 'virt,help'])).toMatchObject({
+      action: 'list',
+      lines: expect.arrayContaining([expect.stringMatching(/^ {2}aia=<string> .*aplic-imsic/)]),
+    });
     expect(parseSystemOptions(['-d', 'help'])).toMatchObject({ action: 'list' });
   });
 
