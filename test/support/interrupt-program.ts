@@ -3,6 +3,7 @@
  * character, the UART's interrupt identification and what a second claim gives; as exit status the interrupt's number.
  */
 import type { AiaType } from '../../src/machine/configuration.ts';
+import { base, CSR, csrs, csrw, la, li, sb, sleep, sw, value, zero } from './bare-code.ts';
 import { assemble, type Line } from './bare-machine.ts';
 
 export interface InterruptProgram {
@@ -23,46 +24,9 @@ const FAIL = 0x3333;
 /** Where the parts stand, from the start of RAM. */
 const [OTHER_HART, HANDLER] = [0x400, 0x600];
 
-const [zero, base, value, claimed, other] = [0, 5, 6, 10, 11];
-const CSR = {
-  ...{ mstatus: 0x300, medeleg: 0x302, mideleg: 0x303, mie: 0x304, mtvec: 0x305, mepc: 0x341 },
-  ...{ sstatus: 0x100, sie: 0x104, stvec: 0x105, pmpcfg0: 0x3a0, pmpaddr0: 0x3b0, mhartid: 0xf14 },
-  ...{ miselect: 0x350, mireg: 0x351, mtopei: 0x35c, siselect: 0x150, sireg: 0x151, stopei: 0x15c },
-} as const;
+const [claimed, other] = [10, 11];
 const MEI = 1 << 11;
 const SEI = 1 << 9;
-
-/** A 32-bit constant, sign-extended. */
-function li(rd: number, constant: number): Line[] {
-  const low = (constant << 20) >> 20;
-  return [
-    ['lui', { rd, imm: (constant - low) | 0 }],
-    ['addi', { rd, rs1: rd, imm: low }],
-  ];
-}
-/** An address in RAM, from where it starts. */
-const la = (rd: number, offset: number, at: number): Line[] => [
-  ['auipc', { rd, imm: 0 }],
-  ['addi', { rd, rs1: rd, imm: offset - at }],
-];
-const csrw = (csr: number, constant: number): Line[] => [
-  ...li(value, constant),
-  ['csrrw', { rd: zero, rs1: value, imm: csr }],
-];
-const csrs = (csr: number, constant: number): Line[] => [
-  ...li(value, constant),
-  ['csrrs', { rd: zero, rs1: value, imm: csr }],
-];
-const sw = (address: number, constant: number): Line[] => [
-  ...li(base, address),
-  ...li(value, constant),
-  ['sw', { rs1: base, rs2: value, imm: 0 }],
-];
-const sb = (address: number, constant: number): Line[] => [
-  ...li(base, address),
-  ...li(value, constant),
-  ['sb', { rs1: base, rs2: value, imm: 0 }],
-];
 
 /** Addresses of the PLIC's context, or of the domain and its IDC structure. */
 function places({ level, hart }: InterruptProgram) {
@@ -125,8 +89,6 @@ function own({ aia, level }: InterruptProgram, at: number): Line[] {
     ...sleep(),
   ];
 }
-
-const sleep = (): Line[] => [['wfi'], ['jal', { rd: zero, imm: -4 }]];
 
 /** Puts the number of the interrupt that comes first into a register, and claims it. */
 function claim(program: InterruptProgram, rd: number): Line[] {
