@@ -13,6 +13,7 @@ import type { MachineConfiguration } from '../machine/configuration.ts';
 import { MachineDebugger } from '../machine/debugger.ts';
 import { GuestLog } from '../machine/guest-log.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
+import { deviceTreeLines, memoryTreeLines } from '../machine/machine-trees.ts';
 import { pciLines } from '../machine/pci-info.ts';
 import { registerLines, registerValues } from '../machine/register-dump.ts';
 import { translationLines } from '../machine/translation-dump.ts';
@@ -86,6 +87,9 @@ export interface MachineApi {
   pci(): string[];
   /** The interrupt controller. */
   interrupts(): string[];
+  /** `info mtree` and `info qtree`. */
+  memoryTree(): string[];
+  deviceTree(): string[];
   /** What the drives have done, by id. */
   blockStats(): ReadonlyMap<string, BlockCounters>;
   /** Bytes for the serial port. Returns how many it took. */
@@ -232,6 +236,14 @@ class MachineThread implements MachineApi {
 
   pci(): string[] {
     return pciLines(this.#machine.pci.bus);
+  }
+
+  memoryTree(): string[] {
+    return memoryTreeLines(this.#machine.mappings);
+  }
+
+  deviceTree(): string[] {
+    return deviceTreeLines(this.#machine.devices, this.#machine.configuration.devices);
   }
 
   registers(): string[][] {

@@ -114,9 +114,11 @@ export class Vm implements MonitorTarget {
       text: (args, hart) => this.#registers(args.trim(), hart),
     },
     topic('mem', 'show the active virtual memory mappings', (hart) => this.#built.translations(hart)),
+    topic('mtree', 'show memory tree', () => this.#built.memoryTree()),
     topic('network', 'show the network state', () => this.#built.networks()),
     topic('pci', 'show PCI info', () => this.#built.pci()),
     topic('pic', 'show the interrupt controller', () => this.#built.interrupts()),
+    topic('qtree', 'show device tree', () => this.#built.deviceTree()),
   ];
   readonly #options: VmOptions;
   readonly #listeners = new Set<(event: MonitorEvent) => void>();

@@ -23,7 +23,7 @@ import { TimerQueue } from '../devices/timers.ts';
 import type { Uart16550 } from '../devices/uart16550.ts';
 import { GodwitError } from '../error.ts';
 import { extensionsOf } from '../isa/isa-string.ts';
-import { AddressSpace } from '../memory/address-space.ts';
+import { AddressSpace, type Mapping } from '../memory/address-space.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { createLayout, type Layout, PAGE_FLAG } from '../memory/layout.ts';
 import { decodeSections, encodeSections } from '../vmstate/codec.ts';
@@ -205,6 +205,11 @@ export class Machine {
       ...this.devices.map((device) => device.state),
       ...this.engine.harts.map((hart, i) => hartState(hart, this.engine.pmps[i] as Pmp)),
     ];
+  }
+
+  /** What stands where in the guest's physical address space, by rising address. */
+  get mappings(): readonly Mapping[] {
+    return this.#addressSpace.list();
   }
 
   /** Whether the harts may run and time goes on. */
