@@ -1,4 +1,5 @@
 /** Opens the network back ends and packet dumps of a command line. */
+import { GodwitError } from '../error.ts';
 import { type FilterDump, type FilterDumpSpec, openFilterDump } from './filter-dump.ts';
 import type { Netdev, NetdevListener, NetdevSpec, SocketNetdevSpec } from './netdev.ts';
 import { DgramNetdev } from './netdev-dgram.ts';
@@ -29,10 +30,16 @@ export async function openNetworks(
 ): Promise<Networks> {
   const opened = new Map<string, Netdev>();
   for (const spec of netdevs) {
-    opened.set(
-      spec.id,
-      'remote' in spec ? await DgramNetdev.open(spec) : await StreamNetdev.open(spec, listener),
-    );
+    opened.set(spec.id, await openNetdev(spec, listener));
   }
   return { netdevs: opened, dumps: dumps.map(openFilterDump) };
+}
+
+async function openNetdev(spec: SocketNetdevSpec, listener: NetdevListener): Promise<Netdev> {
+  try {
+    return 'remote' in spec ? await DgramNetdev.open(spec) : await StreamNetdev.open(spec, listener);
+  } catch (error) {
+    if (!(error instanceof GodwitError)) throw error;
+    throw new GodwitError(error.kind, `${spec.where}: ${error.message}`, error.details, error);
+  }
 }
