@@ -128,7 +128,25 @@ async function writeZeros(store: BlockStore, offset: number, length: number): Pr
   for (let done = 0; done < length; done += CHUNK) {
     const part = found.subarray(0, Math.min(CHUNK, length - done));
     await store.read(offset + done, part);
-    if (part.every((byte) => byte === 0)) continue;
-    await store.write(offset + done, part.fill(0));
+    for (const [from, to] of occupied(part)) {
+      await store.write(offset + done + from, ZEROS.subarray(0, to - from));
+    }
   }
+}
+
+const ZEROS = new Uint8Array(CHUNK);
+/** What a host's file system gives at a time. */
+const BLOCK = 4096;
+
+/** The runs of blocks in which there is something else than zeros. */
+function occupied(bytes: Uint8Array): [from: number, to: number][] {
+  const runs: [number, number][] = [];
+  for (let at = 0; at < bytes.length; at += BLOCK) {
+    const end = Math.min(at + BLOCK, bytes.length);
+    if (Buffer.compare(bytes.subarray(at, end), ZEROS.subarray(0, end - at)) === 0) continue;
+    const last = runs.at(-1);
+    if (last?.[1] === at) last[1] = end;
+    else runs.push([at, end]);
+  }
+  return runs;
 }
