@@ -137,7 +137,7 @@ export class SlowPath {
         continue;
       }
       const bits = this.#bitsOnPage(page, at);
-      if (bits === undefined) continue;
+      if (bits === undefined || this.#points.mayBreakAt(BigInt(at))) continue;
       this.#predecodeEntry(entryOf(at), bits);
       const word = this.#view.getUint32(entryOf(at), true);
       const operation = OPERATIONS[word >>> ENTRY.operationShift];

@@ -121,9 +121,12 @@ describe('breakpoints', () => {
 /** A jump makes code hot, and it is translated at the next slice. */
 const eager = { accel: 'jit', jit: { heat: 1, patience: 0 } } as const;
 
-describe('with a JIT', () => {
+describe.each([
+  ['a JIT', eager],
+  ['a JIT that translates at once', { accel: 'jit', jit: { eager: true } }],
+] as const)('with %s', (_name, options) => {
   function translated(...lines: Line[]): BareMachine {
-    const m = new BareMachine(1, 'tree', 'rv64imafdc_zicsr_zifencei', 1 << 20, eager);
+    const m = new BareMachine(1, 'tree', 'rv64imafdc_zicsr_zifencei', 1 << 20, options);
     m.load(assemble(...lines));
     m.hart.setX(7, BigInt(DATA));
     for (let i = 0; i < 10; i++) m.run(3 * 100);
@@ -143,6 +146,31 @@ describe('with a JIT', () => {
     m.engine.points.clear();
     expect(m.run(30_000)).toBe(30_000);
     expect(m.hart.x(5) - m.hart.x(6)).toBeLessThanOrEqual(1n);
+  });
+
+  test('one at an instruction across two pages stops, too', () => {
+    const m = new BareMachine(1, 'tree', 'rv64imafdc_zicsr_zifencei', 1 << 20, options);
+    m.load(assemble(['addi', { rd: 5, rs1: 5, imm: 1 }], ['c.addi', { rd: 5, imm: 0 }]), RAM_BASE + 0xff8);
+    m.load(assemble(['addi', { rd: 6, rs1: 6, imm: 1 }], ['jal', { rd: 0, imm: -10 }]), RAM_BASE + 0xffe);
+    m.hart.pc = BigInt(RAM_BASE + 0xff8);
+    for (let i = 0; i < 10; i++) m.run(400);
+    m.engine.points.insert(breakpoint(RAM_BASE + 0xffe));
+    for (let lap = 1001; lap < 1100; lap++) {
+      expect(m.run(1000)).toBe(lap === 1001 ? 2 : 4);
+      m.engine.points.takeStop();
+      expect([m.hart.pc, m.hart.x(6)]).toEqual([BigInt(RAM_BASE + 0xffe), BigInt(lap - 1)]);
+    }
+  });
+
+  test('one that is there before the code is translated stops', () => {
+    const m = new BareMachine(1, 'tree', 'rv64imafdc_zicsr_zifencei', 1 << 20, options);
+    m.load(assemble(...COUNTING));
+    m.engine.points.insert(breakpoint(RAM_BASE + 4));
+    for (let lap = 1; lap < 100; lap++) {
+      expect(m.run(1000)).toBe(lap === 1 ? 1 : 3);
+      m.engine.points.takeStop();
+      expect(m.hart.x(5)).toBe(BigInt(lap));
+    }
   });
 
   test('a watchpoint stops translated code, and what it does beside it stays fast and right', () => {
