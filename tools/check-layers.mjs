@@ -19,8 +19,22 @@ const LAYERS = {
   // Migration sees a MigratableVm: no cpu, no device.
   migration: ['wasm', 'memory', 'vmstate'],
   monitor: ['migration', 'vmstate'],
-  host: ['wasm', 'isa', 'memory', 'vmstate', 'cpu', 'devices', 'machine', 'migration', 'monitor'],
-  cli: ['wasm', 'isa', 'memory', 'vmstate', 'cpu', 'devices', 'machine', 'migration', 'monitor', 'host'],
+  // Of the monitor, its streams.
+  gdb: ['monitor'],
+  host: ['wasm', 'isa', 'memory', 'vmstate', 'cpu', 'devices', 'machine', 'migration', 'monitor', 'gdb'],
+  cli: [
+    'wasm',
+    'isa',
+    'memory',
+    'vmstate',
+    'cpu',
+    'devices',
+    'machine',
+    'migration',
+    'monitor',
+    'gdb',
+    'host',
+  ],
 };
 const MAY_USE_NODE = new Set(['host', 'cli']);
 

@@ -23,6 +23,7 @@ const OPTIONS = {
   serial: ['-serial', 'where the serial port goes: stdio, unix:PATH, tcp:HOST:PORT, file:PATH, null'],
   monitor: ['-monitor', 'where the human monitor goes (default: behind Ctrl-A c)'],
   qmp: ['-qmp', 'where QMP goes: unix:PATH,server=on,wait=off or tcp:…'],
+  gdb: ['-gdb', 'wait for gdb there: tcp::PORT, unix:PATH,server=on,wait=off'],
   incoming: ['-incoming', 'wait for a guest that migrates in: a URI, or defer'],
   name: ['-name', "the machine's name"],
   uuid: ['-uuid', "the machine's UUID"],

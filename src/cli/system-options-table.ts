@@ -6,6 +6,7 @@ import { ACCELERATORS, type Accelerator } from '../cpu/accelerator.ts';
 import { GodwitError } from '../error.ts';
 import { type ChardevSpec, parseChardev } from '../host/chardev-spec.ts';
 import type { FilterDumpSpec } from '../host/filter-dump.ts';
+import { parseGdbDevice } from '../host/gdb-server.ts';
 import { LOG_ITEM_LIST, LOG_NAMES, type LogItem } from '../host/log.ts';
 import type { NetdevSpec } from '../host/netdev.ts';
 import type { Bios } from '../host/new-machine.ts';
@@ -13,6 +14,7 @@ import { RTC_CLOCKS, type RtcOptions } from '../host/real-time.ts';
 import { AIA_TYPES, type AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
+import { DEFAULT_GDB_DEVICE } from '../monitor/commands-machine.ts';
 import { logHelpLines } from '../monitor/log-help.ts';
 import { type Globals, parseDevice, parseGlobal } from './device-options.ts';
 import { type DriveOption, parseDrive } from './drive-options.ts';
@@ -64,6 +66,9 @@ export interface Draft {
   monitorText: string[];
   qmp: ChardevSpec[];
   qmpText: string[];
+  /** Where debuggers come to; the last one given counts. */
+  gdb: ChardevSpec;
+  gdbText: string;
   drives: DriveOption[];
   devices: DeviceRequest[];
   netdevs: NetdevSpec[];
@@ -354,6 +359,23 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
     },
   },
   {
+    names: ['gdb'],
+    value: 'DEV',
+    help: 'wait for gdb there: tcp:[HOST]:PORT, unix:PATH[,server=on][,wait=off], stdio, none',
+    apply: (draft, value, option) => {
+      draft.gdb = parseGdbDevice(value, option);
+      draft.gdbText = `${option} ${value}`;
+    },
+  },
+  {
+    names: ['s'],
+    help: `shorthand for -gdb ${DEFAULT_GDB_DEVICE}`,
+    apply: (draft, _value, option) => {
+      draft.gdb = parseGdbDevice(DEFAULT_GDB_DEVICE, option);
+      draft.gdbText = option;
+    },
+  },
+  {
     names: ['name'],
     value: '[guest=]NAME',
     help: "the machine's name",
@@ -473,7 +495,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
 /** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
 export const UNAVAILABLE_OPTIONS: readonly string[] = [
   'blockdev',
-  ...['chardev', 'mon', 'loadvm', 'only-migratable', 'gdb', 's', 'daemonize'],
+  ...['chardev', 'mon', 'loadvm', 'only-migratable', 'daemonize'],
   ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
   ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],
   ...[

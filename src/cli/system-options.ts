@@ -43,6 +43,8 @@ export interface MachineOptions {
    */
   readonly monitors: readonly ChardevSpec[];
   readonly qmp: readonly ChardevSpec[];
+  /** Where debuggers come to, perhaps nowhere. */
+  readonly gdb: ChardevSpec;
   readonly drives: readonly DriveSpec[];
   /** What -device and -drive add. */
   readonly devices: readonly DeviceRequest[];
@@ -94,6 +96,8 @@ function newDraft(): Draft {
     monitorText: [],
     qmp: [],
     qmpText: [],
+    gdb: { kind: 'none', mux: false },
+    gdbText: '',
     drives: [],
     devices: [],
     netdevs: [],
@@ -152,6 +156,7 @@ function checkStdio(draft: Draft): void {
     ...draft.serial.map((spec, index) => ({ spec, text: draft.serialText[index] ?? '' })),
     ...draft.monitors.map((spec, index) => ({ spec, text: draft.monitorText[index] ?? '' })),
     ...draft.qmp.map((spec, index) => ({ spec, text: draft.qmpText[index] ?? '' })),
+    { spec: draft.gdb, text: draft.gdbText },
   ].filter(({ spec }) => spec.kind === 'stdio');
   if (users.length < 2) return;
   const names = users.map(({ text }) => text).join(' and ');
@@ -177,6 +182,7 @@ function checkWhole(draft: Draft): void {
   if (draft.qmp.some(({ mux }) => mux)) {
     throw usageError('-qmp', 'a character device of its own', "'mon:'");
   }
+  if (draft.gdb.mux) throw usageError('-gdb', 'a character device of its own', "'mon:'");
   checkStdio(draft);
   for (const { netdev, where } of draft.dumps) {
     if (draft.netdevs.some(({ id }) => id === netdev)) continue;
@@ -226,7 +232,7 @@ export function parseSystemOptions(args: readonly string[]): SystemCommand {
 
 function finish(draft: Draft): MachineOptions {
   const { machineType, machineProperties, monitors, drives, devices, snapshot } = draft;
-  const { serialText, monitorText, qmpText, display, ...same } = draft;
+  const { serialText, monitorText, qmpText, gdbText, display, ...same } = draft;
   // At a destination the machine is the source's; a -drive there is a back end, unless it says that it is more.
   const adding =
     draft.incoming === undefined ? drives : drives.filter(({ interfaceGiven }) => interfaceGiven);

@@ -8,17 +8,19 @@ import { errorMessage, GodwitError } from '../error.ts';
 import type { Chardev } from '../host/chardev.ts';
 import { openChardev, serveHmp, serveMux, serveQmp } from '../host/chardev-open.ts';
 import { type Drive, driveFacts, openDrive } from '../host/drive.ts';
+import { GdbServer, parseGdbDevice } from '../host/gdb-server.ts';
 import { Log } from '../host/log.ts';
 import { netdevFacts } from '../host/netdev.ts';
 import { type MachineRequest, newMachine } from '../host/new-machine.ts';
 import { VERSION } from '../host/version.ts';
 import { Vm, type WantedMachine } from '../host/vm.ts';
 import { configureDevices } from '../machine/device-configuration.ts';
+import type { MonitorContext } from '../monitor/command.ts';
 import { monitorContext } from '../monitor/commands.ts';
 import type { MonitorHost } from '../monitor/target.ts';
 import type { MachineOptions } from './system-options.ts';
 
-const monitorHost: MonitorHost = {
+const hostOfMonitors: Omit<MonitorHost, 'gdbserver'> = {
   version: VERSION,
   wallClockUs: () => Math.round((performance.timeOrigin + performance.now()) * 1000),
   every(ms, run) {
@@ -41,7 +43,7 @@ export async function runSystem(options: MachineOptions, program: string): Promi
     process.stderr.write(`${program}: info: dtb dumped to ${dumpdtb}. Exiting.\n`);
     return 0;
   }
-  const opened: Chardev[] = [];
+  const opened: Pick<Chardev, 'close'>[] = [];
   const log = new Log(options.logItems, options.logFile);
   let toConsole: (bytes: Uint8Array) => void = () => {};
   let end: (status: number) => void = () => {};
@@ -65,12 +67,23 @@ export async function runSystem(options: MachineOptions, program: string): Promi
       end(status);
     },
   });
+  const context = monitorContext(vm, {
+    ...hostOfMonitors,
+    async gdbserver(device) {
+      await gdb.open(parseGdbDevice(device, 'gdbserver'));
+      gdb.serve();
+    },
+  });
+  const gdb = new GdbServer(vm, context, (message) => process.stderr.write(`${program}: ${message}\n`));
+  opened.push(gdb);
   try {
-    const started = start(options, drives, vm, opened, (console) => {
+    const started = start(options, drives, { vm, context, gdb }, opened, (console) => {
       toConsole = (bytes) => console.write(bytes);
     });
     // It can end while it still waits for a client.
-    return await Promise.race([ended, started.then(() => ended)]);
+    const status = await Promise.race([ended, started.then(() => ended)]);
+    gdb.exited(status);
+    return status;
   } finally {
     await vm.close();
     for (const chardev of opened) await chardev.close();
@@ -87,8 +100,8 @@ export async function runSystem(options: MachineOptions, program: string): Promi
 async function start(
   options: MachineOptions,
   drives: readonly Drive[],
-  vm: Vm,
-  opened: Chardev[],
+  { vm, context, gdb }: { readonly vm: Vm; readonly context: MonitorContext; readonly gdb: GdbServer },
+  opened: Pick<Chardev, 'close'>[],
   attach: (console: Pick<Chardev, 'write'>) => void,
 ): Promise<void> {
   const backends = facts(options, drives);
@@ -102,7 +115,6 @@ async function start(
     return chardev;
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => vm.terminate());
-  const context = monitorContext(vm, monitorHost);
   for (const spec of options.serial) {
     const chardev = await open(spec);
     const console = spec.mux === true ? serveMux(chardev, context, () => vm.terminate()) : chardev;
@@ -119,10 +131,12 @@ async function start(
     monitors.push(() => serveQmp(chardev, context));
   }
   await vm.openNetworks(options.netdevs, options.dumps);
+  await gdb.open(options.gdb);
   if (machine !== undefined) await vm.launch(machine);
   else await vm.awaitIncoming(wanted, options.incoming === 'defer' ? undefined : options.incoming);
   // Only now: a command finds the machine as the command line asks for it. What was sent before is kept.
   for (const serve of monitors) serve();
+  gdb.serve();
 }
 
 function facts({ netdevs }: MachineOptions, drives: readonly Drive[]): BackendFacts[] {

@@ -54,7 +54,8 @@ function integerType(name: string): DebugRegister['type'] {
 
 const INTEGER: readonly Register[] = [
   ...REGISTER_NAMES.map((name, i) =>
-    register(name, i, integerType(name), {
+    // gdb and QEMU show x8 under its other name.
+    register(name === 's0' ? 'fp' : name, i, integerType(name), {
       read: (hart) => hart.x(i),
       write: (hart, value) => {
         if (i !== 0) hart.setX(i, value);

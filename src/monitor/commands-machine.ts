@@ -3,10 +3,13 @@
  * qapi/control.json, qapi/misc.json.
  */
 import { blockJson } from './block.ts';
-import { type Command, command, versionInfo } from './command.ts';
+import { type Command, command, humanCommand, versionInfo } from './command.ts';
 import type { Json } from './json-text.ts';
 
 const nothing = {};
+
+/** What `-s` stands for. */
+export const DEFAULT_GDB_DEVICE = 'tcp::1234';
 
 export const MACHINE_COMMANDS: readonly Command[] = [
   command({
@@ -83,6 +86,16 @@ export const MACHINE_COMMANDS: readonly Command[] = [
     arguments: nothing,
     human: { names: ['system_powerdown'], arguments: [] },
     run: async ({ target }) => void (await target.systemPowerdown()),
+  }),
+  humanCommand(`start gdbserver on given device (default '${DEFAULT_GDB_DEVICE}'), stop with 'none'`, {
+    names: ['gdbserver'],
+    arguments: [{ kind: 'word', name: 'device', optional: true }],
+    async run({ host }, { device = DEFAULT_GDB_DEVICE }, output) {
+      await host.gdbserver(String(device));
+      output.print(
+        device === 'none' ? 'Disabled gdbserver' : `Waiting for gdb connection on device '${device}'`,
+      );
+    },
   }),
   command({
     name: 'quit',

@@ -288,4 +288,9 @@ export interface MonitorHost {
   wallClockUs(): number;
   /** Calls `run` every `ms` milliseconds until the returned function is called. */
   every(ms: number, run: () => void): () => void;
+  /**
+   * Waits for a debugger at a character device, and no longer at the one before; "none" only ends that.
+   * @throws GodwitError kind 'usage' or 'transport'.
+   */
+  gdbserver(device: string): Promise<void>;
 }

@@ -112,6 +112,21 @@ describe('the command line of godwit-system-riscv64', () => {
     expect(parse(line).harts).toBe(harts);
   });
 
+  it.each([
+    ['-s', { kind: 'tcp', host: '', port: 1234, server: true, wait: false, mux: false }],
+    ['-gdb tcp::1234', { kind: 'tcp', host: '', port: 1234, server: true, wait: false, mux: false }],
+    [
+      '-gdb tcp:localhost:99,server=on',
+      { kind: 'tcp', host: 'localhost', port: 99, server: true, wait: false, mux: false },
+    ],
+    ['-gdb unix:/m,server=on,wait=off', unix],
+    ['-gdb unix:/m', { kind: 'unix', path: '/m', server: false, wait: true, mux: false }],
+    ['-s -gdb none', { kind: 'none', mux: false }],
+    ['', { kind: 'none', mux: false }],
+  ])('"%s" waits for gdb at %j', (line, device) => {
+    expect(parse(line).gdb).toEqual(device);
+  });
+
   it('numbers drives without an id, and knows the cache modes', () => {
     const { drives } = parse(
       '-drive file=a,if=none -drive file=b,if=none,cache=writethrough,readonly=on -drive file=c,cache=unsafe,id=x',
@@ -192,6 +207,12 @@ describe('the command line of godwit-system-riscv64', () => {
     [
       '-serial foo:bar',
       "-serial: expected stdio, none, null, unix:PATH, tcp:HOST:PORT, file:PATH or mon:stdio, got 'foo:bar'",
+    ],
+    ['-gdb tcp:1234', "-gdb tcp:1234: expected HOST:PORT with a port of 0 to 65535, got '1234'"],
+    ['-gdb mon:stdio -display none', "-gdb: expected a character device of its own, got 'mon:'"],
+    [
+      '-display none -serial stdio -gdb stdio',
+      'cannot use stdio by multiple character devices: -serial stdio and -gdb stdio (-serial mon:stdio shares it with the monitor)',
     ],
     ['-serial null -serial null', '-serial: expected one serial port, which is what virt has, got 2 of them'],
     [

@@ -168,6 +168,10 @@ export class FakeHost implements MonitorHost {
     this.tickers.add(run);
     return () => void this.tickers.delete(run);
   }
+  readonly gdbDevices: string[] = [];
+  async gdbserver(device: string) {
+    this.gdbDevices.push(device);
+  }
 }
 
 /** The far end of a stream: collects what a session writes, and lets a test wait for a text. */
