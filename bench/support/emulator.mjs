@@ -139,6 +139,10 @@ export class Emulator {
     return emulator;
   }
 
+  get pid() {
+    return this.#child.pid;
+  }
+
   execute(command, args) {
     return within(this.#monitor.execute(command, args), command);
   }
