@@ -33,6 +33,7 @@ import {
 export type ShapingOption =
   | 'machine'
   | 'aia'
+  | 'aclint'
   | 'memory'
   | 'harts'
   | 'cpu'
@@ -50,6 +51,7 @@ export interface Draft {
   machineType: 'virt';
   machineProperties: Map<string, string>;
   aia: AiaType;
+  aclint: boolean;
   memoryBytes: number;
   harts: number;
   cpu: string;
@@ -113,6 +115,7 @@ const ignored = () => {};
 
 /** Properties of `-machine virt`. */
 const MACHINE_PROPERTIES: Readonly<Record<string, string>> = {
+  aclint: 'on: an ACLINT with software interrupts of supervisor level; off: a CLINT (the default)',
   aia: `the interrupt controller: ${AIA_TYPES.join(', ')} (none: a PLIC)`,
   dumpdtb: 'dump the device tree to a file and quit',
 };
@@ -144,6 +147,12 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
         draft.aia = parseChoice(`${option} aia`, aia, AIA_TYPES);
         draft.given.add('aia');
         properties.delete('aia');
+      }
+      const aclint = properties.get('aclint');
+      if (aclint !== undefined) {
+        draft.aclint = parseChoice(`${option} aclint`, aclint, ['on', 'off']) === 'on';
+        draft.given.add('aclint');
+        properties.delete('aclint');
       }
       const unknown = [...properties.keys()].find((key) => !Object.hasOwn(MACHINE_PROPERTIES, key));
       if (unknown !== undefined) {

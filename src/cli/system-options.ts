@@ -28,6 +28,7 @@ import { MiB, usageError } from './system-options-values.ts';
 export interface MachineOptions {
   readonly machine: { readonly type: 'virt'; readonly properties: ReadonlyMap<string, string> };
   readonly aia: AiaType;
+  readonly aclint: boolean;
   readonly memoryBytes: number;
   readonly harts: number;
   readonly cpu: string;
@@ -85,6 +86,7 @@ function newDraft(): Draft {
     machineType: 'virt',
     machineProperties: new Map(),
     aia: 'none',
+    aclint: false,
     memoryBytes: 128 * MiB,
     harts: 1,
     cpu: 'rv64',

@@ -148,6 +148,7 @@ function request(options: MachineOptions, backends: readonly BackendFacts[]): Ma
   return {
     harts: options.harts,
     aia: options.aia,
+    aclint: options.aclint,
     ram: options.memoryBytes,
     cpu: options.cpu,
     bios,
@@ -167,6 +168,7 @@ function wantedMachine(options: MachineOptions, backends: readonly BackendFacts[
   const boot = given.has('kernel') ? newMachine(request(options, backends)).configuration : undefined;
   return {
     ...(given.has('aia') ? { aia: options.aia } : {}),
+    ...(given.has('aclint') ? { aclint: options.aclint } : {}),
     ...(given.has('harts') ? { harts: options.harts } : {}),
     ...(given.has('memory') ? { ram: options.memoryBytes } : {}),
     ...(given.has('cpu') ? { cpu: options.cpu } : {}),

@@ -7,7 +7,7 @@ import { descriptor, type StateOf } from '../vmstate/descriptor.ts';
 import { u64 as u64Field } from '../vmstate/fields.ts';
 import { type DescribedMigratable, migratable } from '../vmstate/section.ts';
 import type { Device, InterruptLine } from './device.ts';
-import { type FdtNode, hartIntcLabel, phandle, text, u32, u64 } from './fdt.ts';
+import { type FdtNode, hartIntcLabel, phandle, present, text, u32, u64 } from './fdt.ts';
 import {
   dumpRegisters,
   port,
@@ -27,11 +27,13 @@ const NEVER = 0xffff_ffff_ffff_ffffn;
 const mswiRegisters = (harts: number) =>
   ({ msip: registerArray({ offset: 0, width: 4, count: harts, writable: 1 }) }) satisfies RegisterBank;
 
+const MTIME = 0x7ff8;
+
 /** §2.2 and §2.3, mtime last as in a CLINT. */
 const mtimerRegisters = (harts: number) =>
   ({
     mtimecmp: registerArray({ offset: 0, width: 8, count: harts, reset: NEVER }),
-    mtime: port({ offset: 0x7ff8, width: 8 }),
+    mtime: port({ offset: MTIME, width: 8 }),
   }) satisfies RegisterBank;
 
 const aclintState = (harts: number) =>
@@ -71,6 +73,8 @@ export interface AclintOptions {
   /** One entry per hart, by hart id. */
   readonly lines: readonly AclintLines[];
   readonly timebase: Timebase;
+  /** Whether the device tree presents it as what it is, and not as a CLINT; not by default. */
+  readonly split?: boolean;
 }
 
 /** Timer and software interrupts of all harts. */
@@ -156,16 +160,37 @@ export class Aclint implements Device {
   }
 
   fdt(): readonly FdtNode[] {
-    const { base, lines } = this.#options;
-    const perHart = lines.flatMap((_, hart) => {
-      const intc = phandle(hartIntcLabel(hart));
-      return [intc, MSI_CAUSE, intc, MTI_CAUSE];
-    });
+    const { base, lines, split } = this.#options;
+    const perHart = (...causes: number[]) =>
+      u32(...lines.flatMap((_, hart) => causes.flatMap((cause) => [phandle(hartIntcLabel(hart)), cause])));
+    if (split === true) {
+      const mtimer = base + MSWI_BYTES;
+      return [
+        {
+          name: `mtimer@${mtimer.toString(16)}`,
+          properties: {
+            'interrupts-extended': perHart(MTI_CAUSE),
+            reg: u64(mtimer + MTIME, CLINT_BYTES - MSWI_BYTES - MTIME, mtimer, MTIME),
+            compatible: text('riscv,aclint-mtimer'),
+          },
+        },
+        {
+          name: `mswi@${base.toString(16)}`,
+          properties: {
+            '#interrupt-cells': u32(0),
+            'interrupt-controller': present,
+            'interrupts-extended': perHart(MSI_CAUSE),
+            reg: u64(base, MSWI_BYTES),
+            compatible: text('riscv,aclint-mswi'),
+          },
+        },
+      ];
+    }
     return [
       {
         name: `clint@${base.toString(16)}`,
         properties: {
-          'interrupts-extended': u32(...perHart),
+          'interrupts-extended': perHart(MSI_CAUSE, MTI_CAUSE),
           reg: u64(base, CLINT_BYTES),
           compatible: text('sifive,clint0', 'riscv,clint0'),
         },

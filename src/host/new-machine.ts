@@ -24,6 +24,7 @@ export interface MachineRequest {
   readonly ram: number;
   readonly cpu: string;
   readonly aia?: AiaType;
+  readonly aclint?: boolean;
   readonly uuid?: string;
   /** What runs first: our own firmware, or a file (ELF or raw, for the start of RAM), or the kernel. */
   readonly bios: Bios;
@@ -47,7 +48,7 @@ export interface NewMachine {
 /** @throws GodwitError kind "file" for firmware and kernel, "machine" for what can't be built. */
 export function newMachine(request: MachineRequest): NewMachine {
   const { harts, ram, cpu, bios, append } = request;
-  const { aia = 'none' } = request;
+  const { aia = 'none', aclint = false } = request;
   const isa = isaOf(cpu, aia);
   const firmware = bios.kind === 'default' ? OWN_FIRMWARE : bios.kind === 'file' ? bios.path : undefined;
   const { kernel, initrd, dtb } = request;
@@ -55,6 +56,7 @@ export function newMachine(request: MachineRequest): NewMachine {
     harts,
     isa,
     aia,
+    aclint,
     ram,
     ...(append === undefined ? {} : { append }),
     ...(firmware === undefined ? {} : { firmware: readBootFile(firmware) }),
@@ -68,6 +70,7 @@ export function newMachine(request: MachineRequest): NewMachine {
     cpu,
     isa,
     aia,
+    aclint,
     ram,
     uuid: request.uuid ?? NO_UUID,
     rom: describe(boot.rom),

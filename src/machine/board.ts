@@ -12,6 +12,7 @@ import type { DeviceConfiguration } from '../devices/model.ts';
 import type { NetworkBackend, NetworkCable } from '../devices/network.ts';
 import { PciHostBridge } from '../devices/pci/host-bridge.ts';
 import { type ExternalLines, Plic } from '../devices/plic.ts';
+import { Sswi, type SswiLine } from '../devices/sswi.ts';
 import type { Timebase } from '../devices/timebase.ts';
 import type { Timers } from '../devices/timers.ts';
 import { Uart16550 } from '../devices/uart16550.ts';
@@ -24,7 +25,7 @@ import { pciDevices } from './pci-devices.ts';
 import { virtioFunction } from './virtio-devices.ts';
 
 /** A hart's interrupt lines. */
-export interface HartLines extends AclintLines, ExternalLines {}
+export interface HartLines extends AclintLines, ExternalLines, SswiLine {}
 
 /** The host's ends of devices, by the ids that the configuration names. */
 export interface Backends {
@@ -41,6 +42,8 @@ export const NO_BACKENDS: Backends = { drive: noBackend, netdev: noBackend };
 /** Where the devices' lines and effects go. */
 export interface BoardWiring {
   readonly aia: AiaType;
+  /** An ACLINT in the place of a CLINT. */
+  readonly aclint: boolean;
   /** A message goes over the bus. */
   readonly msi: MsiSink;
   readonly timebase: Timebase;
@@ -88,14 +91,15 @@ export interface Board {
 }
 
 export function createBoard(wiring: BoardWiring): Board {
-  const { timebase, timers, realTime, lines, dma, msi, transmit, powerOff, reset } = wiring;
+  const { aclint: split, timebase, timers, realTime, lines, dma, msi, transmit, powerOff, reset } = wiring;
   const interrupts = createInterruptController(wiring);
   const wired = (source: number): Wired => ({
     interrupt: interrupts.line(source),
     interruptProperties: interruptProperties(interrupts, source),
   });
   const finisher = new Finisher({ ...MEMORY_MAP.finisher, powerOff, reset });
-  const aclint = new Aclint({ ...MEMORY_MAP.aclint, timebase, lines });
+  const aclint = new Aclint({ ...MEMORY_MAP.aclint, timebase, lines, split });
+  const sswi = split ? [new Sswi({ ...MEMORY_MAP.sswi, lines })] : [];
   const { uart: serial, rtc: clock } = MEMORY_MAP;
   const uart = new Uart16550({ base: serial.base, transmit, ...wired(serial.irq) });
   const rtc = new GoldfishRtc({ base: clock.base, timers, ...realTime, ...wired(clock.irq) });
@@ -104,7 +108,7 @@ export function createBoard(wiring: BoardWiring): Board {
   const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts, dma, ...messages });
   const virtio = virtioTransports(wiring, wired);
   const { devices: plugged, cables } = pciDevices(wiring, pci.bus, imsics !== undefined);
-  const devices = [finisher, aclint, uart, rtc, ...virtio, ...plugged, pci, ...interrupts.devices];
+  const devices = [finisher, aclint, ...sswi, uart, rtc, ...virtio, ...plugged, pci, ...interrupts.devices];
   return { finisher, aclint, uart, interrupts, pci, cables, devices };
 }
 

@@ -28,6 +28,7 @@ export interface BootFile {
 
 export interface BootRequest {
   readonly aia: AiaType;
+  readonly aclint?: boolean;
   readonly harts: number;
   readonly isa: string;
   /** Bytes. */
@@ -118,10 +119,11 @@ function placeInitrd({ bytes, file }: BootFile, kernelEntry: number, ram: number
 }
 
 /** The tree of a board that is wired to nothing, for its nodes. */
-function ownDeviceTree({ harts, isa, aia, ram }: BootRequest): FdtNode {
+function ownDeviceTree({ harts, isa, aia, aclint = false, ram }: BootRequest): FdtNode {
   const nothing = (): void => {};
   const board = createBoard({
     aia,
+    aclint,
     msi: nothing,
     timebase: { now: () => 0n, set: nothing },
     realTime: { start: 0n, follows: { now: () => 0n, shared: false } },
@@ -131,6 +133,7 @@ function ownDeviceTree({ harts, isa, aia, ram }: BootRequest): FdtNode {
       mtip: nothing,
       meip: nothing,
       seip: nothing,
+      ssip: nothing,
     })),
     dma: NO_MEMORY,
     // None of them has a node: a guest finds them on their buses.

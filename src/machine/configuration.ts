@@ -30,6 +30,8 @@ export interface MachineConfiguration {
   /** Its ISA string. */
   readonly isa: string;
   readonly aia: AiaType;
+  /** An ACLINT in the place of a CLINT, with software interrupts of supervisor level. */
+  readonly aclint: boolean;
   /** Bytes. */
   readonly ram: number;
   readonly uuid: string;
@@ -50,6 +52,7 @@ const KEYS: Readonly<Record<keyof MachineConfiguration, string>> = {
   cpu: 'CPU model (-cpu)',
   isa: 'ISA',
   aia: 'interrupt controller (-M aia)',
+  aclint: 'ACLINT (-M aclint)',
   ram: 'RAM (-m)',
   uuid: 'UUID (-uuid)',
   rom: 'boot ROM',
@@ -125,6 +128,7 @@ export function checkConfiguration(value: unknown): MachineConfiguration {
     cpu,
     isa,
     aia,
+    aclint: flag('aclint'),
     ram: integer('ram', LIMITS.minRam, LIMITS.maxRam, PAGE_SIZE),
     uuid: text('uuid'),
     rom: rom('rom'),

@@ -167,6 +167,7 @@ export class Machine {
     };
     const board = createBoard({
       aia: configuration.aia,
+      aclint: configuration.aclint,
       msi: (address, data) => this.#store32(address, data),
       timebase: this.#timebase,
       timers: this.#timers,
@@ -182,6 +183,7 @@ export class Machine {
         mtip: line(hart, INTERRUPT.machineTimer),
         meip: line(hart, INTERRUPT.machineExternal),
         seip: line(hart, INTERRUPT.supervisorExternal),
+        ssip: () => line(hart, INTERRUPT.supervisorSoftware)(true),
       })),
       dma: this.dma,
       added: configuration.devices,

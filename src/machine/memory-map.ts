@@ -6,6 +6,7 @@ export const MEMORY_MAP = {
   finisher: { base: 0x10_0000 },
   rtc: { base: 0x10_1000, irq: 11 },
   aclint: { base: 0x200_0000 },
+  sswi: { base: 0x2f0_0000 },
   plic: { base: 0xc00_0000 },
   /** In the PLIC's place. */
   aplic: { machine: 0xc00_0000, supervisor: 0xd00_0000 },

@@ -34,7 +34,7 @@ describe('the command line of godwit-system-riscv64', () => {
     const options = parseSystemOptions([
       ...[
         '-M',
-        'virt,aia=aplic',
+        'virt,aia=aplic,aclint=on',
         '--m',
         '1.5G',
         '-smp',
@@ -62,12 +62,24 @@ describe('the command line of godwit-system-riscv64', () => {
       action: 'run',
       options: {
         aia: 'aplic',
+        aclint: true,
         rtc: { base: Date.UTC(2006, 5, 17, 16, 1, 21), clock: 'vm' },
         ...{ memoryBytes: 1536 * 2 ** 20, harts: 4, bios: { kind: 'none' }, kernel: 'k.elf' },
         ...{ append: 'mib=64 rate=20000', startPaused: true, name: 'a,b', uuid: uuid.toLowerCase() },
         ...{ pidfile: 'p', logItems: new Set(['int', 'migration']), logFile: 'log', noReboot: true },
         ...{ noShutdown: true, incoming: 'defer' },
-        given: new Set(['machine', 'aia', 'memory', 'harts', 'cpu', 'bios', 'kernel', 'append', 'uuid']),
+        given: new Set([
+          'machine',
+          'aia',
+          'aclint',
+          'memory',
+          'harts',
+          'cpu',
+          'bios',
+          'kernel',
+          'append',
+          'uuid',
+        ]),
       },
     });
   });
@@ -192,6 +204,7 @@ describe('the command line of godwit-system-riscv64', () => {
     ['-rtc clock=tsc', "-rtc clock: expected host or rt or vm, got 'tsc'"],
     ['-icount 1 -rtc clock=host', "-rtc clock: expected vm, for -icount makes time virtual, got 'host'"],
     ['-M virt,usb=on', "-M: the property 'usb' of virt is not available in this version"],
+    ['-M virt,aclint=yes', "-M aclint: expected on or off, got 'yes'"],
     ['-M virt,aia=imsic', "-M aia: expected none or aplic or aplic-imsic, got 'imsic'"],
     ['-uuid x', "-uuid: expected a UUID such as 550e8400-e29b-41d4-a716-446655440000, got 'x'"],
     [

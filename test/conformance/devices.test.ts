@@ -14,6 +14,7 @@ import { NetworkCable } from '../../src/devices/network.ts';
 import { PciBus } from '../../src/devices/pci/bus.ts';
 import { PciHostBridge } from '../../src/devices/pci/host-bridge.ts';
 import { Plic } from '../../src/devices/plic.ts';
+import { Sswi } from '../../src/devices/sswi.ts';
 import { ClockTimebase } from '../../src/devices/timebase.ts';
 import { TimerQueue } from '../../src/devices/timers.ts';
 import { Uart16550 } from '../../src/devices/uart16550.ts';
@@ -303,6 +304,10 @@ const DEVICES: Readonly<Record<string, () => Specimen>> = {
       },
     };
   },
+  'aclint-sswi': () => ({
+    device: new Sswi({ base: 0x1000, lines: [0, 1].map(() => ({ ssip: quiet })) }),
+    change: quiet,
+  }),
   finisher: () => ({
     device: new Finisher({ base: 0x1000, powerOff: quiet, reset: quiet }),
     change: quiet,

@@ -136,8 +136,10 @@ suite('a flattened tree', () => {
 });
 
 /** The machine's tree; phandles differ from QEMU's in number only. */
-function ourTree(aia: AiaType = 'none'): FdtTree {
-  return readFdt(bootContents({ harts: 2, isa: isaOf('rv64', aia), aia, ram: 128 * 1024 * 1024 }).fdt);
+function ourTree(aia: AiaType = 'none', aclint = false): FdtTree {
+  return readFdt(
+    bootContents({ harts: 2, isa: isaOf('rv64', aia), aia, aclint, ram: 128 * 1024 * 1024 }).fdt,
+  );
 }
 
 /** A node's properties, references to phandles replaced by the path of the node. */
@@ -224,15 +226,24 @@ suite('the devices’ nodes', () => {
     expect(ours).toEqual(resolved(qemuTree(aia), path));
     expect(newer).toEqual(ours['riscv,delegate']);
   });
+
+  test.skipIf(!has('qemu-system-riscv64')).each(['mswi@2000000', 'mtimer@2004000', 'sswi@2f00000'])(
+    'with aclint=on, /soc/%s is QEMU’s, and there is no CLINT',
+    (name) => {
+      const tree = ourTree('none', true);
+      expect(resolved(tree, `/soc/${name}`)).toEqual(resolved(qemuTree('none', 'on'), `/soc/${name}`));
+      expect(() => resolved(tree, '/soc/clint@2000000')).toThrow('no node');
+    },
+  );
 });
 
-function qemuTree(aia: AiaType): FdtTree {
+function qemuTree(aia: AiaType, aclint: 'on' | 'off' = 'off'): FdtTree {
   const folder = mkdtempSync(join(tmpdir(), 'godwit-fdt-'));
   try {
     const file = join(folder, 'virt.dtb');
     spawnSync('qemu-system-riscv64', [
       '-M',
-      `virt,aia=${aia},dumpdtb=${file}`,
+      `virt,aia=${aia},aclint=${aclint},dumpdtb=${file}`,
       '-smp',
       '2',
       '-display',
