@@ -91,20 +91,26 @@ export class FrameSocket {
   send(frame: Uint8Array): boolean {
     const socket = this.#socket;
     if (socket.writableLength > MAX_BACKLOG || !socket.writable) return false;
-    // All that one burst of the guest sends goes in one system call.
     if (!this.#corked) {
       this.#corked = true;
       socket.cork();
-      setImmediate(() => {
-        this.#corked = false;
-        socket.uncork();
-      });
+      setImmediate(() => this.flush());
     }
     const length = Buffer.allocUnsafe(LENGTH_BYTES);
     length.writeUInt32BE(frame.length);
     socket.write(length);
     socket.write(frame);
     return true;
+  }
+
+  /**
+   * Hands what has been sent to the system, in one call; it happens by itself when the event loop goes round, for those
+   * who don't block it meanwhile.
+   */
+  flush(): void {
+    if (!this.#corked) return;
+    this.#corked = false;
+    this.#socket.uncork();
   }
 
   /** Whether frames are to come. */

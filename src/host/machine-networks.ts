@@ -29,6 +29,11 @@ export class MachineNetworks {
     return netdev;
   }
 
+  /** Hands what adapters have sent to the system. */
+  flush(): void {
+    for (const netdev of this.#networks.netdevs.values()) netdev.flush();
+  }
+
   /** The machine is built. */
   watch(cables: readonly NetworkCable[]): void {
     this.#cables = cables;

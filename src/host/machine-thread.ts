@@ -336,6 +336,7 @@ class MachineThread implements MachineApi {
       () => this.#attention.rung || this.#machine.busy || hostClock.nowNs() >= until,
     );
     this.#flushOutput();
+    this.#networks.flush();
     this.#sleepUntilNext(end);
   }
 

@@ -17,7 +17,10 @@ const LOOK_MS = 20;
 export async function startPasst({ id, where, passt: args }: UserSpec): Promise<StreamSpec> {
   const dir = mkdtempSync(join(tmpdir(), 'godwit-passt-'));
   const path = join(dir, 'socket');
-  const passt = spawn('passt', ['--foreground', '--one-off', '--quiet', '--socket', path, ...args], {
+  // As root it would become nobody, who may not reach the socket's folder: it is who we are.
+  const user = process.getuid?.() === 0 ? ['--runas', '0'] : [];
+  const options = ['--foreground', '--one-off', '--quiet', '--socket', path, ...user];
+  const passt = spawn('passt', [...options, ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   passt.unref();

@@ -38,6 +38,10 @@ export class StreamNetdev extends NetdevBase {
     return this.#peer?.send(frame) ?? false;
   }
 
+  override flush(): void {
+    this.#peer?.flush();
+  }
+
   flow(open: boolean): void {
     this.#open = open;
     this.#peer?.flow(open);

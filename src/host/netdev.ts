@@ -67,6 +67,8 @@ export function netdevAddress(address: SocketAddress): NetdevAddress {
 
 /** A back end of this process. */
 export interface Netdev extends NetworkBackend {
+  /** Hands what has been sent to the system: the thread may sleep now. */
+  flush(): void;
   close(): void;
 }
 
@@ -90,6 +92,8 @@ export abstract class NetdevBase implements Netdev {
   describe(): string {
     return `index=0,type=${this.#type},${this.info}`;
   }
+
+  flush(): void {}
 
   abstract send(frame: Uint8Array): boolean;
   abstract flow(open: boolean): void;
