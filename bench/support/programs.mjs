@@ -126,7 +126,8 @@ export function timesBy({ by }) {
 export async function runProgram(side, workload, settings) {
   const { name, command, args = systemArgs } = side;
   const [program, ...first] = command;
-  const child = spawn(program, [...first, ...args(workload, [...settings, 'laps=0'])], {
+  // Of two laps, so that there is a process to look at when the first is over, and none for ever if this one dies.
+  const child = spawn(program, [...first, ...args(workload, [...settings, 'laps=2'])], {
     stdio: ['ignore', 'pipe', 'inherit'],
     timeout: GIVE_UP_MS,
     killSignal: 'SIGKILL',
