@@ -133,7 +133,9 @@ export class GoldfishRtc implements Device {
         if (follows.shared) this.#ahead = BigInt.asIntN(64, ahead);
         else this.#setTime(time);
         this.#drive();
-        this.#watch();
+        // Not before the machine runs: what it interrupts may have its own state yet to come.
+        if (state.alarmRunning) this.#timer.arm(0);
+        else this.#timer.cancel();
       },
     });
   }
