@@ -140,10 +140,10 @@ export class DebugPoints {
     return true;
   }
 
-  /** Where the hart was stopped, if that is this instruction: only the first one of a slice can be. */
+  /** Where the hart was stopped, if that is this instruction: only the first one of a slice can be, counted or not. */
   #heldHere(hart: Hart): Held | undefined {
     const held = this.#held.get(hart.id);
-    return held?.pc === hart.pc && hart.remaining === hart.budget - 1 ? held : undefined;
+    return held?.pc === hart.pc && hart.remaining >= hart.budget - 1 ? held : undefined;
   }
 
   #hit(address: bigint, size: number, wants: (watchpoint: Watchpoint) => boolean): Watchpoint | undefined {

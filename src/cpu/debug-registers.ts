@@ -144,10 +144,15 @@ function csrRegister(engine: Engine, csr: Csr): Register {
       ? {}
       : {
           write: (hart: Hart, value: bigint) => {
-            if (isFloatCsr(csr) && (hart.csr('mstatus') & MSTATUS.fs) === 0n) return false;
+            const mstatus = hart.csr('mstatus');
             // No instruction is counted behind it.
             Object.assign(hart, { budget: 0, remaining: 0 });
             engine.writeCsr(hart, csr, value);
+            if (isFloatCsr(csr) && (mstatus & MSTATUS.fs) === 0n) {
+              // What is off stays off.
+              hart.setCsr('mstatus', mstatus);
+              hart.updateFloat();
+            }
             return true;
           },
         }),

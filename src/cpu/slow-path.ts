@@ -108,10 +108,19 @@ export class SlowPath {
     this.#view = new DataView(memory.memory.buffer);
   }
 
-  /** Fills the fetch entry of the hart's pc. @returns false if it trapped; the trap costs one instruction of the slice. */
+  /**
+   * Fills the fetch entry of the hart's pc.
+   * @returns false if it trapped, which costs one instruction of the slice, or was stopped, which ends the slice.
+   */
   fetch(hart: Hart): boolean {
     const host = this.#codeAt(hart, hart.pc);
     if (typeof host !== 'number') {
+      // A breakpoint may stand where nothing can be fetched: where a function that a debugger calls returns to.
+      if (this.#points.mayBreakAt(hart.pc) && this.#points.breaks(hart)) {
+        this.keptBack = hart.remaining;
+        hart.remaining = 0;
+        return false;
+      }
       hart.takeException(host.cause, host.address);
       hart.remaining -= 1;
       return false;

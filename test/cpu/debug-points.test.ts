@@ -77,6 +77,26 @@ describe('breakpoints', () => {
     expect([m.hart.x(5), m.hart.x(6)]).toEqual([3n, 2n]);
   });
 
+  test('stand where nothing can be fetched, too: a function that a debugger calls returns there', () => {
+    const m = new PagedMachine();
+    m.paging(PTE.v | PTE.r | PTE.w | PTE.a | PTE.d);
+    m.load(assemble(['addi', { rd: 6, imm: 7 }], ['jalr', { rd: 0, rs1: 5, imm: 0 }]));
+    m.engine.points.insert(breakpoint(VIRTUAL));
+    m.hart.pc = BigInt(RAM_BASE);
+    m.hart.setX(5, VIRTUAL);
+    m.hart.privilege = PRIVILEGE.supervisor;
+    expect(m.run(100)).toBe(2);
+    expect(m.engine.points.takeStop()).toEqual({ reason: 'breakpoint', hart: 0 });
+    expect([m.hart.pc, m.hart.x(6), m.hart.privilege]).toEqual([VIRTUAL, 7n, PRIVILEGE.supervisor]);
+    // Going on, it faults.
+    expect(m.run(1)).toBe(1);
+    expect([m.hart.privilege, m.hart.csr('mepc'), m.hart.csr('mcause')]).toEqual([
+      PRIVILEGE.machine,
+      VIRTUAL,
+      12n,
+    ]);
+  });
+
   test('a removed one, and one of another page at the same offset, change nothing', () => {
     const m = machine(...COUNTING);
     const elsewhere = breakpoint(RAM_BASE + 0x5000);
