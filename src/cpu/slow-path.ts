@@ -450,7 +450,9 @@ export class SlowPath {
         return this.#leave(current);
       case 'sfence_vma':
         if (!this.#supervisorMay(hart, MSTATUS.tvm)) return this.#illegal(hart);
-        this.#tlbs.flushVirtual(hart.id);
+        // All ASIDs are the same; x0 stands for all addresses.
+        if (((current.word >>> ENTRY.rs1Shift) & 31) === 0) this.#tlbs.flushVirtual(hart.id);
+        else this.#tlbs.flushAddress(hart.id, rs1Of(current));
         // The page that runs may be another one now.
         return this.#leave(current);
       case 'sfence_order':

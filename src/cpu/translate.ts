@@ -26,6 +26,7 @@ const MODE_SV39 = 8n;
 const TOP_SHIFT = { sv39: 30n, sv48: 39n } as const;
 const LEVEL_BITS = 9n;
 const PAGE_OFFSET_BITS = 12n;
+const GIGAPAGE_BITS = 30n;
 
 const SATP = HART.csr + 8 * HART_CSRS.indexOf('satp');
 
@@ -193,6 +194,7 @@ function emitWalk(f: FunctionBuilder, context: EngineContext, pmp: Callable, par
   f.end();
   emitLeafPermissions(f, pte, parts);
   emitLeafAddress(f, pte, shift, parts);
+  emitSuperpage(f, shift, parts);
   emitAccessedAndDirty(f, context, pte, offset, parts);
   f.br(parts.check);
 }
@@ -274,6 +276,29 @@ function emitLeafAddress(
   f.op('i64.and', 'i64.or');
   f.set(physical);
   f.release(mask);
+}
+
+/** Notes that the page is a part of a superpage (HART.superpages); one larger than 1 GiB is everywhere. */
+function emitSuperpage(f: FunctionBuilder, shift: Local, { hart, address }: Walk): void {
+  f.get(shift);
+  f.i64(PAGE_OFFSET_BITS);
+  f.op('i64.gt_u');
+  f.if();
+  f.get(hart);
+  f.get(hart);
+  f.load('i64.load', HART.superpages);
+  f.i64(-1n);
+  f.i64(1n);
+  f.get(address);
+  f.i64(GIGAPAGE_BITS);
+  f.op('i64.shr_u', 'i64.shl');
+  f.get(shift);
+  f.i64(GIGAPAGE_BITS);
+  f.op('i64.gt_u');
+  f.select();
+  f.op('i64.or');
+  f.store('i64.store', HART.superpages);
+  f.end();
 }
 
 /** Step 9: sets A, and D for a store, or leaves that to software (Svade). */

@@ -96,6 +96,11 @@ export const HART = {
   translated: 1048,
   entered: 1056,
   bailed: 1064,
+  /**
+   * i64: bit (address >> 30) mod 64 is set if the TLBs of virtual addresses may hold a part of a superpage there: it came
+   * in pieces of 4 KiB, and a fence for one address of the superpage is to reach all of them.
+   */
+  superpages: 1072,
   /** The PMP's entries as ranges of pages, first match first. */
   pmp: 2048,
   /** TLB_CONTEXTS sets of TLBs. */

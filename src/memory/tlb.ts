@@ -18,6 +18,14 @@ import {
 
 export type TlbKind = keyof typeof TLB;
 
+const KINDS = Object.keys(TLB) as TlbKind[];
+
+/** Number of the entry for a page. */
+const indexOf = (page: bigint): number => Number((page >> 12n) & BigInt(TLB_ENTRIES - 1));
+
+/** A tag that nothing matches in this entry. */
+const emptyTag = (index: number): bigint => (index === 0 ? BigInt(PAGE_SIZE) : 0n);
+
 export class Tlbs {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -37,20 +45,38 @@ export class Tlbs {
   }
 
   flushAll(): void {
-    for (const kind of Object.keys(TLB) as TlbKind[]) this.flush(kind);
+    for (const kind of KINDS) this.flush(kind);
   }
 
   /** Empties what a hart knows of virtual addresses: its page tables, or what they mean, have changed. */
   flushVirtual(hart: number): void {
     for (let context = 0; context < TLB_CONTEXT.physical; context++) {
-      for (const kind of Object.keys(TLB) as TlbKind[]) this.#empty(hart, context, kind);
+      for (const kind of KINDS) this.#empty(hart, context, kind);
+    }
+    this.#view.setBigInt64(this.#layout.hart(hart) + HART.superpages, 0n, true);
+  }
+
+  /** Empties what a hart knows of a virtual address: the leaf of its page tables has changed (§12.2.1). */
+  flushAddress(hart: number, address: bigint): void {
+    const superpages = this.#view.getBigUint64(this.#layout.hart(hart) + HART.superpages, true);
+    if (((superpages >> ((address >> 30n) & 63n)) & 1n) === 1n) {
+      this.flushVirtual(hart);
+      return;
+    }
+    const page = BigInt.asIntN(64, address) & BigInt(-PAGE_SIZE);
+    const index = indexOf(page);
+    for (let context = 0; context < TLB_CONTEXT.physical; context++) {
+      for (const kind of KINDS) {
+        const at = this.set(hart, context) + TLB[kind] + index * TLB_ENTRY_SIZE;
+        if (this.#view.getBigInt64(at, true) === page) this.#view.setBigInt64(at, emptyTag(index), true);
+      }
     }
   }
 
   /** Empties all of a hart's TLBs. */
   flushHart(hart: number): void {
     for (let context = 0; context < TLB_CONTEXTS; context++) {
-      for (const kind of Object.keys(TLB) as TlbKind[]) this.#empty(hart, context, kind);
+      for (const kind of KINDS) this.#empty(hart, context, kind);
     }
   }
 
@@ -62,8 +88,7 @@ export class Tlbs {
   /** In the set at `set`, lets the page of `address` be reached through `value` (an addend, or a slot's address). */
   fill(set: number, kind: TlbKind, address: bigint, value: number): void {
     const page = BigInt.asIntN(64, address) & BigInt(-PAGE_SIZE);
-    const index = Number((page >> 12n) & BigInt(TLB_ENTRIES - 1));
-    const at = set + TLB[kind] + index * TLB_ENTRY_SIZE;
+    const at = set + TLB[kind] + indexOf(page) * TLB_ENTRY_SIZE;
     this.#view.setBigInt64(at, page, true);
     this.#view.setInt32(at + 8, value, true);
   }
@@ -71,6 +96,6 @@ export class Tlbs {
   #empty(hart: number, context: number, kind: TlbKind): void {
     const at = this.set(hart, context) + TLB[kind];
     this.#bytes.fill(0, at, at + TLB_ENTRIES * TLB_ENTRY_SIZE);
-    this.#view.setBigInt64(at, BigInt(PAGE_SIZE), true);
+    this.#view.setBigInt64(at, emptyTag(0), true);
   }
 }
