@@ -7,7 +7,7 @@ import type { BackendFacts } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
 import type { Chardev } from '../host/chardev.ts';
 import { openChardev, serveHmp, serveMux, serveQmp } from '../host/chardev-open.ts';
-import { type Drive, driveFacts, openDrive } from '../host/drive.ts';
+import { type Drive, driveFacts, openDrives } from '../host/drive.ts';
 import { GdbServer, parseGdbDevice } from '../host/gdb-server.ts';
 import { Log } from '../host/log.ts';
 import { netdevFacts } from '../host/netdev.ts';
@@ -36,7 +36,7 @@ const hostOfMonitors: Omit<MonitorHost, 'gdbserver'> = {
  * @throws GodwitError for what is wrong with the options, files or sockets.
  */
 export async function runSystem(options: MachineOptions, program: string): Promise<number> {
-  const drives = options.drives.map(openDrive);
+  const drives = openDrives(options.drives);
   const dumpdtb = options.machine.properties.get('dumpdtb');
   if (dumpdtb !== undefined) {
     writeFile('-machine dumpdtb=', dumpdtb, newMachine(request(options, facts(options, drives))).boot.fdt);

@@ -22,7 +22,13 @@ export type PropertySpec = {
       readonly pattern?: RegExp;
       readonly form?: string;
     }
-  | { readonly type: 'number'; readonly default: number; readonly min: number; readonly max: number }
+  | {
+      readonly type: 'number';
+      readonly default: number;
+      readonly min: number;
+      readonly max: number;
+      readonly powerOf2?: true;
+    }
   | { readonly type: 'bool'; readonly default: boolean }
 );
 
@@ -86,14 +92,17 @@ export function fitsProperty(spec: PropertySpec, value: unknown): value is Prope
     return (value as string).length <= spec.maxLength && spec.pattern?.test(value as string) !== false;
   }
   if (spec.type === 'bool') return true;
-  return Number.isInteger(value) && (value as number) >= spec.min && (value as number) <= spec.max;
+  const number = value as number;
+  if (!Number.isInteger(number) || number < spec.min || number > spec.max) return false;
+  return spec.powerOf2 !== true || Number.isInteger(Math.log2(number));
 }
 
 /** What a property may be, for people. */
 export function propertyRange(spec: PropertySpec): string {
   if (spec.type === 'string' && spec.form !== undefined) return spec.form;
   if (spec.type === 'string') return `a text of at most ${spec.maxLength} characters`;
-  return spec.type === 'bool' ? 'on or off' : `a number from ${spec.min} to ${spec.max}`;
+  if (spec.type === 'bool') return 'on or off';
+  return `a ${spec.powerOf2 ? 'power of 2' : 'number'} from ${spec.min} to ${spec.max}`;
 }
 
 /**

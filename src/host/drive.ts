@@ -42,6 +42,27 @@ export interface Drive extends DriveSpec {
 
 const QCOW2_MAGIC = Uint8Array.of(0x51, 0x46, 0x49, 0xfb);
 
+/**
+ * Opens them all. The same file may be in several of them if no more than one writes.
+ * @throws GodwitError kind "file".
+ */
+export function openDrives(specs: readonly DriveSpec[]): Drive[] {
+  const drives = specs.map(openDrive);
+  /** Ids, by file. */
+  const writers = new Map<string, string>();
+  for (const { fd, file, readonly, snapshot, where, id } of drives) {
+    if (readonly || snapshot) continue;
+    const { dev, ino } = fstatSync(fd);
+    const other = writers.get(`${dev}:${ino}`);
+    if (other !== undefined) {
+      const why = `'${file}' is the drive '${other}', too`;
+      throw new GodwitError('file', `${where}: Failed to get "write" lock: ${why}`, { where: file, got: id });
+    }
+    writers.set(`${dev}:${ino}`, id);
+  }
+  return drives;
+}
+
 /** @throws GodwitError kind "file". */
 export function openDrive(spec: DriveSpec): Drive {
   const { file, where } = spec;

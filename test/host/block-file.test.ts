@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type BlockError, blockFile } from '../../src/host/block-file.ts';
-import { type Drive, type DriveSpec, openDrive } from '../../src/host/drive.ts';
+import { type Drive, type DriveSpec, openDrive, openDrives } from '../../src/host/drive.ts';
 import { hasTool } from '../support/tool.ts';
 
 const MiB = 1024 * 1024;
@@ -101,6 +101,21 @@ describe('an image', () => {
     await disk.write(0, pattern(MiB));
     await disk.discard(0, MiB);
     same(await read(disk, 0, MiB), pattern(MiB));
+  });
+
+  test('is written by no more than one drive', () => {
+    const { where, fd: _, size: __, allocated: ___, ...spec } = drive(MiB);
+    const second = { ...spec, id: 'x1', where };
+    expect(() => openDrives([{ ...spec, where }, second])).toThrow(
+      /"write" lock: '.*' is the drive 'x0', too$/,
+    );
+    expect(
+      openDrives([
+        { ...spec, where },
+        { ...second, readonly: true },
+        { ...second, snapshot: true },
+      ]),
+    ).toHaveLength(3);
   });
 
   test('that looks like another format has to be called raw', () => {

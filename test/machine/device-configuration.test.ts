@@ -52,6 +52,7 @@ describe('places', () => {
     [['virtio-blk-device,drive=x0', 'virtio-blk-pci,drive=x0'], /Drive 'x0' is already in use/],
     [['virtio-blk-device,drive=x2'], /can't find value 'x2'/],
     [['virtio-blk-device,drive=x0,num-queues=9'], /num-queues: expected a number from 1 to 8, got '9'/],
+    [['virtio-blk-device,drive=x0,queue-size=100'], /queue-size: expected a power of 2 from 4 to 1024/],
     [['virtio-blk-device,drive=x0,discard=maybe'], /discard: expected on or off, got 'maybe'/],
     [['virtio-blk-device,drive=x0,size=1'], /Property 'virtio-blk-device\.size' not found/],
   ])('%j can not be', (texts, message) => {
