@@ -27,13 +27,15 @@ export interface Buffer {
   readonly writable?: boolean;
 }
 
-/** Entries of the queues that it sets up. */
+/** Entries of a queue, unless its device says how many. */
 export const ENTRIES = 8;
 const QUEUE_BYTES = 0x3000;
 
 /** The rings of some queues. */
 export class Rings {
   readonly memory: FlatMemory;
+  /** Of each queue. */
+  entries = ENTRIES;
   #nextDescriptor = 0;
   #seen = [0, 0, 0, 0];
 
@@ -46,10 +48,10 @@ export class Rings {
     return FLAT_BASE + queue * QUEUE_BYTES;
   }
   avail(queue = 0): number {
-    return this.desc(queue) + 16 * ENTRIES;
+    return this.desc(queue) + 16 * this.entries;
   }
   used(queue = 0): number {
-    return this.desc(queue) + 4096;
+    return this.desc(queue) + Math.ceil((18 * this.entries + 6) / 4096) * 4096;
   }
 
   put16(address: number, value: number): void {
@@ -69,7 +71,7 @@ export class Rings {
 
   /** Makes a chain of the buffers available, without a notification. @returns its head. */
   add(buffers: readonly Buffer[], queue = 0): number {
-    const indices = buffers.map(() => this.#nextDescriptor++ % ENTRIES);
+    const indices = buffers.map(() => this.#nextDescriptor++ % this.entries);
     for (const [i, buffer] of buffers.entries()) {
       const next = indices[i + 1];
       const flags = next === undefined ? 0 : DESC.next;
@@ -82,7 +84,7 @@ export class Rings {
   /** Makes a descriptor available as it stands. */
   offer(head: number, queue = 0): void {
     const index = this.get16(this.avail(queue) + 2);
-    this.put16(this.avail(queue) + 4 + 2 * (index % ENTRIES), head);
+    this.put16(this.avail(queue) + 4 + 2 * (index % this.entries), head);
     this.put16(this.avail(queue) + 2, index + 1);
   }
 
@@ -91,7 +93,7 @@ export class Rings {
     const index = this.get16(this.used(queue) + 2);
     const found: [number, number][] = [];
     for (let at = this.#seen[queue] as number; at !== index; at = (at + 1) & 0xffff) {
-      const element = this.used(queue) + 4 + 8 * (at % ENTRIES) - FLAT_BASE;
+      const element = this.used(queue) + 4 + 8 * (at % this.entries) - FLAT_BASE;
       found.push([this.memory.view.getUint32(element, true), this.memory.view.getUint32(element + 4, true)]);
     }
     this.#seen[queue] = index;

@@ -11,6 +11,7 @@ import { ENTRIES, Rings } from './virtio-driver.ts';
 /** Where its BARs are put. */
 const BASE = 0x4000_0000;
 const MSIX = 0x4001_0000;
+const PORTS = 0x1000;
 
 /** Offsets in the common configuration, Virtual I/O Device 1.2, §4.1.4.3. */
 export const COMMON = {
@@ -36,12 +37,14 @@ export class PciBench extends Rings {
   readonly messages: [address: number, data: number][] = [];
   readonly space: MmioHandler;
   readonly msix: MmioHandler;
+  /** The ports of the legacy interface. */
+  readonly ports: MmioHandler;
   level = false;
 
-  constructor({ messages = true, queues = 1 } = {}) {
+  constructor({ messages = true, queues = 1, modern = false } = {}) {
     const memory = new FlatMemory(0x10_0000);
     super(memory);
-    const properties = blkProperties(this.disk, { 'num-queues': queues });
+    const properties = blkProperties(this.disk, { 'num-queues': queues, 'disable-legacy': modern });
     this.device = new VirtioPci({
       ...{ name: 'virtio-blk-pci@01.0', id: '', properties, messages },
       function: new VirtioBlk({ backend: this.disk, properties }),
@@ -55,13 +58,13 @@ export class PciBench extends Rings {
       msi: (address, data) => void this.messages.push([address, data]),
     });
     bus.attach(this.device.pci, { slot: 1, function: 0 });
-    const window = bus.window('memory', 0);
-    const from = (base: number): MmioHandler => ({
+    const from = (base: number, window = bus.window('memory', 0)): MmioHandler => ({
       read: (offset, size) => window.read(base + offset, size),
       write: (offset, size, value) => window.write(base + offset, size, value),
     });
     this.space = from(BASE);
     this.msix = from(MSIX);
+    this.ports = from(PORTS, bus.window('io', 0));
     this.device.setRunning(true);
   }
 
@@ -71,10 +74,11 @@ export class PciBench extends Rings {
 
   /** Maps the BARs, and lets the function be a bus master. */
   enable(): void {
+    this.config.write(0x10, 4, PORTS);
     this.config.write(0x14, 4, MSIX);
     this.config.write(0x20, 4, BASE);
     this.config.write(0x24, 4, 0);
-    this.config.write(0x04, 2, 6);
+    this.config.write(0x04, 2, 7);
   }
 
   /** Walks the list of capabilities, §4.1.4. */

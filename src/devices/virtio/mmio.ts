@@ -21,7 +21,7 @@ import {
 } from '../registers.ts';
 import { halfOf, isQueueSize, VirtioCore, type VirtioFunction, withHalf } from './virtio.ts';
 import { virtioState } from './virtio-state.ts';
-import { MAX_QUEUE_SIZE, type Virtqueue } from './virtqueue.ts';
+import { MAX_QUEUE_SIZE, placeLegacy, type Virtqueue } from './virtqueue.ts';
 
 const LEGACY = 0;
 const MODERN = 1;
@@ -253,7 +253,7 @@ class MmioTransport implements Device {
         queueNum: {
           write: ({ value }) => {
             if (this.#queue !== undefined && isQueueSize(value)) this.#queue.state.num = value;
-            if (legacy) this.#place();
+            if (legacy && this.#queue !== undefined) placeLegacy(this.#queue.state);
           },
         },
         queueAlign: {
@@ -261,7 +261,7 @@ class MmioTransport implements Device {
             // Anything but a power of 2 can't be meant.
             if (this.#queue === undefined || (value & (value - 1)) !== 0 || value === 0) return;
             this.#queue.state.align = value;
-            this.#place();
+            placeLegacy(this.#queue.state);
           },
         },
         queuePfn: { read: () => this.#readPfn(), write: ({ value }) => this.#writePfn(value) },
@@ -316,16 +316,6 @@ class MmioTransport implements Device {
     if (queue === undefined) return;
     queue.state.desc = BigInt(pfn) * BigInt(this.#registers.guestPageSize);
     queue.state.ready = true;
-    this.#place();
-  }
-
-  /** §2.7.2: the legacy layout: descriptors, available ring, and at the next aligned address the used ring. */
-  #place(): void {
-    const { state } = this.#queue ?? {};
-    if (state === undefined || !state.ready) return;
-    const align = BigInt(state.align);
-    state.avail = state.desc + BigInt(16 * state.num);
-    const end = state.avail + BigInt(6 + 2 * state.num);
-    state.used = ((end + align - 1n) / align) * align;
+    placeLegacy(queue.state);
   }
 }

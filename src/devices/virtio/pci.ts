@@ -1,6 +1,7 @@
 /**
  * virtio over PCI: a function whose capabilities say where in its memory a driver finds the registers. Virtual I/O
- * Device 1.2, §4.1; laid out as in QEMU (BAR 4, MSI-X in BAR 1). The modern interface only (QEMU's disable-legacy=on).
+ * Device 1.2, §4.1; laid out as in QEMU (BAR 4, MSI-X in BAR 1). Transitional unless `disable-legacy` is set: then it has
+ * no ports for the legacy interface, and the identity of a modern device.
  */
 import type { AccessSize, MmioHandler, MmioRegion } from '../../memory/mmio.ts';
 import { arrayOf, struct, u16 } from '../../vmstate/fields.ts';
@@ -9,7 +10,7 @@ import type { Device } from '../device.ts';
 import type { FdtNode } from '../fdt.ts';
 import type { PropertyValue } from '../model.ts';
 import type { PciCapability } from '../pci/config-space.ts';
-import { DEFAULT_SUBSYSTEM, PCI_FIELDS, PciFunction } from '../pci/function.ts';
+import { DEFAULT_SUBSYSTEM, PCI_FIELDS, type PciBar, PciFunction } from '../pci/function.ts';
 import { Msix, msixFields } from '../pci/msix.ts';
 import {
   port,
@@ -21,6 +22,7 @@ import {
   resetRegisters,
 } from '../registers.ts';
 import { readBytes } from './config-space.ts';
+import { legacyPortBytes, legacyPorts } from './pci-legacy.ts';
 import { halfOf, isQueueSize, VirtioCore, type VirtioFunction, withHalf } from './virtio.ts';
 import { virtioState } from './virtio-state.ts';
 import type { Virtqueue } from './virtqueue.ts';
@@ -60,8 +62,9 @@ const WINDOW_DATA = 16;
 
 const NO_VECTOR = 0xffff;
 const VENDOR = 0x1af4;
-/** §4.1.2: PCI device IDs are the devices' IDs and this. */
+/** §4.1.2: PCI device IDs are the devices' IDs and this; transitional devices have others. */
 const FIRST_DEVICE = 0x1040;
+const TRANSITIONAL: Readonly<Record<number, number>> = { 2: 0x1001, 3: 0x1003, 4: 0x1005 };
 
 /** Capabilities, §4.1.4: where in the BAR each structure is. */
 const VENDOR_SPECIFIC = 0x09;
@@ -71,6 +74,7 @@ const STRUCTURE_BYTES = 0x1000;
 const AT = { common: 0, isr: 0x1000, device: 0x2000, notify: 0x3000 };
 const NOTIFY_MULTIPLIER = 4;
 
+const LEGACY_BAR = 0;
 const MSIX_BAR = 1;
 const MSIX_BYTES = 0x1000;
 const MSIX_PENDING = 0x800;
@@ -119,16 +123,22 @@ export class VirtioPci implements Device {
       handler: msixMemory(this.#msix),
     } as const;
     this.#memory = this.#makeMemory();
+    const transitional = properties['disable-legacy'] === true ? undefined : TRANSITIONAL[device.deviceId];
+    const legacy = transitional !== undefined;
     this.pci = new PciFunction({
       name,
       id,
       identity: {
-        ...{ vendor: VENDOR, device: FIRST_DEVICE + device.deviceId, revision: 1 },
+        vendor: VENDOR,
+        device: transitional ?? FIRST_DEVICE + device.deviceId,
+        revision: legacy ? 0 : 1,
         classCode: CLASS_CODES[device.deviceId] ?? OTHER_CLASS,
-        ...DEFAULT_SUBSYSTEM,
+        subsystemVendor: DEFAULT_SUBSYSTEM.subsystemVendor,
+        subsystem: legacy ? device.deviceId : DEFAULT_SUBSYSTEM.subsystem,
       },
       interruptPin: 1,
       bars: [
+        ...(legacy ? [this.#legacyBar(device)] : []),
         ...(messages ? [msixBar] : []),
         {
           ...{ index: BAR, space: 'memory', wide: true, prefetchable: true },
@@ -140,7 +150,7 @@ export class VirtioPci implements Device {
     });
     this.#msix.connect(this.pci);
     this.#core = new VirtioCore({
-      ...{ function: device, properties, dma: this.pci.dma, legacy: false, modern: true },
+      ...{ function: device, properties, dma: this.pci.dma, legacy, modern: true },
       guestError,
       queueInterrupt: (queue) => this.#interrupt(ISR_QUEUE, this.#vectors[queue] ?? NO_VECTOR),
       configInterrupt: () => this.#interrupt(ISR_CONFIG, this.#common.configMsixVector),
@@ -214,6 +224,52 @@ export class VirtioPci implements Device {
     this.pci.setInterrupt(true);
   }
 
+  #readIsr(): number {
+    const { isr } = this.#isr;
+    this.#isr.isr = 0;
+    this.pci.setInterrupt(false);
+    return isr;
+  }
+
+  /** A vector as it is stored: one that there is not reads back as none, §4.1.5.1.2.1. */
+  #vector(vector: number): number {
+    return vector <= this.#vectors.length ? vector : NO_VECTOR;
+  }
+
+  #setQueueVector(vector: number): void {
+    const { queueSelect } = this.#common;
+    if (queueSelect < this.#vectors.length) this.#vectors[queueSelect] = this.#vector(vector);
+  }
+
+  #legacyBar({ configBytes }: VirtioFunction): PciBar {
+    const device = this;
+    const handler = legacyPorts({
+      core: () => this.#core,
+      msixEnabled: () => this.#msix.enabled,
+      readIsr: () => this.#readIsr(),
+      reset: () => this.#softReset(),
+      get queueSelect() {
+        return device.#common.queueSelect;
+      },
+      set queueSelect(queue) {
+        device.#common.queueSelect = queue;
+      },
+      get configVector() {
+        return device.#common.configMsixVector;
+      },
+      set configVector(vector) {
+        device.#common.configMsixVector = device.#vector(vector);
+      },
+      get queueVector() {
+        return device.#vectors[device.#common.queueSelect] ?? NO_VECTOR;
+      },
+      set queueVector(vector) {
+        device.#setQueueVector(vector);
+      },
+    });
+    return { index: LEGACY_BAR, space: 'io', size: legacyPortBytes(configBytes), handler };
+  }
+
   get #queue(): Virtqueue | undefined {
     return this.#core.queues[this.#common.queueSelect];
   }
@@ -223,13 +279,7 @@ export class VirtioPci implements Device {
     const isr = registerHandler(ISR, {
       state: () => this.#isr,
       hooks: {
-        isr: {
-          read: (value) => {
-            this.#isr.isr = 0;
-            this.pci.setInterrupt(false);
-            return value;
-          },
-        },
+        isr: { read: () => this.#readIsr() },
       },
     });
     return {
@@ -270,7 +320,6 @@ export class VirtioPci implements Device {
         if (queue !== undefined) queue.state[name] = withHalf(queue.state[name], index, value);
       },
     });
-    const vector = (value: number): number => (value <= this.#vectors.length ? value : NO_VECTOR);
     return registerHandler(COMMON, {
       state: () => this.#common,
       hooks: {
@@ -292,7 +341,7 @@ export class VirtioPci implements Device {
         },
         configMsixVector: {
           write: ({ value }) => {
-            this.#common.configMsixVector = vector(value);
+            this.#common.configMsixVector = this.#vector(value);
           },
         },
         numQueues: { read: () => this.#core.queues.length },
@@ -311,9 +360,7 @@ export class VirtioPci implements Device {
         },
         queueMsixVector: {
           read: () => this.#vectors[this.#common.queueSelect] ?? NO_VECTOR,
-          write: ({ value }) => {
-            if (this.#queue !== undefined) this.#vectors[this.#common.queueSelect] = vector(value);
-          },
+          write: ({ value }) => this.#setQueueVector(value),
         },
         queueEnable: {
           read: () => (this.#queue?.state.ready ? 1 : 0),

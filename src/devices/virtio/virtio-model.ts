@@ -6,10 +6,24 @@ export const VIRTIO_PROPERTIES = {
   event_idx: { type: 'bool', default: true, help: 'offer event indices' },
 } as const satisfies Readonly<Record<string, PropertySpec>>;
 
+const PCI_PROPERTIES = {
+  'disable-legacy': {
+    type: 'bool',
+    default: false,
+    help: 'virtio 1.x only, with the identity of such a device',
+  },
+} as const satisfies Readonly<Record<string, PropertySpec>>;
+
 /** The models of one kind of device: over MMIO and over PCI. */
 export function virtioModels(kind: string, model: Omit<DeviceModel, 'driver' | 'bus'>): DeviceModel[] {
   return [
     { ...model, driver: `${kind}-device`, bus: 'virtio-mmio', help: `${model.help}, over MMIO` },
-    { ...model, driver: `${kind}-pci`, bus: 'pci', help: `${model.help}, over PCI` },
+    {
+      ...model,
+      driver: `${kind}-pci`,
+      bus: 'pci',
+      help: `${model.help}, over PCI`,
+      properties: { ...model.properties, ...PCI_PROPERTIES },
+    },
   ];
 }

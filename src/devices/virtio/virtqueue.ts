@@ -44,6 +44,17 @@ export const QUEUE_FIELDS = {
 };
 export type QueueState = StateOfFields<typeof QUEUE_FIELDS>;
 
+/**
+ * §2.7.2: the legacy layout, from its descriptors' address on: available ring, and at the next aligned address the used
+ * ring.
+ */
+export function placeLegacy(state: QueueState): void {
+  const align = BigInt(state.align);
+  state.avail = state.desc + BigInt(DESCRIPTOR_BYTES * state.num);
+  const end = state.avail + BigInt(6 + 2 * state.num);
+  state.used = ((end + align - 1n) / align) * align;
+}
+
 /** A piece of guest memory. */
 export interface Segment {
   readonly address: number;
