@@ -24,7 +24,8 @@ describe('options', () => {
   const hello = guestImage('hello');
   test.for<[args: string[], status: number, names: RegExp[]]>([
     [['-kernl', hello], 2, [/-kernl: unknown option/, /did you mean -kernel\?/]],
-    [['-drive', 'file=x'], 2, [/-drive/, /not available/]],
+    [['-smbios', 'x'], 2, [/-smbios/, /not available/]],
+    [['-drive', 'file=x'], 1, [/-drive/, /'x'/]],
     [['image.img'], 2, [/'image\.img'/]],
     [['-kernel'], 2, [/-kernel/, /nothing/]],
     [[...VIRT, '-m', '1M', '-kernel', hello], 2, [/-m/, /16M to 3584M/, /'1M'/]],
@@ -34,7 +35,7 @@ describe('options', () => {
     [[...VIRT, '-smp', '0', '-kernel', hello], 2, [/-smp/, /1 to 8/, /'0'/]],
     [[...VIRT, '-smp', '9', '-kernel', hello], 2, [/-smp/, /1 to 8/, /'9'/]],
     [['-M', 'vrit'], 2, [/-M/, /did you mean virt\?/]],
-    [['-M', 'virt,aia=aplic'], 2, [/aia/, /not available/]],
+    [['-M', 'virt,aia=apic'], 2, [/aia/, /none or aplic/, /'apic'/]],
     [[...VIRT, '-uuid', 'x'], 2, [/-uuid/, /'x'/]],
     [[...VIRT, '-d', 'itn'], 2, [/-d/, /int/]],
     [[...VIRT, '-serial', 'garbage'], 2, [/-serial/, /'garbage'/, /stdio/]],

@@ -254,9 +254,9 @@ describe('the hand-over', () => {
     const { vm: target, uri } = await destination(bench);
     await source.waitForLine(/^tick 3 /);
     await move(source, target, uri);
-    await target.waitForLine(/^tick \d\d? .*/);
+    await target.waitForLine(/^tick \d+ /);
     await target.execute('system_reset');
-    await target.waitForLine(/^tick 1 0\.02/);
+    await target.waitForLine(/^tick 1 0\./);
     await target.waitForLine(/^tick 2 /);
   });
 
