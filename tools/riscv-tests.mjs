@@ -2,7 +2,7 @@
 /**
  * Runs programs that report through HTIF, as the official riscv-tests do, on the machine and tells which pass.
  *
- * Usage: tools/riscv-tests.mjs PATH… [--cpu MODEL] [--timeout SECONDS] [--verbose] [--json]
+ * Usage: tools/riscv-tests.mjs PATH… [--cpu MODEL] [--accel jit|interp] [--timeout SECONDS] [--verbose] [--json]
  *
  * A PATH is a program or a folder of them: of a checkout of riscv-tests that was built as its README says, `isa` and
  * `benchmarks`. What is no RISC-V program with a symbol `tohost` is passed by. Nothing is built or fetched here.
@@ -24,8 +24,8 @@ const ICOUNT_SHIFT = 3;
 const HTIF_CONSOLE_PUT = 0x0101n;
 const SYS_WRITE = 64n;
 
-const { options, paths } = commandLine();
 const load = (path) => import(new URL(`../dist/${path}`, import.meta.url).href);
+const { ACCELERATORS } = await load('cpu/accelerator.js');
 const { newMachine } = await load('host/new-machine.js');
 const { Machine, machineLayout } = await load('machine/machine.js');
 const { MEMORY_MAP } = await load('machine/memory-map.js');
@@ -35,6 +35,7 @@ const { ManualClock } = await load('clock.js');
 const { extensionsOf } = await load('isa/isa-string.js');
 const { cpuModel } = await load('machine/cpu-models.js');
 
+const { options, paths } = commandLine();
 const extensions = extensionsOf(isaOf(options.cpu));
 const results = [];
 for (const file of paths.flatMap(programsOf)) {
@@ -56,6 +57,7 @@ process.exitCode = results.every(({ passed, absent }) => passed || absent !== un
 function commandLine() {
   const known = {
     cpu: { type: 'string', default: 'rv64' },
+    accel: { type: 'string', default: 'jit' },
     timeout: { type: 'string', default: '10' },
     verbose: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -66,6 +68,9 @@ function commandLine() {
     const seconds = Number(values.timeout);
     if (!(seconds > 0))
       throw new Error(`--timeout: expected seconds for each program, got '${values.timeout}'`);
+    if (!ACCELERATORS.includes(values.accel)) {
+      throw new Error(`--accel: expected ${ACCELERATORS.join(' or ')}, got '${values.accel}'`);
+    }
     return { options: { ...values, seconds }, paths: positionals };
   } catch (error) {
     return fail(2, error.message);
@@ -120,6 +125,7 @@ function runProgram(kernel, { tohost, fromhost }) {
   const machine = new Machine(configuration, createSharedMemory(machineLayout(configuration)), {
     clock: new ManualClock(),
     icount: ICOUNT_SHIFT,
+    accel: options.accel,
     random: () => fail(1, 'virtual time has no real entropy'),
     transmit() {},
     powerOff() {},

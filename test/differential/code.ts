@@ -40,6 +40,11 @@ export class Code {
     return this;
   }
 
+  append(...parts: readonly Code[]): this {
+    for (const part of parts) this.words.push(...part.words);
+    return this;
+  }
+
   /** Puts a register's value to a distance from here: at most ±2 GiB. */
   addressOf(rd: number, distance: number): this {
     return this.emit('auipc', { rd, imm: upper(distance) }).emit('addi', {

@@ -12,6 +12,7 @@ import { floatValue, value } from './values.ts';
 
 /** Constants of a kind that one sequence has; 2 if not named. */
 const MAX_OF_KIND: Readonly<Record<string, number>> = { pointer: 24, aligned: 6 };
+const DEFAULT_MAX = 2;
 
 export class Draft {
   protected readonly random: Random;
@@ -26,19 +27,20 @@ export class Draft {
   readonly #constants = new Map<bigint, number>();
   readonly #byKind = new Map<string, number[]>();
 
-  constructor(random: Random, at: bigint) {
+  /** @param size bytes of the block. */
+  constructor(random: Random, at: bigint, size: number = BLOCK_SIZE) {
     this.random = random;
     this.context = at + BigInt(CONTEXT);
     this.contextRegister = random.between(1, 31);
     this.kept.add(this.contextRegister);
-    this.block = new DataView(new ArrayBuffer(BLOCK_SIZE));
+    this.block = new DataView(new ArrayBuffer(size));
     for (let i = 0; i < CONTEXT + AT.arenaEnd; i += 4) this.block.setUint32(i, random.u32());
-    for (let i = 1; i < 32; i++) this.#set(AT.registers + i * 8, value(random));
-    for (let i = 0; i < 32; i++) this.#set(AT.floats + i * 8, floatValue(random));
+    for (let i = 1; i < 32; i++) this.put(AT.registers + i * 8, value(random));
+    for (let i = 0; i < 32; i++) this.put(AT.floats + i * 8, floatValue(random));
     for (const [i, csr] of CSRS.entries()) {
-      this.#set(AT.csrs + i * 8, value(random) & ~1n & csr.compared);
+      this.put(AT.csrs + i * 8, value(random) & ~1n & csr.compared);
     }
-    this.#set(AT.logPointer, this.context + BigInt(AT.log));
+    this.put(AT.logPointer, this.context + BigInt(AT.log));
   }
 
   /** Appends a random instance of a line; nothing if it would write a register that must keep its value. */
@@ -119,18 +121,21 @@ export class Draft {
     return this.context - 0x1000n - BigInt(offset + this.random.between(-2, 8));
   }
 
-  /** rd ← a constant of this kind from the block: a new one while there is room, else one made before. */
-  protected loadConstant(rd: number, kind: string, make: () => bigint): void {
+  /** rd ← a constant of this kind: a new one while there are less than `max`, else one made before. */
+  protected loadConstant(rd: number, kind: string, make: () => bigint, max = MAX_OF_KIND[kind]): void {
     const known = this.#byKind.get(kind) ?? [];
     let slot: number | undefined;
-    if (known.length < (MAX_OF_KIND[kind] ?? 2)) {
+    if (known.length < (max ?? DEFAULT_MAX)) {
       const wanted = BigInt.asUintN(64, make());
       slot = this.#constants.get(wanted);
       if (slot === undefined) {
-        if (this.#constants.size === MAX_CONSTANTS) throw new Error('a sequence has too many constants');
+        if (this.#constants.size === MAX_CONSTANTS) {
+          this.#constantHere(rd, wanted);
+          return;
+        }
         slot = AT.constants + this.#constants.size * 8;
         this.#constants.set(wanted, slot);
-        this.#set(slot, wanted);
+        this.put(slot, wanted);
       }
       this.#byKind.set(kind, [...known, slot]);
     } else {
@@ -139,7 +144,15 @@ export class Draft {
     this.code.emit('ld', { rd, rs1: this.contextRegister, imm: slot });
   }
 
-  #set(offset: number, wanted: bigint): void {
+  /** The block is full: the constant stands in the code. */
+  #constantHere(rd: number, wanted: bigint): void {
+    this.code.emit('auipc', { rd }).emit('ld', { rd, rs1: rd, imm: 12 }).emit('jal', { imm: 12 });
+    for (const half of [wanted & 0xffff_ffffn, wanted >> 32n])
+      this.code.raw({ bits: Number(half), length: 4 });
+  }
+
+  /** Puts 8 bytes into the block, at an offset from the context. */
+  protected put(offset: number, wanted: bigint): void {
     this.block.setBigUint64(CONTEXT + offset, BigInt.asUintN(64, wanted), true);
   }
 }

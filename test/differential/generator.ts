@@ -34,12 +34,12 @@ export function generate(random: Random, at: bigint, size: number): Sequence {
 /** How deep branches and loops lie in each other. */
 const MAX_DEPTH = 3;
 
-class Generator extends Draft {
+export class Generator extends Draft {
   #units = 0;
   #depth = 0;
 
   sequence(size: number): Sequence {
-    while (this.code.words.length < size) this.#step();
+    while (this.code.words.length < size) this.step();
     return {
       contextRegister: this.contextRegister,
       words: this.code.words,
@@ -47,30 +47,34 @@ class Generator extends Draft {
     };
   }
 
-  #step(): void {
+  protected step(): void {
     this.code.unit = ++this.#units;
-    const nested = this.#depth < MAX_DEPTH;
-    this.random.weighted([
-      [60, () => this.#compute()],
-      [40, () => this.#float()],
-      [9, () => this.#load()],
-      [9, () => this.#store()],
-      [4, () => this.#amo()],
-      [2, () => this.#reservation()],
-      [3, () => this.#csr()],
-      [0.5, () => this.#trapVector()],
-      [0.7, () => this.#fault()],
-      [0.4, () => this.#fetchFault()],
-      [0.8, () => this.#trap()],
-      [0.8, () => this.#illegal()],
-      [nested ? 7 : 0, () => this.#branch()],
-      [nested ? 3 : 0, () => this.#jump()],
-      [nested ? 0.5 : 0, () => this.#return()],
-      [nested ? 1 : 0, () => this.#loop()],
-    ])();
+    this.random.weighted(this.steps(this.#depth < MAX_DEPTH))();
   }
 
-  #compute(): void {
+  /** The kinds of step by weight. @param nested whether a step may hold others. */
+  protected steps(nested: boolean): (readonly [number, () => void])[] {
+    return [
+      [60, () => this.compute()],
+      [40, () => this.float()],
+      [9, () => this.load()],
+      [9, () => this.store()],
+      [4, () => this.amo()],
+      [2, () => this.reservation()],
+      [3, () => this.csr()],
+      [0.5, () => this.trapVector()],
+      [0.7, () => this.fault()],
+      [0.4, () => this.fetchFault()],
+      [0.8, () => this.trap()],
+      [0.8, () => this.illegal()],
+      [nested ? 7 : 0, () => this.branch()],
+      [nested ? 3 : 0, () => this.jump()],
+      [nested ? 0.5 : 0, () => this.trapReturn()],
+      [nested ? 1 : 0, () => this.loop()],
+    ];
+  }
+
+  protected compute(): void {
     const line = this.random.pick(linesOf('compute'));
     if (!NEEDS_LOW_WORD.has(line.name)) {
       this.place(line);
@@ -82,7 +86,7 @@ class Generator extends Draft {
   }
 
   /** Any rounding mode, seldom a reserved one; special values are fetched again and again, for NaNs spread. */
-  #float(): void {
+  protected float(): void {
     if (this.random.chance(0.2)) {
       const imm = AT.floats + 8 * this.random.below(32);
       this.code.emit('fld', { frd: this.random.below(32), rs1: this.contextRegister, imm });
@@ -92,16 +96,16 @@ class Generator extends Draft {
     this.place(line, this.hasOperand(line, 'rm') ? { rm } : {});
   }
 
-  #load(): void {
-    this.#access(this.random.pick(linesOf('load')));
+  protected load(): void {
+    this.arenaAccess(this.random.pick(linesOf('load')));
   }
 
-  #store(): void {
-    this.#access(this.random.pick(linesOf('store')));
+  protected store(): void {
+    this.arenaAccess(this.random.pick(linesOf('store')));
   }
 
   /** A load or store inside the arena, aligned or not, within a page or across two. */
-  #access(line: TableLine): void {
+  protected arenaAccess(line: TableLine): void {
     const fixed = line.compressed?.operands.rs1;
     const word = this.instance(line);
     if (word === undefined) return;
@@ -123,7 +127,7 @@ class Generator extends Draft {
     }
   }
 
-  #amo(): void {
+  protected amo(): void {
     const base = this.free();
     const aligned = !this.random.chance(0.1);
     this.loadConstant(base, aligned ? 'aligned' : 'odd', () =>
@@ -137,7 +141,7 @@ class Generator extends Draft {
    * its own hart, or after a trap, is up to the processor (QEMU compares the value; a trap ends the reservation). The
    * second SC always fails.
    */
-  #reservation(): void {
+  protected reservation(): void {
     const base = this.free();
     const other = this.free(base);
     const lines = linesOf('reserved');
@@ -151,7 +155,7 @@ class Generator extends Draft {
     this.code.emit('addi', { rd: other, rs1: base, imm: 8 * this.random.between(-4, 4) });
     this.kept.add(base).add(other);
     if (this.random.chance(0.9)) this.place(lr, { rs1: base });
-    for (let i = this.random.below(3); i > 0; i--) this.#compute();
+    for (let i = this.random.below(3); i > 0; i--) this.compute();
     // A misaligned SC without a reservation may fail or trap; after an LR that trapped there is none.
     if (aligned) {
       this.place(sc, { rs1: this.random.chance(0.8) ? base : other });
@@ -161,7 +165,7 @@ class Generator extends Draft {
     this.kept.delete(other);
   }
 
-  #csr(): void {
+  protected csr(): void {
     const line = this.random.pick(linesOf('csr'));
     const rd = this.random.chance(0.3) ? 0 : this.free();
     const isRead = !line.name.startsWith('csrrw');
@@ -171,10 +175,10 @@ class Generator extends Draft {
       return;
     }
     const rule = this.random.pick(isRead ? CSR_RULES : CSR_RULES.filter((each) => each.writable !== 0n));
-    this.#csrAccess(line, rule, rd);
+    this.csrAccess(line, rule, rd);
   }
 
-  #csrAccess(line: TableLine, rule: CsrRule, rd: number): void {
+  protected csrAccess(line: TableLine, rule: CsrRule, rd: number): void {
     const { number, writable } = rule;
     const name = line.name;
     if (name.endsWith('i')) {
@@ -188,7 +192,7 @@ class Generator extends Draft {
       this.loadConstant(source, `csr${number}`, () => value(this.random) & writable);
       this.code.emit(name, { rd, imm: number, rs1: source });
     }
-    this.#mask(rd, rule);
+    this.maskRead(rd, rule);
     // mstatus.FS may have been switched off: mostly floating point goes on.
     if (number === 0x300 && this.random.chance(0.8)) {
       const fs = this.free(rd);
@@ -197,7 +201,7 @@ class Generator extends Draft {
   }
 
   /** Leaves of what was read the bits that are compared. */
-  #mask(rd: number, { number, compared }: CsrRule): void {
+  protected maskRead(rd: number, { number, compared }: CsrRule): void {
     if (compared === -1n || rd === 0) return;
     const mask = this.free(rd);
     this.loadConstant(mask, `mask${number}`, () => compared);
@@ -205,7 +209,7 @@ class Generator extends Draft {
   }
 
   /** mtvec takes another value, is read back, and is restored before anything can trap. */
-  #trapVector(): void {
+  protected trapVector(): void {
     const old = this.free();
     const next = this.free(old);
     // MODE 2 and 3 are reserved: what writing them does is up to the processor.
@@ -218,7 +222,7 @@ class Generator extends Draft {
    * An access where nothing is. AMOs are left out: QEMU 7.2 reports cause 5 for their load, not 7. So are misaligned
    * ones: there it reports the address below, rounded down to the size.
    */
-  #fault(): void {
+  protected fault(): void {
     const lines = [...linesOf('load'), ...linesOf('store')].filter(
       (line) => typeof line.compressed?.operands.rs1 !== 'number',
     );
@@ -233,23 +237,30 @@ class Generator extends Draft {
   }
 
   /** A jump to where nothing is; the handler goes on at `resume`. */
-  #fetchFault(): void {
+  protected fetchFault(): void {
     const base = this.free();
     const line = this.random.pick(linesOf('jump').filter((each) => this.hasOperand(each, 'rs1')));
     const jump = this.instance(line, { rs1: base, ...(line.compressed === undefined ? { imm: 0 } : {}) });
     if (jump === undefined) return;
-    // auipc, addi, sd and ld stand before the jump.
-    this.code.addressOf(base, 16 + jump.length);
-    this.code.emit('sd', { rs1: this.contextRegister, rs2: base, imm: AT.resume });
-    this.loadConstant(base, 'hole', () => this.random.pick(HOLES));
-    this.code.raw(jump);
+    this.jumpOrResume(base, jump, () => this.loadConstant(base, 'hole', () => this.random.pick(HOLES)));
   }
 
-  #trap(): void {
+  /** A jump by `base` to where `load` points it; if its fetch faults, the handler goes on behind it. */
+  protected jumpOrResume(base: number, jump: { bits: number; length: 2 | 4 }, load: () => void): void {
+    const words = this.apart(() => {
+      this.code.emit('sd', { rs1: this.contextRegister, rs2: base, imm: AT.resume });
+      load();
+      this.code.raw(jump);
+    });
+    this.code.addressOf(base, 8 + sizeOf(words));
+    this.code.words.push(...words);
+  }
+
+  protected trap(): void {
     this.place(this.random.pick(linesOf('trap')));
   }
 
-  #illegal(): void {
+  protected illegal(): void {
     for (let attempt = 0; attempt < 100; attempt++) {
       const isShort = this.random.chance(0.4);
       const bits = isShort
@@ -262,19 +273,19 @@ class Generator extends Draft {
   }
 
   /** Over some steps, or not. */
-  #branch(): void {
+  protected branch(): void {
     const line = this.random.pick(linesOf('branch'));
     const unit = this.code.unit;
-    const inner = this.#inner(this.random.between(0, 4));
+    const inner = this.inner(this.random.between(0, 4));
     this.code.unit = unit;
     this.place(line, { imm: line.encoding.length + sizeOf(inner) });
     this.code.words.push(...inner);
   }
 
-  #jump(): void {
+  protected jump(): void {
     const line = this.random.pick(linesOf('jump'));
     const unit = this.code.unit;
-    const inner = this.#inner(this.random.between(0, 3));
+    const inner = this.inner(this.random.between(0, 3));
     this.code.unit = unit;
     const skipped = line.encoding.length + sizeOf(inner);
     if (!this.hasOperand(line, 'rs1')) {
@@ -294,9 +305,9 @@ class Generator extends Draft {
   }
 
   /** MRET to a later step. QEMU has other modes, so MPP is set to M first. */
-  #return(): void {
+  protected trapReturn(): void {
     const unit = this.code.unit;
-    const inner = this.#inner(this.random.between(0, 2));
+    const inner = this.inner(this.random.between(0, 2));
     this.code.unit = unit;
     const [target, mpp] = [this.free(), this.free()];
     const line = this.random.pick(linesOf('return'));
@@ -310,11 +321,11 @@ class Generator extends Draft {
   }
 
   /** Some steps, up to four times. */
-  #loop(): void {
+  protected loop(): void {
     const unit = this.code.unit;
     const counter = this.free();
     this.kept.add(counter);
-    const inner = this.#inner(this.random.between(1, 5));
+    const inner = this.inner(this.random.between(1, 5));
     this.kept.delete(counter);
     this.code.unit = unit;
     this.code.emit('addi', { rd: counter, imm: this.random.between(1, 4) });
@@ -329,12 +340,20 @@ class Generator extends Draft {
   }
 
   /** Steps that are not yet placed. */
-  #inner(steps: number): Word[] {
+  protected inner(steps: number): Word[] {
+    return this.apart(() => {
+      this.#depth++;
+      for (let i = 0; i < steps; i++) this.step();
+      this.#depth--;
+    });
+  }
+
+  /** Code that is not yet placed. */
+  protected apart(make: () => void): Word[] {
     const outer = this.code;
     this.code = new Code();
-    this.#depth++;
-    for (let i = 0; i < steps; i++) this.#step();
-    this.#depth--;
+    this.code.unit = outer.unit;
+    make();
     const { words } = this.code;
     this.code = outer;
     return words;

@@ -7,7 +7,7 @@
  * misaligned one as a load.
  */
 import { AT, BLOCK_SIZE, CONTEXT, CSRS, LOG_ENTRY_SIZE, LOG_SIZE, MSTATUS_COMPARED } from './block.ts';
-import { Code, type Word } from './code.ts';
+import { Code, sizeOf, type Word } from './code.ts';
 import type { Sequence } from './generator.ts';
 
 export const RAM_BASE = 0x8000_0000;
@@ -26,8 +26,8 @@ export const blockAddress = (index: number): bigint => BigInt(RAM_BASE + BLOCKS 
 export interface Image {
   /** From RAM_BASE on. */
   readonly bytes: Uint8Array;
-  /** Guest address of each sequence's first random instruction. */
-  readonly entries: readonly number[];
+  /** Guest address of a word of a sequence, which has these. */
+  addressOf(index: number, words: readonly Word[], word: number): bigint;
   /** Instructions that each sequence runs besides the random ones. */
   readonly overhead: number;
 }
@@ -71,7 +71,11 @@ export function buildImage(sequences: ReadonlyMap<number, Sequence>): Image {
     at += piece.length;
   }
   for (const [index, { block }] of sequences) bytes.set(block, BLOCKS + index * BLOCK_SIZE);
-  return { bytes, entries, overhead };
+  return {
+    bytes,
+    overhead,
+    addressOf: (index, words, word) => BigInt((entries[index] ?? 0) + sizeOf(words.slice(0, word))),
+  };
 }
 
 function withWords(words: readonly Word[]): Code {
@@ -82,13 +86,15 @@ function withWords(words: readonly Word[]): Code {
 
 const START_SIZE = 20;
 
-/** Hart 0 goes on behind the handlers, the others sleep. */
+/** Hart 0 goes on behind the handlers. */
 function start(handlersSize: number): Code {
+  return park().emit('jal', { imm: 4 + handlersSize });
+}
+
+/** Hart 0 goes on behind this, the others sleep. */
+export function park(): Code {
   const code = new Code().emit('csrrs', { rd: 5, imm: 0xf14 }).emit('beq', { rs1: 5, imm: 12 });
-  return code
-    .emit('wfi')
-    .emit('jal', { imm: -4 })
-    .emit('jal', { imm: 4 + handlersSize });
+  return code.emit('wfi').emit('jal', { imm: -4 });
 }
 
 /** Sets CSRs and registers as the block says. `handlerDistance` counts from the context. */
@@ -180,7 +186,7 @@ function handler(code: Code, context: number): void {
 }
 
 /** A byte to the UART tells the machine under test that it is done, the finisher ends QEMU. */
-function end(): Code {
+export function end(): Code {
   const code = new Code();
   code.emit('lui', { rd: 5, imm: UART }).emit('sb', { rs1: 5 });
   code.emit('lui', { rd: 5, imm: FINISHER }).emit('lui', { rd: 6, imm: 0x5000 });

@@ -47,8 +47,6 @@ const BY_HELPER: Readonly<Partial<Record<Helper, Category>>> = {
 
 /** Lines of the table that no sequence has, each with the reason. */
 export const NOT_RUN: Readonly<Record<string, string>> = {
-  wfi: 'waits for an interrupt, and none comes',
-  sret: 'leaves machine mode',
   'cbo.inval': 'QEMU 7.2 has no Zicbom',
   'cbo.clean': 'QEMU 7.2 has no Zicbom',
   'cbo.flush': 'QEMU 7.2 has no Zicbom',

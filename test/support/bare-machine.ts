@@ -1,7 +1,7 @@
 /** A machine with nothing but RAM and what a test puts on the bus: for tests of the CPU engine alone. */
 import type { Bus, BusMemory } from '../../src/cpu/bus.ts';
 import { Engine, type EngineOptions } from '../../src/cpu/engine.ts';
-import type { Hart } from '../../src/cpu/hart.ts';
+import { type Hart, INTERRUPT } from '../../src/cpu/hart.ts';
 import type { Dispatch } from '../../src/cpu/interpreter.ts';
 import type { InterruptFile } from '../../src/cpu/interrupt-file.ts';
 import { encode, type Operands } from '../../src/isa/encoding.ts';
@@ -12,6 +12,8 @@ import { createLayout, createSharedMemory } from '../../src/memory/layout.ts';
 
 export const RAM_BASE = 0x8000_0000;
 export const ROM_BASE = 0x1000;
+/** The ACLINT's software interrupts: a word for each hart, that can be written. */
+export const MSIP_BASE = 0x200_0000;
 const RAM_SIZE = 1024 * 1024;
 const ROM_SIZE = 4096;
 
@@ -60,6 +62,11 @@ export class BareMachine {
       read: (address, size) =>
         this.#onDevice(address) ? BigInt.asUintN(size * 8, this.device.value) : undefined,
       write: (address, size, value) => {
+        if (address >= MSIP_BASE && address < MSIP_BASE + 4 * harts && size === 4) {
+          const hart = this.engine.harts[(address - MSIP_BASE) / 4];
+          hart?.setInterrupt(INTERRUPT.machineSoftware, (value & 1n) !== 0n);
+          return true;
+        }
         if (!this.#onDevice(address)) return false;
         this.device.written.push({ offset: address - this.device.base, size, value });
         return true;
