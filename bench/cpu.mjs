@@ -5,7 +5,7 @@
  * time of the whole emulator.
  *
  * Usage: npm run bench:cpu -- [--rounds N] [--only NAME,…] [--scale F] [--accel interp|jit] [--mode supervisor]
- *   [--by guest|host|cpu] [--json]
+ *   [--by guest|host|cpu] [--warm N] [--json]
  */
 import {
   benchOptions,
@@ -29,11 +29,20 @@ import {
   selected,
   TCG,
   timesBy,
+  WARM,
+  warmLaps,
 } from './support/programs.mjs';
 
 const options = benchOptions({
   rounds: 5,
-  more: { ...ACCEL, ...ONLY, ...SCALE, ...byClock('guest'), mode: { type: 'string', default: 'machine' } },
+  more: {
+    ...ACCEL,
+    ...ONLY,
+    ...SCALE,
+    ...WARM,
+    ...byClock('guest'),
+    mode: { type: 'string', default: 'machine' },
+  },
 });
 const machine = environment();
 const sides = emulators().map(({ name }) => (name === 'qemu' ? TCG : godwitWith(options)));
@@ -63,7 +72,7 @@ for (let round = 1; round <= options.rounds; round++) {
     for (const side of round % 2 === 0 ? sides.toReversed() : sides) {
       progress(`round ${round}: ${result.name} in ${side.name}`);
       const settings = [`loops=${result.loops}`, `mode=${options.mode}`];
-      result[side.name].push(await runProgram(side, result.workload, settings));
+      result[side.name].push(await runProgram(side, result.workload, settings, warmLaps(options)));
     }
     compare(result);
   }
@@ -86,7 +95,7 @@ const meanOf = (ratios) => `${geometricMean(ratios).toFixed(2)}, lowest ${Math.m
 
 report({
   options,
-  bench: `cpu${options.accel === undefined ? '' : `, -accel ${options.accel}`}, ${options.mode} mode, in million instructions per second of ${options.by} time`,
+  bench: `cpu${options.accel === undefined ? '' : `, -accel ${options.accel}`}, ${options.mode} mode, in million instructions per second of ${options.by} time${options.warm === '0' ? '' : `, after ${options.warm} laps`}`,
   machine,
   results,
   rows: [

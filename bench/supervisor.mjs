@@ -3,7 +3,7 @@
  * same image and the same work, each time in a process of its own.
  *
  * Usage: npm run bench:supervisor -- [--rounds N] [--only NAME,…] [--scale F] [--accel interp|jit]
- *   [--by guest|host|cpu] [--json]
+ *   [--by guest|host|cpu] [--warm N] [--json]
  */
 import {
   benchOptions,
@@ -25,11 +25,16 @@ import {
   SCALE,
   selected,
   timesBy,
+  WARM,
+  warmLaps,
 } from './support/programs.mjs';
 
 const MODES = ['machine', 'supervisor'];
 
-const options = benchOptions({ rounds: 5, more: { ...ACCEL, ...ONLY, ...SCALE, ...byClock('guest') } });
+const options = benchOptions({
+  rounds: 5,
+  more: { ...ACCEL, ...ONLY, ...SCALE, ...WARM, ...byClock('guest') },
+});
 const machine = environment();
 const godwit = godwitWith(options);
 const results = selected(options).map((workload) => ({
@@ -45,7 +50,7 @@ for (let round = 1; round <= options.rounds; round++) {
     for (const mode of round % 2 === 0 ? MODES.toReversed() : MODES) {
       progress(`round ${round}: ${result.name} in ${mode} mode`);
       const settings = [`loops=${result.loops}`, `mode=${mode}`];
-      result[mode].push(await runProgram(godwit, result.workload, settings));
+      result[mode].push(await runProgram(godwit, result.workload, settings, warmLaps(options)));
     }
     const done = new Set(
       [...result.machine, ...result.supervisor].map((lap) => `${lap.checksum} ${lap.instructions}`),
@@ -63,7 +68,7 @@ const ratios = results.map(
 
 report({
   options,
-  bench: `supervisor${options.accel === undefined ? '' : `, -accel ${options.accel}`}, in million instructions per second of ${options.by} time`,
+  bench: `supervisor${options.accel === undefined ? '' : `, -accel ${options.accel}`}, in million instructions per second of ${options.by} time${options.warm === '0' ? '' : `, after ${options.warm} laps`}`,
   machine,
   results,
   rows: [

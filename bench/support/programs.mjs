@@ -99,6 +99,15 @@ function systemArgs(workload, settings) {
   ];
 }
 
+/** The option `--warm N`: laps to run before the one that counts. Without it, that one starts cold. */
+export const WARM = { warm: { type: 'string', default: '0' } };
+
+export function warmLaps({ warm }) {
+  const laps = Number(warm);
+  if (!Number.isInteger(laps) || laps < 0) usage(`--warm: expected a number of laps, got '${warm}'`);
+  return laps;
+}
+
 /** By which clock laps are compared: `--by CLOCK`. */
 const CLOCKS = { guest: 'seconds', host: 'hostSeconds', cpu: 'cpuSeconds' };
 
@@ -117,33 +126,36 @@ export function timesBy({ by }) {
 }
 
 /**
- * Runs a workload for one lap, in a process of its own that starts cold and is killed when the lap is over.
+ * Runs a workload for a lap, in a process of its own that is killed when the lap is over.
  * @param side its `args`, a function as `systemArgs`, is for one that is not spoken to as QEMU is.
+ * @param warm laps before it, which do not count.
  * @returns the lap; beside the guest's time `hostSeconds`, by this process's clock from line to line, and `cpuSeconds`, the
  *   CPU time of the whole process in between (undefined where there is no /proc).
  * @throws Error if the process ends by itself.
  */
-export async function runProgram(side, workload, settings) {
+export async function runProgram(side, workload, settings, warm = 0) {
   const { name, command, args = systemArgs } = side;
   const [program, ...first] = command;
-  // Of two laps, so that there is a process to look at when the first is over, and none for ever if this one dies.
-  const child = spawn(program, [...first, ...args(workload, [...settings, 'laps=2'])], {
+  // One lap more, so that there is a process to look at when this one is over, and none for ever if the bench dies.
+  const child = spawn(program, [...first, ...args(workload, [...settings, `laps=${warm + 2}`])], {
     stdio: ['ignore', 'pipe', 'inherit'],
     timeout: GIVE_UP_MS,
     killSignal: 'SIGKILL',
   });
-  const now = () => ({ host: performance.now() / 1000, cpu: cpuSeconds(child.pid) });
   let text = '';
+  /** When the line before the lap's came. */
   let begin;
   let lap;
   child.stdout.setEncoding('latin1').on('data', (piece) => {
     text += piece;
     const lines = text.split('\n').slice(0, -1);
-    if (lines.some((line) => line.endsWith(' begins'))) begin ??= now();
-    const found = lines.map(parseLap).find(Boolean);
-    if (lap !== undefined || found === undefined) return;
-    const end = now();
-    lap = { ...found, hostSeconds: end.host - begin.host, cpuSeconds: end.cpu - begin.cpu };
+    // The first line says that the work begins.
+    if (lap !== undefined || lines.length <= warm) return;
+    const now = { host: performance.now() / 1000, cpu: cpuSeconds(child.pid) };
+    begin ??= now;
+    const found = lines.map(parseLap)[warm + 1];
+    if (found === undefined) return;
+    lap = { ...found, hostSeconds: now.host - begin.host, cpuSeconds: now.cpu - begin.cpu };
     child.kill('SIGKILL');
   });
   const status = await new Promise((resolve, reject) => {

@@ -6,7 +6,7 @@
  * Needs a compiler for i386 and, the first time, npm: v86 is installed into this folder (package.json has its version).
  *
  * Usage: npm run bench:v86 -- [--rounds N] [--only NAME,…] [--scale F] [--accel interp|jit]
- *   [--by host|cpu] [--json]
+ *   [--by host|cpu] [--warm N] [--json]
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -32,11 +32,16 @@ import {
   SCALE,
   selected,
   timesBy,
+  WARM,
+  warmLaps,
 } from '../support/programs.mjs';
 
 const FOLDER = import.meta.dirname;
 
-const options = benchOptions({ rounds: 5, more: { ...ACCEL, ...ONLY, ...SCALE, ...byClock('host') } });
+const options = benchOptions({
+  rounds: 5,
+  more: { ...ACCEL, ...ONLY, ...SCALE, ...WARM, ...byClock('host') },
+});
 
 /** Ends the bench, which is no failure: an anchor that is not there is nobody's fault. */
 function skip(why) {
@@ -97,7 +102,9 @@ const results = await withDirectory(async (images) => {
     for (const result of all) {
       for (const side of round % 2 === 0 ? sides.toReversed() : sides) {
         progress(`round ${round}: ${result.name} in ${side.name}`);
-        result[side.name].push(await runProgram(side, result.workload, [`loops=${result.loops}`]));
+        result[side.name].push(
+          await runProgram(side, result.workload, [`loops=${result.loops}`], warmLaps(options)),
+        );
       }
       const checksums = new Set([...result.godwit, ...result.v86].map(({ checksum }) => checksum));
       if (checksums.size > 1)
@@ -115,7 +122,7 @@ const faster = results
 
 report({
   options,
-  bench: `v86 ${version}${options.accel === undefined ? '' : `, -accel ${options.accel}`}, in seconds of ${options.by} time`,
+  bench: `v86 ${version}${options.accel === undefined ? '' : `, -accel ${options.accel}`}, in seconds of ${options.by} time${options.warm === '0' ? '' : `, after ${options.warm} laps`}`,
   machine,
   results,
   rows: [
