@@ -1,10 +1,11 @@
 import { expect, describe as suite, test } from 'vitest';
+import type { EngineOptions } from '../../src/cpu/engine.ts';
 import { guestDma } from '../../src/machine/guest-dma.ts';
 import { AddressSpace } from '../../src/memory/address-space.ts';
 import { assemble, BareMachine, RAM_BASE, ROM_BASE } from '../support/bare-machine.ts';
 
-function dmaMachine() {
-  const machine = new BareMachine(2);
+function dmaMachine(options: EngineOptions = {}) {
+  const machine = new BareMachine(2, 'table', undefined, undefined, options);
   const space = new AddressSpace();
   for (const [name, base, readonly] of [
     ['rom', ROM_BASE, true],
@@ -72,6 +73,18 @@ suite("a device's access to memory", () => {
     dma.write(RAM_BASE, loop(100));
     machine.run(4);
     expect(hart.x(5)).toBe(202n);
+  });
+
+  test('changes code that has been translated', () => {
+    const { machine, dma } = dmaMachine({ accel: 'jit', jit: { heat: 3, patience: 0 } });
+    const { hart } = machine;
+    const loop = (imm: number) => assemble(['addi', { rd: 5, rs1: 5, imm }], ['jal', { rd: 0, imm: -4 }]);
+    machine.load(loop(1));
+    for (let slice = 0; slice < 20; slice++) machine.run(1000);
+    expect(hart.translated.instructions).toBeGreaterThan(10_000);
+    dma.write(RAM_BASE, loop(100));
+    machine.run(4);
+    expect(hart.x(5)).toBe(10_200n);
   });
 
   test('breaks the reservations of LR', () => {
