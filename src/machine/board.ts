@@ -107,7 +107,7 @@ export function createBoard(wiring: BoardWiring): Board {
   const messages = imsics === undefined ? {} : { msi, msiParent: imsics.supervisor.label };
   const pci = new PciHostBridge({ ...MEMORY_MAP.pcie, interrupts, dma, ...messages });
   const virtio = virtioTransports(wiring, wired);
-  const { devices: plugged, cables } = pciDevices(wiring, pci.bus, imsics !== undefined);
+  const { devices: plugged, cables } = pciDevices(wiring, pci.bus);
   const devices = [finisher, aclint, ...sswi, uart, rtc, ...virtio, ...plugged, pci, ...interrupts.devices];
   return { finisher, aclint, uart, interrupts, pci, cables, devices };
 }

@@ -31,18 +31,15 @@ interface PciDevice extends Device {
   readonly pci: PciFunction;
 }
 
-/**
- * Makes what was added to the bus, and plugs it in.
- * @param messages whether there is an interrupt controller that takes them.
- */
-export function pciDevices(needs: PciNeeds, bus: PciBus, messages: boolean): PciDevices {
+/** Makes what was added to the bus, and plugs it in. */
+export function pciDevices(needs: PciNeeds, bus: PciBus): PciDevices {
   const { added, timers, backends } = needs;
   const cables: NetworkCable[] = [];
   const virtio = (device: DeviceConfiguration): PciDevice => {
     const { driver, id, addr, properties } = device;
     const name = `${driver}@${pciAddressText({ slot: addr >> 3, function: addr & 7 })}`;
     const plugged = virtioFunction(device, needs);
-    return new VirtioPci({ name, id, function: plugged, properties, messages, guestError: needs.guestError });
+    return new VirtioPci({ name, id, function: plugged, properties, guestError: needs.guestError });
   };
   /** By driver: a device, with the number of those like it before. */
   const make: Readonly<Record<string, (device: DeviceConfiguration, index: number) => PciDevice>> = {

@@ -41,12 +41,12 @@ export class PciBench extends Rings {
   readonly ports: MmioHandler;
   level = false;
 
-  constructor({ messages = true, queues = 1, modern = false } = {}) {
+  constructor({ queues = 1, modern = false } = {}) {
     const memory = new FlatMemory(0x10_0000);
     super(memory);
     const properties = blkProperties(this.disk, { 'num-queues': queues, 'disable-legacy': modern });
     this.device = new VirtioPci({
-      ...{ name: 'virtio-blk-pci@01.0', id: '', properties, messages },
+      ...{ name: 'virtio-blk-pci@01.0', id: '', properties },
       function: new VirtioBlk({ backend: this.disk, properties }),
       guestError() {},
     });

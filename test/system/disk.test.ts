@@ -179,6 +179,20 @@ describe('a disk', () => {
     expect(second).not.toHaveProperty('qdev');
     await vm.quit();
   });
+
+  test('with if=virtio is on the PCI bus, with the identity that QEMU gives it', async ({ bench, skip }) => {
+    const args = guest('ticks', '', '16M', '-drive', `file=${image(bench)},format=raw,if=virtio`);
+    const show = async (program?: string) => {
+      const vm = await bench.start(args, program === undefined ? {} : { program });
+      const text = await vm.execute('human-monitor-command', { 'command-line': 'info pci' });
+      await vm.kill();
+      return String(text).replace(/\r/g, '');
+    };
+    const here = await show();
+    expect(here).toContain('PCI device 1af4:1001');
+    if (!hasTool(QEMU)) skip();
+    expect(here).toBe((await show(QEMU)).replace(/at 0x[0-9a-f]+ /g, 'at 0xffffffffffffffff '));
+  });
 });
 
 describe('a moving guest', () => {

@@ -90,8 +90,6 @@ export interface VirtioPciOptions {
   readonly id: string;
   readonly function: VirtioFunction;
   readonly properties: Readonly<Record<string, PropertyValue>>;
-  /** Whether there is an interrupt controller that takes messages; without one there is no MSI-X. */
-  readonly messages: boolean;
   guestError(text: string): void;
 }
 
@@ -109,7 +107,7 @@ export class VirtioPci implements Device {
   #vectors: number[];
 
   constructor(options: VirtioPciOptions) {
-    const { name, id, function: device, properties, messages, guestError } = options;
+    const { name, id, function: device, properties, guestError } = options;
     this.name = name;
     const queues = device.queueSizes.length;
     const vectors = queues + 1;
@@ -139,14 +137,14 @@ export class VirtioPci implements Device {
       interruptPin: 1,
       bars: [
         ...(legacy ? [this.#legacyBar(device)] : []),
-        ...(messages ? [msixBar] : []),
+        msixBar,
         {
           ...{ index: BAR, space: 'memory', wide: true, prefetchable: true },
           size: 4 * STRUCTURE_BYTES,
           handler: this.#memory,
         },
       ],
-      capabilities: [...(messages ? [this.#msix.capability] : []), ...this.#capabilities(device)],
+      capabilities: [this.#msix.capability, ...this.#capabilities(device)],
     });
     this.#msix.connect(this.pci);
     this.#core = new VirtioCore({
