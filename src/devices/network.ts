@@ -13,8 +13,8 @@ export const MAX_FRAME_BYTES = 65536 + 4096;
 
 /** The guest's end of a cable. */
 export interface NetworkCard {
-  /** As `info network` names it: "e1000.0", or its -device id. */
-  readonly name: string;
+  /** As users name it: its -device id, or "e1000.0". */
+  readonly label: string;
   /** "e1000" */
   readonly model: string;
   /** The address that it answers to now, as the guest has set it. */

@@ -47,9 +47,11 @@ export class MachineNetworks {
    * @throws GodwitError kind "state" if there is none of this name.
    */
   setLink(name: string, up: boolean): void {
-    const found = this.#cables.filter(({ card, backend }) => card?.name === name || backend?.id === name);
+    const found = this.#cables.filter(({ card, backend }) => card?.label === name || backend?.id === name);
     if (found.length === 0) {
-      const names = this.#cables.flatMap(({ card, backend }) => [card?.name ?? [], backend?.id ?? []].flat());
+      const names = this.#cables.flatMap(({ card, backend }) =>
+        [card?.label ?? [], backend?.id ?? []].flat(),
+      );
       throw new GodwitError('state', `Device '${name}' not found${didYouMean(name, names)}`);
     }
     for (const cable of found) cable.setLink(up);
@@ -83,7 +85,7 @@ function cardLines({ card, backend, up }: NetworkCable): string[] {
   if (card === undefined) return [];
   const link = up ? '' : ',link=off';
   return [
-    `${card.name}: index=0,type=nic,model=${card.model},macaddr=${macText(card.mac())}${link}`,
+    `${card.label}: index=0,type=nic,model=${card.model},macaddr=${macText(card.mac())}${link}`,
     ...(backend === undefined ? [] : [` \\ ${backend.id}: ${backend.describe()}`]),
   ];
 }

@@ -10,7 +10,7 @@ function wired(room = Number.POSITIVE_INFINITY) {
   const flows: boolean[] = [];
   const card = {
     room,
-    name: 'nic.0',
+    label: 'nic.0',
     model: 'nic',
     mac: () => new Uint8Array(6),
     receive(frame: Uint8Array): boolean {

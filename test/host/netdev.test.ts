@@ -37,7 +37,7 @@ async function opened(spec: SocketNetdevSpec) {
   const got: string[] = [];
   const card = {
     room: Number.POSITIVE_INFINITY,
-    name: 'nic',
+    label: 'nic',
     model: 'nic',
     mac: () => new Uint8Array(6),
     receive: (frame: Uint8Array) => card.room-- > 0 && got.push(Buffer.from(frame).toString()) > 0,

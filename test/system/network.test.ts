@@ -194,6 +194,14 @@ describe('the monitor', () => {
     await expect(vm.execute('set_link', { name: 'n1', up: true })).rejects.toThrow("Device 'n1' not found");
   });
 
+  test('knows an adapter by its id, if it has one', async ({ bench }) => {
+    const vm = await bench.start(guest('net', '', '16M', '-device', 'e1000,id=lan', '-S'));
+    await vm.execute('set_link', { name: 'lan', up: false });
+    const shown = await vm.execute('human-monitor-command', { 'command-line': 'info network' });
+    expect(shown).toMatch(/^lan: index=0,type=nic,model=e1000,macaddr=52:54:00:12:34:56,link=off/);
+    await expect(vm.execute('set_link', { name: 'e1000.0', up: true })).rejects.toThrow('not found');
+  });
+
   test('info pci and info network show the adapter', async ({ bench }) => {
     const { vm } = await pair(bench);
     const ask = async (line: string): Promise<string> =>

@@ -79,6 +79,7 @@ export interface E1000Options {
 
 export class E1000 implements Device, NetworkCard {
   readonly name: string;
+  readonly label: string;
   readonly model = 'e1000';
   /** Reached through the bus only. */
   readonly regions = [];
@@ -95,6 +96,7 @@ export class E1000 implements Device, NetworkCard {
 
   constructor({ name, id = '', mac, timers, cable }: E1000Options) {
     this.name = name;
+    this.label = id === '' ? name : id;
     this.#cable = cable;
     this.#eeprom = new Eeprom({ mac, ...IDENTITY });
     this.#phy = new Phy({
