@@ -130,6 +130,7 @@ function runProgram(kernel, { tohost, fromhost }) {
     transmit() {},
     powerOff() {},
     interrupted() {},
+    debugStopped() {},
     resetRequested() {},
   });
   machine.installBoot(boot.rom, boot.boot);

@@ -14,6 +14,8 @@ interface Run {
   readonly console: string;
   readonly instructions: number;
   readonly memory: string;
+  /** Of program counter and registers of every hart, at every turn. */
+  readonly trace: string;
 }
 
 /** Runs an image until it switches the machine off, in bursts that end where `enough` says. */
@@ -54,13 +56,21 @@ function run(
   machine.installBoot(boot.rom, boot.boot);
   machine.reset();
   machine.start();
-  while (!over) expect(machine.burst(enough).kind).not.toBe('idle');
+  const trace = createHash('sha256');
+  const look = (): boolean => {
+    for (const hart of machine.engine.harts) {
+      trace.update(`${hart.pc} ${Array.from({ length: 31 }, (_, i) => hart.x(i + 1)).join(' ')}\n`);
+    }
+    return enough();
+  };
+  while (!over) expect(machine.burst(look).kind).not.toBe('idle');
   const ram = machine.memory.block('ram');
   const bytes = machine.memory.view(ram.offset, ram.size).slice();
   return {
     console,
     instructions: machine.engine.instructions,
     memory: createHash('sha256').update(bytes).digest('hex'),
+    trace: trace.digest('hex'),
   };
 }
 
@@ -74,6 +84,32 @@ test.each([1, 4])(
     const interpreted = run(guestImage('ticks'), 'count=20 interval=7', 0, harts, () => false, 'interp');
     expect(interpreted).toEqual(whole);
     expect(whole.console).toContain('tick 20 ');
+  },
+);
+
+test('harts that wait for one another, lock and interrupt: the same trace and memory, translated or not', () => {
+  const smp = (accel: Accelerator, enough: () => boolean): Run =>
+    run(guestImage('smp'), 'size=4M words=16 limit=1 report=500', 8, 4, enough, accel);
+  const whole = smp('jit', () => false);
+  let calls = 0;
+  expect(smp('jit', () => ++calls % 5 === 0)).toEqual(whole);
+  expect(smp('interp', () => false)).toEqual(whole);
+  expect(whole.console).toMatch(/^smp /m);
+  expect(whole.console).not.toContain('ERROR');
+});
+
+test.each(['records', 'bytecode'] as const)(
+  'in S-mode under Sv39: %s has one trace and memory',
+  (program) => {
+    const supervised = (accel: Accelerator, enough: () => boolean): Run =>
+      run(programImage(program), 'loops=2 mode=supervisor', 0, 1, enough, accel);
+    const whole = supervised('jit', () => false);
+    let calls = 0;
+    expect(supervised('jit', () => ++calls % 3 === 0)).toEqual(whole);
+    expect(supervised('interp', () => false)).toEqual(whole);
+    const bare = run(programImage(program), 'loops=2 mode=machine', 0, 1, () => false);
+    expect(lapOf(whole.console)?.checksum).toBe(lapOf(bare.console)?.checksum);
+    expect(whole.trace).not.toBe(bare.trace);
   },
 );
 
