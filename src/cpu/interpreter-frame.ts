@@ -161,6 +161,20 @@ export class InterpreterFrame implements ActionFrame {
       case 'frs2':
         this.register(ENTRY.rs2Shift, HART.f);
         return;
+      case 'frs3':
+        f.get(this.hart);
+        f.get(this.entry);
+        f.load('i32.load', 4);
+        f.i32(31 << ENTRY.frs3Shift);
+        f.op('i32.and', 'i32.add');
+        f.load('i64.load', HART.f);
+        return;
+      case 'inexact':
+        f.get(this.hart);
+        f.load('i32.load', HART.floatNearest);
+        f.i32(1);
+        f.op('i32.and');
+        return;
       case 'nearest':
         // (floatNearest >> rm) & 1; a shift takes its amount modulo 32, so frs3 has to go.
         f.get(this.hart);

@@ -5,6 +5,7 @@
  * way that programs take nearly always: wasm's own operation, where its result is RISC-V's and no flag could change.
  */
 import { f32, f64 } from '../wasm/expr.ts';
+import { and, fusedDouble, fusedSingle, toInteger } from './float-fast.ts';
 import {
   compressed as c,
   type Extension,
@@ -34,7 +35,6 @@ const BOX = i64.const(0xffff_ffff_0000_0000n);
 const SIGN64 = i64.const(1n << 63n);
 const SIGN32 = i64.const(1n << 31n);
 
-const and = (...terms: Expr[]): Expr => terms.reduce((a, b) => i32.and(a, b));
 const low = (value: Expr): Expr => i64.and(value, i64.const(0xffff_ffffn));
 
 /** A format: how its values stand in a register, and wasm's operations on them. */
@@ -149,8 +149,19 @@ function computations(format: Format): Lines {
     value: boxed(i64.or(i64.and(bits(frs1), i64.xor(sign, i64.const(-1n))), i64.and(signBits, sign))),
   });
   const root = to(wasm.sqrt(from(frs1)));
-  const fused = (name: string, opcode: string) =>
-    insn(`${name}.${s}`, `frs3 ${fmt} frs2 frs1 rm frd ${opcode}`, float(`${name}.${s}`, false));
+  const fused = (name: string, opcode: string, negateProduct: boolean, negateAddend: boolean) => {
+    const fast =
+      s === 's'
+        ? fusedSingle(negateProduct, negateAddend, format)
+        : fusedDouble(negateProduct, negateAddend, normal);
+    return insn(`${name}.${s}`, `frs3 ${fmt} frs2 frs1 rm frd ${opcode}`, float(`${name}.${s}`, false, fast));
+  };
+  /** Neither operand is a NaN. */
+  const extreme = (operation: string, op: 'min' | 'max'): Action => {
+    const [a, b] = [from(frs1), from(frs2)];
+    const ordered = and(wasm.eq(a, a), wasm.eq(b, b), valid(frs1), valid(frs2));
+    return float(operation, false, { value: to(wasm[op](a, b)), when: ordered });
+  };
   return [
     headings.computation,
     insn(`fadd.${s}`, `00000 ${fmt} frs2 frs1 rm frd 1010011`, arithmetic(format, `fadd.${s}`, 'add')),
@@ -162,12 +173,12 @@ function computations(format: Format): Lines {
       `01011 ${fmt} 00000 frs1 rm frd 1010011`,
       float(`fsqrt.${s}`, false, { value: root, when: and(nearest, normal(result), valid(frs1)) }),
     ),
-    insn(`fmin.${s}`, `00101 ${fmt} frs2 frs1 000 frd 1010011`, float(`fmin.${s}`, false)),
-    insn(`fmax.${s}`, `00101 ${fmt} frs2 frs1 001 frd 1010011`, float(`fmax.${s}`, false)),
-    fused('fmadd', '1000011'),
-    fused('fmsub', '1000111'),
-    fused('fnmsub', '1001011'),
-    fused('fnmadd', '1001111'),
+    insn(`fmin.${s}`, `00101 ${fmt} frs2 frs1 000 frd 1010011`, extreme(`fmin.${s}`, 'min')),
+    insn(`fmax.${s}`, `00101 ${fmt} frs2 frs1 001 frd 1010011`, extreme(`fmax.${s}`, 'max')),
+    fused('fmadd', '1000011', false, false),
+    fused('fmsub', '1000111', false, true),
+    fused('fnmsub', '1001011', true, false),
+    fused('fnmadd', '1001111', true, true),
     headings.conversion,
     insn(`fsgnj.${s}`, `00100 ${fmt} frs2 frs1 000 frd 1010011`, inject(bits(frs2))),
     insn(
@@ -208,7 +219,7 @@ function conversions(format: Format): Lines {
     insn(
       `fcvt.${integer}.${s}`,
       `11000 ${fmt} ${number} frs1 rm rd 1010011`,
-      float(`fcvt.${integer}.${s}`, true),
+      float(`fcvt.${integer}.${s}`, true, toInteger(integer, wide(format), format.valid(frs1))),
     ),
     insn(
       `fcvt.${s}.${integer}`,
@@ -218,6 +229,9 @@ function conversions(format: Format): Lines {
   ]);
   return [headings.conversion, ...pairs];
 }
+
+/** f[rs1] as a double, which every single is. */
+const wide = ({ suffix, from }: Format): Expr => (suffix === 's' ? f64.promote_f32(from(frs1)) : from(frs1));
 
 /** The rounding mode stands in the instruction and is none of the reserved ones. */
 const staticMode = i32.lt_u(i32.and(i32.wrap_i64(imm), i32.const(7)), i32.const(5));

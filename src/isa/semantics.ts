@@ -17,10 +17,13 @@ export const memory = leaf('i64', 'memory');
 /** Floating-point registers, as their 64 bits. */
 export const frs1 = leaf('i64', 'frs1');
 export const frs2 = leaf('i64', 'frs2');
+export const frs3 = leaf('i64', 'frs3');
 /** The value of a float action's fast way, for its condition. */
 export const result = leaf('i64', 'result');
-/** i32: not 0 if the instruction rounds to nearest and NX is set already, so that nobody can see whether it is exact. */
+/** i32: 1 if the instruction rounds to nearest and NX is set already, so that nobody can see whether it is exact. */
 export const nearest = leaf('i32', 'nearest');
+/** i32: 1 if NX is set already, else 0. */
+export const inexact = leaf('i32', 'inexact');
 
 /** What an expression can't say; each is one function of the engine (cpu/helpers.ts). */
 export type Helper =

@@ -16,7 +16,7 @@ export const VALUE_TYPE_CODE: Readonly<Record<ValueType, number>> = {
 
 /**
  * Pure instructions: name → [opcode, result, ...operands]. An opcode above 0xff is a prefix byte and a LEB128 number:
- * 0xfd00 + n is the vector instruction n.
+ * 0xfd00 + n is the vector instruction n, 0xfc00 + n the numeric one.
  */
 export const PURE = {
   'i32.eqz': [0x45, 'i32', 'i32'],
@@ -91,16 +91,24 @@ export const PURE = {
   'f64.eq': [0x61, 'i32', 'f64', 'f64'],
   'f64.lt': [0x63, 'i32', 'f64', 'f64'],
   'f64.le': [0x65, 'i32', 'f64', 'f64'],
+  'f32.min': [0x96, 'f32', 'f32', 'f32'],
+  'f32.max': [0x97, 'f32', 'f32', 'f32'],
   'f32.sqrt': [0x91, 'f32', 'f32'],
   'f32.add': [0x92, 'f32', 'f32', 'f32'],
   'f32.sub': [0x93, 'f32', 'f32', 'f32'],
   'f32.mul': [0x94, 'f32', 'f32', 'f32'],
   'f32.div': [0x95, 'f32', 'f32', 'f32'],
+  'f64.min': [0xa4, 'f64', 'f64', 'f64'],
+  'f64.max': [0xa5, 'f64', 'f64', 'f64'],
   'f64.sqrt': [0x9f, 'f64', 'f64'],
   'f64.add': [0xa0, 'f64', 'f64', 'f64'],
   'f64.sub': [0xa1, 'f64', 'f64', 'f64'],
   'f64.mul': [0xa2, 'f64', 'f64', 'f64'],
   'f64.div': [0xa3, 'f64', 'f64', 'f64'],
+  'i32.trunc_sat_f64_s': [0xfc02, 'i32', 'f64'],
+  'i32.trunc_sat_f64_u': [0xfc03, 'i32', 'f64'],
+  'i64.trunc_sat_f64_s': [0xfc06, 'i64', 'f64'],
+  'i64.trunc_sat_f64_u': [0xfc07, 'i64', 'f64'],
   'f64.convert_i32_s': [0xb7, 'f64', 'i32'],
   'f64.convert_i32_u': [0xb8, 'f64', 'i32'],
   'f64.convert_i64_s': [0xb9, 'f64', 'i64'],

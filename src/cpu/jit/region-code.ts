@@ -14,6 +14,7 @@ import type { Callable, FunctionBuilder, Label, Local } from '../../wasm/functio
 import { STORES, type StoreOp } from '../../wasm/opcodes.ts';
 import { type ActionFrame, isStraight, lowerAction } from '../action-lowering.ts';
 import { emitLookup, emitTlbOffset } from '../lookup.ts';
+import { ENTRY } from '../operations.ts';
 import { emitFlow, type Jumps } from './flow.ts';
 import { type Block, type BlockEnd, pageOf, type Region, type RegionInstruction, targets } from './region.ts';
 
@@ -182,7 +183,7 @@ class RegionCode implements ActionFrame {
     if (names.has('rs2') && rs2 !== 0) x(rs2);
     if (names.has('frs1')) f(rs1);
     if (names.has('frs2')) f(rs2);
-    if (names.has('frs3')) f((immediate >> 3) & 31);
+    if (names.has('frs3')) f((immediate >> ENTRY.frs3Shift) & 31);
     if (names.has('rd') && rd !== 0) this.#written.add(x(rd) as Local);
     if (names.has('frd')) this.#written.add(f(rd));
   }
@@ -444,6 +445,15 @@ class RegionCode implements ActionFrame {
         return;
       case 'pc':
         this.#address(at);
+        return;
+      case 'frs3':
+        f.get(this.#f[(immediate >> ENTRY.frs3Shift) & 31] as Local);
+        return;
+      case 'inexact':
+        f.get(this.hart);
+        f.load('i32.load', HART.floatNearest);
+        f.i32(1);
+        f.op('i32.and');
         return;
       case 'nearest':
         f.get(this.hart);
