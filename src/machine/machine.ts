@@ -38,7 +38,7 @@ import { MEMORY_MAP } from './memory-map.ts';
 import { type DebugStop, RUN_ALL, type RunPlan, Turns } from './turns.ts';
 
 /** Instructions that a hart runs before it is the next one's turn, and before timers are looked at. */
-const SLICE = 25_000;
+const SLICE = 100_000;
 
 const NS_PER_TICK = 1e9 / TIMEBASE_HZ;
 
