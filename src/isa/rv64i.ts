@@ -2,26 +2,23 @@
 import { type Extension, instruction as insn, sections } from './instruction.ts';
 import {
   branch,
-  type Expr,
   helper,
+  i32,
   i64,
   imm,
   jump,
   load,
+  low32,
   nothing,
   pc,
   relativeTarget,
   rs1,
   rs2,
   set,
+  signed32,
   store,
   truth,
-  word,
 } from './semantics.ts';
-
-/** wasm takes shift amounts modulo 64; a word shift takes them modulo 32. */
-const amount5 = (amount: Expr): Expr => i64.and(amount, i64.const(31));
-const unsignedWord = (value: Expr): Expr => i64.and(value, i64.const(0xffff_ffffn));
 
 export const rv64i: Extension = {
   name: 'I',
@@ -50,15 +47,15 @@ export const rv64i: Extension = {
     insn('and', '0000000 rs2 rs1 111 rd 0110011', set(i64.and(rs1, rs2))),
 
     '§4.2 Integer computational instructions of RV64I',
-    insn('addiw', 'imm[11:0] rs1 000 rd 0011011', set(word(i64.add(rs1, imm)))),
-    insn('slliw', '0000000 shamt[4:0] rs1 001 rd 0011011', set(word(i64.shl(rs1, imm)))),
-    insn('srliw', '0000000 shamt[4:0] rs1 101 rd 0011011', set(word(i64.shr_u(unsignedWord(rs1), imm)))),
-    insn('sraiw', '0100000 shamt[4:0] rs1 101 rd 0011011', set(i64.shr_s(word(rs1), imm))),
-    insn('addw', '0000000 rs2 rs1 000 rd 0111011', set(word(i64.add(rs1, rs2)))),
-    insn('subw', '0100000 rs2 rs1 000 rd 0111011', set(word(i64.sub(rs1, rs2)))),
-    insn('sllw', '0000000 rs2 rs1 001 rd 0111011', set(word(i64.shl(rs1, amount5(rs2))))),
-    insn('srlw', '0000000 rs2 rs1 101 rd 0111011', set(word(i64.shr_u(unsignedWord(rs1), amount5(rs2))))),
-    insn('sraw', '0100000 rs2 rs1 101 rd 0111011', set(i64.shr_s(word(rs1), amount5(rs2)))),
+    insn('addiw', 'imm[11:0] rs1 000 rd 0011011', set(signed32(i32.add(low32(rs1), low32(imm))))),
+    insn('slliw', '0000000 shamt[4:0] rs1 001 rd 0011011', set(signed32(i32.shl(low32(rs1), low32(imm))))),
+    insn('srliw', '0000000 shamt[4:0] rs1 101 rd 0011011', set(signed32(i32.shr_u(low32(rs1), low32(imm))))),
+    insn('sraiw', '0100000 shamt[4:0] rs1 101 rd 0011011', set(signed32(i32.shr_s(low32(rs1), low32(imm))))),
+    insn('addw', '0000000 rs2 rs1 000 rd 0111011', set(signed32(i32.add(low32(rs1), low32(rs2))))),
+    insn('subw', '0100000 rs2 rs1 000 rd 0111011', set(signed32(i32.sub(low32(rs1), low32(rs2))))),
+    insn('sllw', '0000000 rs2 rs1 001 rd 0111011', set(signed32(i32.shl(low32(rs1), low32(rs2))))),
+    insn('srlw', '0000000 rs2 rs1 101 rd 0111011', set(signed32(i32.shr_u(low32(rs1), low32(rs2))))),
+    insn('sraw', '0100000 rs2 rs1 101 rd 0111011', set(signed32(i32.shr_s(low32(rs1), low32(rs2))))),
 
     '§2.5 Control transfer instructions',
     insn('jal', 'imm[20|10:1|11|19:12] rd 1101111', jump(relativeTarget)),

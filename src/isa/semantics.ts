@@ -140,6 +140,10 @@ export function memoryAccess(action: Action): MemoryAccess | undefined {
   }
 }
 
+/** The low 32 bits of an i64. */
+export const low32 = (value: Expr): Expr => i32.wrap_i64(value);
+/** An i32 as a register holds it: with its sign. Word instructions are 32-bit operations between these two. */
+export const signed32 = (value: Expr): Expr => i64.extend_i32_s(value);
 /** The low 32 bits of an i64, as an i64 with their sign. */
 export const word = (value: Expr): Expr => i64.extend32_s(value);
 /** An i32 truth as the register value 0 or 1. */

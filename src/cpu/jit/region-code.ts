@@ -8,15 +8,18 @@
  * can't be done here, what has not run is given back.
  */
 import type { Instruction } from '../../isa/instruction.ts';
+import type { Action } from '../../isa/semantics.ts';
 import { HART, PAGE_SIZE, SLOT, TLB } from '../../memory/layout.ts';
 import type { Expr } from '../../wasm/expr.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../../wasm/function.ts';
-import { STORES, type StoreOp } from '../../wasm/opcodes.ts';
+import { type LoadOp, STORES, type StoreOp } from '../../wasm/opcodes.ts';
 import { type ActionFrame, isStraight, lowerAction } from '../action-lowering.ts';
 import { emitLookup, emitTlbOffset } from '../lookup.ts';
 import { ENTRY } from '../operations.ts';
 import { emitFlow, type Jumps } from './flow.ts';
 import { type Block, type BlockEnd, pageOf, type Region, type RegionInstruction, targets } from './region.ts';
+
+import { isWord, type Leaves, narrowed } from './words.ts';
 
 /** Functions of the engine that a region calls when an access misses. */
 export interface RegionCalls {
@@ -27,6 +30,15 @@ export interface RegionCalls {
   /** (hart, address, value, bytes) → 1 if the store was done. */
   readonly store: Callable;
 }
+
+/** Loads of what is smaller than a register, but for the unsigned word. */
+const WORD_LOADS: ReadonlySet<LoadOp> = new Set([
+  'i64.load8_s',
+  'i64.load8_u',
+  'i64.load16_s',
+  'i64.load16_u',
+  'i64.load32_s',
+]);
 
 /** The node of the graph where control comes in, and where jumps to computed addresses choose. */
 const ENTRANCE = 0;
@@ -73,6 +85,19 @@ class RegionCode implements ActionFrame {
   #current!: RegionInstruction;
   #notRun = 0;
   #floatIsOn = false;
+  /** Registers that are known to hold a sign-extended word, in this block. */
+  readonly #words = new Set<number>();
+  readonly #leaves: Leaves = {
+    isWord: (name) => {
+      const { rs1, rs2 } = this.#current;
+      return (name === 'rs1' && this.#words.has(rs1)) || (name === 'rs2' && this.#words.has(rs2));
+    },
+    constant: (name) => {
+      const { rs1, rs2, immediate } = this.#current;
+      if (name === 'imm') return immediate;
+      return (name === 'rs1' && rs1 === 0) || (name === 'rs2' && rs2 === 0) ? 0 : undefined;
+    },
+  };
 
   constructor(f: FunctionBuilder, calls: RegionCalls, region: Region, index: number) {
     this.f = f;
@@ -224,16 +249,25 @@ class RegionCode implements ActionFrame {
       f.end();
     }
     this.#floatIsOn = false;
+    this.#words.clear();
     this.#notRun = length;
     for (const instruction of instructions) {
       this.#current = instruction;
       if (instruction.straddles) this.#emitPageCheck(pageOf(instruction.at) + PAGE_SIZE, () => this.slow());
       const { action } = instruction.instruction;
       if (!isStraight(action)) throw new Error(`${instruction.instruction.name} ends a block`);
+      const givesWord = this.#givesWord(action);
       lowerAction(this, action);
+      if (givesWord) this.#words.add(instruction.rd);
+      else if (registersOf(instruction.instruction).has('rd')) this.#words.delete(instruction.rd);
       this.#notRun--;
     }
     this.#emitEnd(block, end, jumps);
+  }
+
+  #givesWord(action: Action): boolean {
+    if (action.kind === 'set') return isWord(action.value, this.#leaves);
+    return action.kind === 'load' && action.float !== true && WORD_LOADS.has(action.op);
   }
 
   #emitEnd({ at }: Block, end: BlockEnd, jumps: Jumps): void {
@@ -413,7 +447,7 @@ class RegionCode implements ActionFrame {
   // What actions ask of their frame:
 
   expr(expr: Expr, bound?: Local): void {
-    this.f.expr(expr, (name) => {
+    this.f.expr(narrowed(expr, this.#leaves), (name) => {
       if ((name === 'memory' || name === 'result') && bound !== undefined) this.f.get(bound);
       else this.#leaf(name);
     });
