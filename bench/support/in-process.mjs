@@ -17,6 +17,7 @@ const FINISHER = 0x10_0000;
  * @param options for the engine, such as its dispatcher.
  */
 export async function programMachine(workload, settings, options = {}) {
+  const { setCompilerFlags } = await load('host/compiler-flags.js');
   const { newMachine } = await load('host/new-machine.js');
   const { decodeBootImages } = await load('machine/boot.js');
   const { machineLayout } = await load('machine/machine.js');
@@ -67,6 +68,7 @@ export async function programMachine(workload, settings, options = {}) {
   const main = { base: MEMORY_MAP.ram.base, size: ram.size, offset: ram.offset, firstPage: ram.firstPage };
   const time = () => BigInt(Math.round(performance.now() * TICKS_PER_MS));
   const csrs = { time, extensions: extensionsOf(configuration.isa) };
+  setCompilerFlags();
   const engine = new Engine(memory, main, bus, csrs, options);
   const hart = engine.harts[0];
   engine.reset(BigInt(MEMORY_MAP.rom.base));

@@ -23,6 +23,7 @@ import type { AnnounceParameters } from '../monitor/target.ts';
 import { Attention } from './attention.ts';
 import { type BlockError, type BlockFile, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
+import { setCompilerFlags } from './compiler-flags.ts';
 import { type Drive, reasonOf } from './drive.ts';
 import { writeLog } from './log.ts';
 import { MachineNetworks } from './machine-networks.ts';
@@ -383,4 +384,5 @@ class MachineThread implements MachineApi {
 }
 
 if (parentPort === null) throw new GodwitError('internal', 'the machine thread was not started as a worker');
+setCompilerFlags();
 new MachineThread(parentPort);

@@ -74,6 +74,7 @@ export class FunctionBuilder implements Callable {
   readonly params: readonly Local[];
   readonly #locals: Local[] = [];
   readonly #code = new ByteWriter();
+  readonly #unlikely: number[] = [];
   #depth = 0;
   /** Locals that expressions may reuse once `release` has given them back. */
   readonly #free = new Map<ValueType, Local[]>();
@@ -168,6 +169,12 @@ export class FunctionBuilder implements Callable {
     return this.#open(CONTROL.if);
   }
 
+  /** An `if` that is hardly ever taken: the compiler is told so, and keeps what follows out of the way. */
+  ifUnlikely(): Label {
+    this.#unlikely.push(this.#code.length);
+    return this.if();
+  }
+
   else(): void {
     this.#code.byte(CONTROL.else);
   }
@@ -252,6 +259,17 @@ export class FunctionBuilder implements Callable {
       kept?.set(node, fresh);
       this.tee(fresh);
     }
+  }
+
+  /**
+   * Where the branches stand that are hardly ever taken: bytes from the start of the body, as the branch hinting proposal
+   * has them.
+   */
+  get unlikely(): number[] {
+    // The locals come first: their number, and two bytes each.
+    const count = new ByteWriter();
+    count.u32(this.#locals.length);
+    return this.#unlikely.map((at) => at + count.length + 2 * this.#locals.length);
   }
 
   /** Bytes of its code so far. */

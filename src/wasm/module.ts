@@ -9,7 +9,7 @@ import { VALUE_TYPE_CODE, type ValueType } from './opcodes.ts';
 /** Bytes in a WebAssembly page. */
 export const WASM_PAGE = 65536;
 
-const SECTION = { type: 1, import: 2, function: 3, export: 7, code: 10 } as const;
+const SECTION = { custom: 0, type: 1, import: 2, function: 3, export: 7, code: 10 } as const;
 
 interface Signature {
   readonly params: readonly ValueType[];
@@ -105,8 +105,29 @@ export class ModuleBuilder {
       w.byte(0x00);
       w.u32(entry.index);
     });
+    this.#branchHints(out);
     this.#section(out, SECTION.code, this.#functions, (w, f) => w.sized(f.body()));
     return out.view().slice();
+  }
+
+  /** The custom section of the branch hinting proposal; whoever does not know it passes over it. */
+  #branchHints(out: ByteWriter): void {
+    const hinted = this.#functions.filter((f) => f.unlikely.length > 0);
+    if (hinted.length === 0) return;
+    const content = new ByteWriter();
+    content.name('metadata.code.branch_hint');
+    content.u32(hinted.length);
+    for (const f of hinted) {
+      content.u32(f.index);
+      content.u32(f.unlikely.length);
+      for (const at of f.unlikely) {
+        content.u32(at);
+        content.u32(1);
+        content.byte(0); // not taken
+      }
+    }
+    out.byte(SECTION.custom);
+    out.sized(content);
   }
 
   #section<T>(

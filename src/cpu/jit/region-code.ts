@@ -244,7 +244,7 @@ class RegionCode implements ActionFrame {
       f.tee(this.#left);
       f.i32(0);
       f.op('i32.lt_s');
-      f.if();
+      f.ifUnlikely();
       this.#emitBail(at, length);
       f.end();
     }
@@ -348,7 +348,7 @@ class RegionCode implements ActionFrame {
     f.load('i32.load', TLB.fetch + 8);
     f.i32(this.#slots.get(page) as number);
     f.op('i32.ne', 'i32.or');
-    f.if();
+    f.ifUnlikely();
     leave();
     f.end();
   }
@@ -517,7 +517,7 @@ class RegionCode implements ActionFrame {
   reach(tlb: number, size: number, aligned: boolean): void {
     const f = this.f;
     this.#emitLookup(tlb, size, aligned);
-    f.if();
+    f.ifUnlikely();
     if (aligned) {
       f.get(this.address);
       f.i64(size - 1);
@@ -547,7 +547,7 @@ class RegionCode implements ActionFrame {
     const size = STORES[op][2];
     const done = f.block();
     this.#emitLookup(TLB.write, size, false);
-    f.if();
+    f.ifUnlikely();
     f.get(this.hart);
     f.get(this.address);
     this.expr(value);
@@ -572,7 +572,7 @@ class RegionCode implements ActionFrame {
   }
 
   slowIf(): void {
-    this.f.if();
+    this.f.ifUnlikely();
     this.slow();
     this.f.end();
   }

@@ -1,0 +1,18 @@
+/**
+ * What we ask of V8, to be called before it compiles generated code. It makes code faster, and nothing depends on it.
+ *
+ * - Branch hints: the slow ways of memory accesses and the ends of slices are kept out of the way, registers included
+ *   (10 to 30 % on most programs of bench/cpu).
+ * - No stack checks: each turn of a loop would look whether V8 wants to interrupt it (6 to 15 %). Generated code calls
+ *   nothing deeply, and every loop in it ends with the slice.
+ */
+import { setFlagsFromString } from 'node:v8';
+
+/** From this version of V8 on, branch hints need no flag; it complains about flags that it does not know. */
+const HINTS_BY_DEFAULT = 14;
+
+export function setCompilerFlags(): void {
+  const version = Number.parseInt(process.versions.v8, 10);
+  if (version < HINTS_BY_DEFAULT) setFlagsFromString('--experimental-wasm-branch-hinting');
+  setFlagsFromString('--no-wasm-stack-checks');
+}
