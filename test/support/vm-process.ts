@@ -317,7 +317,7 @@ export class Terminal {
   }
 
   /** Waits for text from offset `from` on. Returns the offset behind it. */
-  async expect(pattern: RegExp, from = 0): Promise<number> {
+  async expect(pattern: RegExp, from = 0, ms?: number): Promise<number> {
     return await this.log.until(
       () => {
         const match = pattern.exec(this.log.text.slice(from));
@@ -325,6 +325,7 @@ export class Terminal {
       },
       `text ${pattern}`,
       () => ` in ${JSON.stringify(this.log.text.slice(from))}`,
+      ms,
     );
   }
 
