@@ -12,6 +12,7 @@ import { type CodeLines, codeLines } from '../machine/code-dump.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { MachineDebugger } from '../machine/debugger.ts';
 import { GuestLog } from '../machine/guest-log.ts';
+import { jitLines } from '../machine/jit-info.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
 import { deviceTreeLines, memoryTreeLines } from '../machine/machine-trees.ts';
 import { pciLines } from '../machine/pci-info.ts';
@@ -86,6 +87,8 @@ export interface MachineApi {
   announce(parameters: AnnounceParameters): void;
   /** `info pci`, as lines of text. */
   pci(): string[];
+  /** `info jit`, as lines of text. */
+  jit(): string[];
   /** The interrupt controller. */
   interrupts(): string[];
   /** `info mtree` and `info qtree`. */
@@ -233,6 +236,10 @@ class MachineThread implements MachineApi {
 
   announce(parameters: AnnounceParameters): void {
     this.#networks.announce(parameters);
+  }
+
+  jit(): string[] {
+    return jitLines(this.#machine.engine);
   }
 
   pci(): string[] {

@@ -116,6 +116,7 @@ export class Vm implements MonitorTarget {
     topic('mem', 'show the active virtual memory mappings', (hart) => this.#built.translations(hart)),
     topic('mtree', 'show memory tree', () => this.#built.memoryTree()),
     topic('network', 'show the network state', () => this.#built.networks()),
+    topic('jit', 'show what the JIT has translated', () => this.#built.jit()),
     topic('pci', 'show PCI info', () => this.#built.pci()),
     topic('pic', 'show the interrupt controller', () => this.#built.interrupts()),
     topic('qtree', 'show device tree', () => this.#built.deviceTree()),

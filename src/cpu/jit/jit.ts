@@ -49,10 +49,13 @@ interface LiveRegion extends Region {
 
 /** What `info jit` shows. */
 export interface JitStatistics {
-  /** Regions that are there now, their guest instructions and their bytes of WebAssembly. */
+  /** Regions that are there now, their pages, guest instructions and bytes of WebAssembly, and the bounds. */
   readonly regions: number;
+  readonly pages: number;
   readonly instructions: number;
   readonly bytes: number;
+  readonly maxRegions: number;
+  readonly maxBytes: number;
   /** Since the start: modules compiled, regions translated, forgotten because code changed, and for want of room. */
   readonly modules: number;
   readonly translated: number;
@@ -137,8 +140,11 @@ export class Jit {
     for (const region of this.#live) instructions += region.size;
     return {
       regions: this.#live.size,
+      pages: this.#regions.size,
       instructions,
       bytes: this.#bytes,
+      maxRegions: MAX_REGIONS,
+      maxBytes: MAX_BYTES,
       modules: this.#modules,
       translated: this.#translated,
       invalidated: this.#invalidated,
