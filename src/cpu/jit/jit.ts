@@ -23,7 +23,7 @@ export interface JitOptions {
   readonly clock: Clock;
 }
 
-export const JIT_OPTIONS: JitOptions = { heat: 2000, patience: 8, eager: false, clock: new ManualClock() };
+export const JIT_OPTIONS: JitOptions = { heat: 50_000, patience: 30, eager: false, clock: new ManualClock() };
 
 /** The engine's functions that regions import. */
 export type RegionImports = Readonly<Record<'read' | 'write' | 'store', (...args: never[]) => unknown>>;
