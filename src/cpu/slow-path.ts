@@ -7,6 +7,7 @@ import { memoryAccess, relativeTarget, usesFloat } from '../isa/semantics.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
+import { isStraight } from './action-lowering.ts';
 import type { Bus, BusMemory } from './bus.ts';
 import type { CodeCache } from './code-cache.ts';
 import { accessibleCsr, type Csr, type CsrContext, type CsrHart } from './csr.ts';
@@ -241,6 +242,7 @@ export class SlowPath {
       this.trace.decoded?.(hart, pc, bits);
       if (!breakable) {
         this.#predecodeEntry(entry, bits);
+        this.#predecodeRun(hart, page, inPage);
         return this.#again(hart, RESUME.retry);
       }
       // Not kept, so that the next pass comes here, too.
@@ -258,6 +260,25 @@ export class SlowPath {
     const { word, immediate } = this.#predecode(both);
     hart.setStraddle(word, immediate, END_WORD);
     return this.#again(hart, RESUME.straddle);
+  }
+
+  /** Predecodes what follows the instruction at the hart's pc, up to where control may go elsewhere. */
+  #predecodeRun(hart: Hart, page: number, start: number): void {
+    const slot = this.#code.slotAt(page);
+    for (let at = start; ; ) {
+      const word = this.#view.getUint32(slot + (at / 2) * ENTRY_SIZE, true);
+      const operation = OPERATIONS[word >>> ENTRY.operationShift];
+      if (operation?.kind !== 'instruction' || !isStraight(operation.instruction.action)) return;
+      at += operation.length;
+      if (at >= PAGE_SIZE) return;
+      const entry = slot + (at / 2) * ENTRY_SIZE;
+      const pc = hart.pc + BigInt(at - start);
+      if (this.#view.getUint32(entry, true) >>> ENTRY.operationShift !== 0) return;
+      const bits = this.#bitsOnPage(page, at);
+      if (bits === undefined || this.#points.mayBreakAt(pc)) return;
+      this.trace.decoded?.(hart, pc, bits);
+      this.#predecodeEntry(entry, bits);
+    }
   }
 
   /** The word of an instruction; undefined if it ends on the next page. */
