@@ -68,7 +68,7 @@ async function boot({ name, command: [program, ...first], args }) {
   const ready = new Promise((resolve, reject) => {
     child.stdout.setEncoding('latin1').on('data', (chunk) => {
       text += chunk;
-      if (/^READY .*\n/m.test(text)) {
+      if (/^READY .*[\r\n]/m.test(text)) {
         resolve({ wall: (performance.now() - start) / 1000, cpu: processorTime(child.pid) });
       }
     });
