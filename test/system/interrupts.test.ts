@@ -54,8 +54,10 @@ describe.each(INTERRUPT_PROGRAMS)('aia=$aia, $level level, hart $hart', (program
   });
 
   test.skipIf(!hasTool(QEMU))('as in QEMU', () => {
-    // An APLIC of QEMU 7.2 gives the source again although its line has fallen (AIA §4.7 clears the pending bit).
-    const again = { ...expected, console: 'x4:' };
-    expect(run(QEMU, program)).toEqual(program.aia === 'aplic' ? again : expected);
+    const there = run(QEMU, program);
+    if (program.aia !== 'aplic') expect(there).toEqual(expected);
+    // An APLIC of QEMU 7.2 gives the source again although its line has fallen (AIA §4.7 clears the pending bit), and what
+    // its last claim says, which is the exit status, depends on when that is.
+    else expect(there.console).toBe('x4:');
   });
 });
