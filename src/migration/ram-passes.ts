@@ -1,0 +1,238 @@
+/**
+ * The source's walk over RAM: pass after pass over the pages that are pending, a sync of the dirty log behind each, and
+ * the bookkeeping of both. When to walk is the session's business.
+ */
+import type { Clock } from '../clock.ts';
+import { GodwitError } from '../error.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
+import type { Bandwidth } from './bandwidth.ts';
+import { decide, EncodingRatio } from './convergence.ts';
+import { FrameWriter } from './frame-writer.ts';
+import type { Interrupt } from './interrupt.ts';
+import type { Kernels } from './kernels.ts';
+import type { SourceVm } from './migratable-vm.ts';
+import type { MigrationParameters } from './parameters.ts';
+import { decodeMessage, encodeMessage } from './protocol.ts';
+import { RamSave } from './ram-save.ts';
+import { MAX_DATA_PAGES } from './ram-stream.ts';
+import { RateLimiter } from './rate-limiter.ts';
+import { SendRing } from './send-ring.ts';
+import type { SourceLink } from './source-link.ts';
+import type { PassStatistics, Statistics } from './statistics.ts';
+import type { Timers } from './timers.ts';
+
+/** How long packing and writing may go on before the other events of the thread get a turn. */
+const TURN_NS = 4e6;
+/**
+ * After so many passes that did not help, a pass takes at least MIN_PASS_MS: what is dirtied faster than the limit
+ * allows will not be caught by hurrying, and each sync stops the guest for a moment.
+ */
+const HURRIED_PASSES = 100;
+const MIN_PASS_MS = 10;
+/** Passes that are remembered. */
+const MAX_HISTORY = 4096;
+
+export interface RamPassesOptions {
+  readonly vm: SourceVm;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly interrupt: Interrupt;
+  readonly kernels: Kernels;
+  readonly link: SourceLink;
+  readonly bandwidth: Bandwidth;
+  readonly parameters: () => MigrationParameters;
+  readonly statistics: Statistics;
+  readonly onPass: (number: number) => void;
+}
+
+export class RamPasses {
+  readonly #options: RamPassesOptions;
+  readonly #vm: SourceVm;
+  readonly #interrupt: Interrupt;
+  readonly #link: SourceLink;
+  readonly #statistics: Statistics;
+  readonly #ratio = new EncodingRatio();
+  readonly #ram: RamSave;
+  readonly #ring: SendRing;
+  readonly #limiter: RateLimiter;
+  #logging = false;
+  #pass = 0;
+  #pagesSent = 0;
+  #lastTurnNs = 0;
+
+  constructor(options: RamPassesOptions) {
+    const { vm, clock, kernels } = options;
+    this.#options = options;
+    this.#vm = vm;
+    this.#interrupt = options.interrupt;
+    this.#link = options.link;
+    this.#statistics = options.statistics;
+    this.#ram = new RamSave(kernels, vm.layout);
+    this.#ring = new SendRing(vm.layout.scratch);
+    this.#limiter = new RateLimiter(clock, options.parameters().maxBandwidth);
+  }
+
+  /** Passes so far, and pages in all of them. */
+  get counts(): { passes: number; pages: number } {
+    return { passes: this.#pass, pages: this.#pagesSent };
+  }
+
+  /** Takes over a change of `parameters()`. */
+  parametersChanged(): void {
+    this.#limiter.setRate(this.#options.parameters().maxBandwidth);
+  }
+
+  /**
+   * Passes over memory while the guest runs, until the rest fits the pause limit.
+   * @param stateBytes what a device state takes in the stream.
+   */
+  async iterate(stateBytes: number): Promise<void> {
+    const statistics = this.#statistics;
+    this.#logging = true;
+    await this.#vm.startDirtyLog();
+    let lastSyncNs = this.#now();
+    this.#ram.markAll();
+    statistics.remainingPages = this.#ram.remaining;
+    statistics.setupDone();
+    for (;;) {
+      const startNs = this.#now();
+      const pass = await this.#sendPass(false);
+      const durationMs = (this.#now() - startNs) / 1e6;
+      this.#ratio.passDone(this.#pass, pass.pages, pass.bytes);
+      const wait = MIN_PASS_MS - durationMs;
+      const converged = await this.#sync(stateBytes);
+      const nowNs = this.#now();
+      const rate = nowNs > lastSyncNs ? (this.#ram.remaining / (nowNs - lastSyncNs)) * 1e9 : 0;
+      lastSyncNs = nowNs;
+      statistics.dirtyPagesRate = rate;
+      this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: rate });
+      if (converged) return;
+      if (wait > 0 && this.#pass > HURRIED_PASSES) await this.#interrupt.sleep(wait);
+    }
+  }
+
+  /**
+   * Sends all that is left of a guest that stands still.
+   * @param startNs when the pause began.
+   */
+  async finalPass(stateBytes: number, startNs: number): Promise<void> {
+    await this.#sync(stateBytes);
+    const pass = await this.#sendPass(true);
+    const durationMs = (this.#now() - startNs) / 1e6;
+    this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: 0 });
+  }
+
+  /** Nothing is pending any more. */
+  clear(): void {
+    this.#ram.clear();
+  }
+
+  /** Turns the dirty log off. Never rejects; returns why it failed, if it did. */
+  async stopLogging(): Promise<string | undefined> {
+    if (!this.#logging) return undefined;
+    try {
+      await this.#vm.stopDirtyLog();
+      this.#logging = false;
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one). */
+  async #sendPass(final: boolean): Promise<Pick<PassStatistics, 'pages' | 'zeroPages' | 'bytes'>> {
+    const statistics = this.#statistics;
+    const link = this.#link;
+    const number = ++this.#pass;
+    const firstByte = link.bytes;
+    let pages = 0;
+    let zeroPages = 0;
+    this.#ram.beginPass(number);
+    for (;;) {
+      this.#interrupt.check();
+      const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt);
+      const startNs = this.#now();
+      const slot = await link.guard(this.#ring.acquire(), 'take more data');
+      const payload = this.#ram.pack(slot, final ? MAX_DATA_PAGES : this.#frameOfPages());
+      if (payload === undefined) {
+        this.#ring.release(slot);
+        break;
+      }
+      this.#ring.submit(slot, link.submit('ram', payload.at, payload.length));
+      const bytes = FrameWriter.size(payload.length);
+      pages += payload.pages;
+      zeroPages += payload.zeroPages;
+      statistics.duplicate += payload.zeroPages;
+      statistics.normal += payload.pages - payload.zeroPages;
+      statistics.remainingPages = this.#ram.remaining;
+      if (!final) this.#limiter.charge(bytes);
+      await this.#turn();
+      link.sent(bytes, payload.pages, startNs, waitedNs);
+    }
+    const startNs = this.#now();
+    const before = link.bytes;
+    await link.guard(this.#ring.drain(), 'take more data');
+    await link.send('pass', encodeMessage('pass', { number, pages, zeroPages, final }), false);
+    if (!final) await this.#confirmed(number);
+    link.sent(link.bytes - before, 0, startNs, 0);
+    this.#pagesSent += pages;
+    return { pages, zeroPages, bytes: link.bytes - firstByte };
+  }
+
+  /** Waits until the destination has all of pass `number`. To a file, there is nothing to wait for. */
+  async #confirmed(number: number): Promise<void> {
+    const answer = await this.#link.expect('passed', 'confirm a pass');
+    if (answer === undefined) return;
+    const passed = decodeMessage('passed', answer.payload, answer.offset).number;
+    if (passed !== number) {
+      throw GodwitError.unexpected(
+        'format',
+        'frame "passed", number',
+        `${number}`,
+        `${passed}`,
+        answer.offset,
+      );
+    }
+  }
+
+  /** Syncs the dirty log. Returns whether the guest can be stopped now. */
+  async #sync(stateBytes: number): Promise<boolean> {
+    const statistics = this.#statistics;
+    await this.#vm.syncDirtyLog();
+    this.#interrupt.check();
+    const pendingPages = this.#ram.count();
+    statistics.dirtySyncCount++;
+    statistics.remainingPages = pendingPages;
+    const decision = decide({
+      pendingPages,
+      bytesPerPage: this.#ratio.bytesPerPage,
+      stateBytes,
+      bandwidth: this.#options.bandwidth.forPause,
+      downtimeLimitMs: this.#options.parameters().downtimeLimitMs,
+    });
+    statistics.expectedDowntimeMs = decision.expectedDowntimeMs;
+    return decision.converged;
+  }
+
+  #recordPass(pass: Omit<PassStatistics, 'number'>): void {
+    const { passes } = this.#statistics;
+    if (passes.length === MAX_HISTORY) passes.shift();
+    passes.push({ number: this.#pass, ...pass });
+    this.#options.onPass(this.#pass);
+  }
+
+  /** Pages in a frame: fewer if the cap is so low that a full frame would overdraw it. */
+  #frameOfPages(): number {
+    return Math.max(1, Math.min(MAX_DATA_PAGES, Math.floor(this.#limiter.budget / PAGE_SIZE)));
+  }
+
+  async #turn(): Promise<void> {
+    if (this.#now() - this.#lastTurnNs < TURN_NS) return;
+    await this.#options.timers.turn();
+    this.#lastTurnNs = this.#now();
+  }
+
+  #now(): number {
+    return this.#options.clock.nowNs();
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * The source's connection: hands frames over with patience, measures what that takes, and hears the answers. Every wait
+ * ends when the migration is interrupted.
+ */
+import type { Clock } from '../clock.ts';
+import { GodwitError } from '../error.ts';
+import type { Bandwidth } from './bandwidth.ts';
+import { type Frame, FrameReader } from './frame-reader.ts';
+import { FrameWriter } from './frame-writer.ts';
+import type { Interrupt, Patience } from './interrupt.ts';
+import type { Kernels } from './kernels.ts';
+import type { MigrationParameters } from './parameters.ts';
+import { encodeMessage, type ForwardFrame, type ReturnFrame } from './protocol.ts';
+import { ReturnPath } from './return-path.ts';
+import type { Statistics } from './statistics.ts';
+import type { Timers } from './timers.ts';
+import type { Transport } from './transport.ts';
+
+/** How long a message that only explains may take. */
+const COURTESY_MS = 200;
+/** Characters of a reason that are sent. */
+const MAX_REASON = 1000;
+
+export interface SourceLinkOptions {
+  readonly open: () => Promise<Transport>;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly interrupt: Interrupt;
+  readonly kernels: Kernels;
+  readonly parameters: () => MigrationParameters;
+  readonly statistics: Statistics;
+  readonly bandwidth: Bandwidth;
+}
+
+export class SourceLink {
+  readonly #options: SourceLinkOptions;
+  readonly #interrupt: Interrupt;
+  #transport: Transport | undefined;
+  #writer: FrameWriter | undefined;
+  #returnPath: ReturnPath | undefined;
+
+  constructor(options: SourceLinkOptions) {
+    this.#options = options;
+    this.#interrupt = options.interrupt;
+  }
+
+  /** Whether there is a destination that answers. A file does not, and runs nothing. */
+  get duplex(): boolean {
+    return this.#transport?.duplex === true;
+  }
+
+  /** Bytes handed over so far. */
+  get bytes(): number {
+    return this.#writer?.bytes ?? 0;
+  }
+
+  async connect(): Promise<void> {
+    const opening = this.#options.open();
+    try {
+      this.#transport = await this.guard(opening, 'take the connection');
+    } catch (error) {
+      // It may still come: nobody wants it then.
+      opening.then(
+        (late) => late.destroy(),
+        () => {},
+      );
+      throw error;
+    }
+    this.#writer = new FrameWriter(this.#transport, this.#options.kernels, 'forward');
+    if (this.duplex) {
+      this.#returnPath = new ReturnPath(new FrameReader(this.#transport, 'return'), this.#interrupt);
+      void this.#returnPath.listen();
+    }
+  }
+
+  /** Sends a frame, and counts it as sending unless the caller does (`account` false). */
+  async send(type: ForwardFrame, payload?: Uint8Array, account = true): Promise<void> {
+    const writer = this.#connected();
+    const startNs = this.#now();
+    const before = writer.bytes;
+    await this.guard(writer.send(type, payload), 'take more data');
+    if (account) this.sent(writer.bytes - before, 0, startNs, 0);
+  }
+
+  /** Starts to write a frame whose payload stands in the shared memory (FrameWriter.sendInPlace). */
+  submit(type: ForwardFrame, payloadAt: number, length: number): Promise<void> {
+    return this.#connected().sendInPlace(type, payloadAt, length);
+  }
+
+  /** `bytes` with `pages` pages took from `startNs` until now to send, after `waitedNs` of waiting for the cap. */
+  sent(bytes: number, pages: number, startNs: number, waitedNs: number): void {
+    this.#options.bandwidth.add(bytes, pages, this.#now() - startNs, waitedNs);
+    this.#options.statistics.transferred += bytes;
+  }
+
+  /** The destination's next answer, which must be of this type; undefined if nobody answers. */
+  async expect(type: ReturnFrame, what: string): Promise<Frame | undefined> {
+    return this.#returnPath?.expect(type, this.#patience(what));
+  }
+
+  /** `promise`, or an error if the other side does not do `what` in time. */
+  guard<T>(promise: Promise<T>, what: string): Promise<T> {
+    return this.#interrupt.guard(promise, this.#patience(what));
+  }
+
+  /** What was sent is complete and in place: a file is on disk. */
+  async end(): Promise<void> {
+    await this.#transport?.end();
+  }
+
+  /** Closes, after what has been written is out if the other side takes it soon. Never rejects. */
+  async close(): Promise<void> {
+    if (this.duplex) await this.#politely(() => this.#transport?.end());
+    this.destroy();
+  }
+
+  /** Tells the other side why the migration ends here, if it can hear that, and closes. Never rejects. */
+  async abort(reason: GodwitError): Promise<void> {
+    if (this.#writer?.idle === true && this.duplex && reason.kind !== 'transport') {
+      const writer = this.#writer;
+      const message = encodeMessage('abort', { reason: reason.message.slice(0, MAX_REASON) });
+      await this.#politely(() => writer.send('abort', message));
+    }
+    this.destroy();
+  }
+
+  destroy(): void {
+    this.#transport?.destroy();
+  }
+
+  /**
+   * Why a step really failed: a link that breaks while we write often has the destination's reason in its other
+   * direction.
+   */
+  async reasonFor(error: GodwitError): Promise<GodwitError> {
+    if (error.kind === 'transport' && this.#returnPath !== undefined) {
+      try {
+        await this.#interrupt.sleep(COURTESY_MS);
+      } catch {
+        const fired = this.#interrupt.error;
+        if (fired?.kind === 'refused') return fired;
+      }
+    }
+    return error;
+  }
+
+  /** Does something that may fail or hang without harm. */
+  #politely(what: () => Promise<void> | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const forget = this.#options.timers.after(COURTESY_MS, resolve);
+      const done = (): void => {
+        forget();
+        resolve();
+      };
+      const doing = what();
+      if (doing === undefined) done();
+      else doing.then(done, done);
+    });
+  }
+
+  #patience(what: string): Patience {
+    return { ms: this.#options.parameters().stallTimeoutMs, what };
+  }
+
+  #connected(): FrameWriter {
+    if (this.#writer === undefined) throw new GodwitError('internal', 'migration: not connected');
+    return this.#writer;
+  }
+
+  #now(): number {
+    return this.#options.clock.nowNs();
+  }
+}
