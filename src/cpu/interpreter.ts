@@ -7,20 +7,12 @@
  * resumes as the call's answer says (`Resume`). Operands come from the entry; meaning comes from the ISA table alone.
  */
 import { type Action, relativeTarget } from '../isa/semantics.ts';
-import {
-  CONTROL,
-  ENTRY_SIZE,
-  HART,
-  HOT_SLOTS_MAX,
-  type Layout,
-  PAGE_SIZE,
-  SLOT,
-  TLB,
-} from '../memory/layout.ts';
-import type { Callable, FunctionBuilder, FunctionType, Label, Local } from '../wasm/function.ts';
+import { ENTRY_SIZE, HART, PAGE_SIZE, TLB } from '../memory/layout.ts';
+import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { isStraight, lowerAction } from './action-lowering.ts';
 import { InterpreterFrame } from './interpreter-frame.ts';
+import { ARRIVAL, emitLanding, type JitHooks } from './jit/landing.ts';
 import { emitTlbOffset } from './lookup.ts';
 import type { MissHandlers } from './miss.ts';
 import { DISPATCH_TREE, type DispatchTree, ENTRY, OPERATIONS, type Operation } from './operations.ts';
@@ -49,23 +41,6 @@ export interface HostCalls {
   /** (hart, entry) → RESUME: whatever the entry's operation needs that generated code can't do. */
   readonly slow: Callable;
 }
-
-/** What the interpreter has to know to work beside the JIT. */
-export interface JitHooks {
-  /** Type of a region's function: (hart, state, instructions left, address of the base page) → left << 1 | bailed. */
-  readonly region: FunctionType;
-  readonly layout: Layout;
-}
-
-/** How the interpreter has come to an address that `goto` looks up. */
-const ARRIVAL = {
-  /** By a jump: where jumps lead, regions begin. */
-  jump: 0,
-  /** At the start of a slice. */
-  start: 1,
-  /** A region can't run this instruction. */
-  bail: 2,
-} as const;
 
 /**
  * Adds `run(hart, budget) → instructions left` to a module, exported as "run".
@@ -110,7 +85,7 @@ class Interpreter {
     this.#frame.exit = f.block();
     this.#frame.goto = f.loop();
     this.#emitGoto();
-    if (this.#jit !== undefined) this.#emitLanding(this.#jit);
+    if (this.#jit !== undefined) emitLanding(this.#frame, this.#arrival, this.#jit);
     this.#frame.next = f.loop();
     this.#frame.callOut = f.block();
     this.#frame.access = f.block();
@@ -192,125 +167,6 @@ class Interpreter {
     f.op('i32.add');
     f.set(this.#frame.entry);
     f.release(page);
-  }
-
-  /**
-   * Where jumps land: enters the region that begins here, if one does. Else the page gets hotter, and what `goto` found
-   * is marked as a place where a region should begin.
-   */
-  #emitLanding({ region, layout }: JitHooks): void {
-    const f = this.#f;
-    const frame = this.#frame;
-    const state = f.local('i32');
-    const count = f.local('i32');
-    f.get(this.#arrival);
-    f.op('i32.eqz');
-    f.if();
-    f.get(frame.entry);
-    f.get(frame.entry);
-    f.load('i32.load8_u');
-    f.i32(ENTRY.reached);
-    f.op('i32.or');
-    f.store('i32.store8');
-    f.else();
-    f.get(this.#arrival);
-    f.i32(ARRIVAL.bail);
-    f.op('i32.and');
-    f.set(this.#arrival);
-    f.end();
-    // A jump inside the page comes here past `goto`, with arrival 0.
-    frame.landed = f.loop();
-    const interpret = f.block();
-    f.get(this.#arrival);
-    f.if();
-    f.i32(ARRIVAL.jump);
-    f.set(this.#arrival);
-    f.br(interpret);
-    f.end();
-    f.get(frame.slotBase);
-    f.get(frame.entry);
-    f.get(frame.slotBase);
-    f.op('i32.sub');
-    f.i32(2);
-    f.op('i32.shr_u', 'i32.add');
-    f.load('i32.load16_u', SLOT.states);
-    f.tee(state);
-    f.if();
-    f.get(frame.hart);
-    f.get(state);
-    f.get(frame.left);
-    f.get(frame.slotPc);
-    f.get(frame.slotBase);
-    f.load('i64.load', SLOT.delta);
-    f.op('i64.sub');
-    f.get(frame.slotBase);
-    f.load('i32.load', SLOT.function);
-    f.callIndirect(region);
-    f.set(state);
-    const add = (field: number, amount: () => void): void => {
-      f.get(frame.hart);
-      f.get(frame.hart);
-      f.load('i64.load', field);
-      amount();
-      f.op('i64.add');
-      f.store('i64.store', field);
-    };
-    add(HART.entered, () => f.i64(1));
-    add(HART.bailed, () => {
-      f.get(state);
-      f.op('i64.extend_i32_u');
-      f.i64(1);
-      f.op('i64.and');
-    });
-    add(HART.translated, () => {
-      f.get(frame.left);
-      f.get(state);
-      f.i32(1);
-      f.op('i32.shr_s');
-      f.tee(frame.left);
-      f.op('i32.sub', 'i64.extend_i32_s');
-    });
-    f.get(state);
-    f.i32(1);
-    f.op('i32.and');
-    f.i32(1);
-    f.op('i32.shl');
-    f.set(this.#arrival);
-    f.get(frame.hart);
-    f.load('i64.load', HART.pc);
-    f.set(frame.target);
-    f.br(frame.goto);
-    f.end();
-    f.get(frame.slotBase);
-    f.get(frame.slotBase);
-    f.load('i32.load', SLOT.heat);
-    f.i32(1);
-    f.op('i32.sub');
-    f.tee(count);
-    f.store('i32.store', SLOT.heat);
-    f.get(count);
-    f.op('i32.eqz');
-    f.if();
-    f.i32(layout.control);
-    f.load('i32.load', CONTROL.hotCount);
-    f.tee(count);
-    f.i32(HOT_SLOTS_MAX);
-    f.op('i32.lt_u');
-    f.if();
-    f.get(count);
-    f.i32(2);
-    f.op('i32.shl');
-    f.get(frame.slotBase);
-    f.store('i32.store', layout.control + CONTROL.hotSlots);
-    f.i32(layout.control);
-    f.get(count);
-    f.i32(1);
-    f.op('i32.add');
-    f.store('i32.store', CONTROL.hotCount);
-    f.end();
-    f.end();
-    f.end(); // interpret
-    f.release(state, count);
   }
 
   /** Counts, loads the entry's word and goes to its handler. */
