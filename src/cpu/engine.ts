@@ -17,6 +17,7 @@ import { addInterpreter, type Dispatch } from './interpreter.ts';
 import { JIT_OPTIONS, Jit, type JitOptions, MAX_REGIONS, type RegionImports } from './jit/jit.ts';
 import { addMissHandlers } from './miss.ts';
 import { predecoder } from './operations.ts';
+import { PagePredecoder } from './page-predecoder.ts';
 import type { MainMemory } from './physical-memory.ts';
 import { Pmp } from './pmp.ts';
 import { SlowPath, type Translate } from './slow-path.ts';
@@ -62,7 +63,8 @@ export class Engine {
     this.points = new DebugPoints(memory, this.code, this.tlbs);
     this.pmps = this.harts.map((hart) => new Pmp(hart, () => this.tlbs.flushHart(hart.id)));
     const predecode = predecoder(instructionsOf(csrs.extensions), csrs.extensions.has('C'));
-    this.#slow = new SlowPath(memory, this.tlbs, this.code, this.points, bus, csrs, this.pmps, predecode);
+    const pages = new PagePredecoder(memory, this.code, this.points, predecode);
+    this.#slow = new SlowPath(memory, this.tlbs, this.code, this.points, bus, csrs, this.pmps, pages);
     const byOffset = new Map(this.harts.map((hart) => [hart.offset, hart]));
     const hartAt = (offset: number): Hart => byOffset.get(offset) as Hart;
     const module = new ModuleBuilder(layout.wasmPages);
@@ -107,7 +109,7 @@ export class Engine {
       this.jit = jit;
       if (options.jit?.eager === true) {
         this.#slow.onNewCode = (page, inPage) => {
-          this.#slow.explore(page, inPage);
+          pages.explore(page, inPage);
           jit.translateNow(page);
         };
       }

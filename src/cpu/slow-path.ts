@@ -2,23 +2,22 @@
  * The host side of the engine: what generated code calls out for. Fetches that miss, entries not decoded yet, memory
  * accesses that are no plain RAM, CSRs and traps.
  */
-import type { Action, Helper, MemoryAccess } from '../isa/semantics.ts';
-import { memoryAccess, relativeTarget, usesFloat } from '../isa/semantics.ts';
+import type { Helper, MemoryAccess } from '../isa/semantics.ts';
+import { memoryAccess, usesFloat } from '../isa/semantics.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
+import { PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
-import { isStraight } from './action-lowering.ts';
 import type { Bus, BusMemory } from './bus.ts';
 import type { CodeCache } from './code-cache.ts';
 import { accessibleCsr, type Csr, type CsrContext, type CsrHart } from './csr.ts';
 import type { DebugPoints } from './debug-points.ts';
 import { box32 } from './float/format.ts';
-import type { FloatEnvironment, RoundingMode } from './float/rounding.ts';
-import { floatOperation } from './float-operations.ts';
 import { CAUSE, ENVCFG, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
 import { RESUME } from './interpreter.ts';
-import { END_WORD, ENTRY, OPERATIONS, type Predecode } from './operations.ts';
+import { END_WORD, ENTRY, OPERATIONS } from './operations.ts';
+import type { PagePredecoder } from './page-predecoder.ts';
 import type { Pmp } from './pmp.ts';
+import { runFloat } from './run-float.ts';
 import type { Trace } from './trace.ts';
 import { ACCESS, FAULT } from './translate.ts';
 
@@ -53,8 +52,6 @@ interface Fault {
   readonly address: bigint;
 }
 
-type FloatAction = Extract<Action, { kind: 'float' }>;
-
 /** An entry of the predecoded form, taken apart. */
 interface Current {
   readonly hart: Hart;
@@ -86,7 +83,7 @@ export class SlowPath {
   /** Set when the generated code is there. */
   translate: Translate = () => FAULT.access;
   readonly #pmps: readonly Pmp[];
-  readonly #predecode: Predecode;
+  readonly #predecoder: PagePredecoder;
 
   constructor(
     memory: GuestMemory,
@@ -96,10 +93,10 @@ export class SlowPath {
     bus: Bus,
     csrs: CsrContext,
     pmps: readonly Pmp[],
-    predecode: Predecode,
+    predecoder: PagePredecoder,
   ) {
     this.#pmps = pmps;
-    this.#predecode = predecode;
+    this.#predecoder = predecoder;
     this.#memory = memory;
     this.#tlbs = tlbs;
     this.#code = code;
@@ -133,39 +130,6 @@ export class SlowPath {
     return true;
   }
 
-  /** Predecodes what can be reached from an address without leaving its page, and marks that address as reached. */
-  explore(page: number, address: number): void {
-    const slot = this.#code.slotAt(page);
-    const entryOf = (inPage: number): number => slot + (inPage / 2) * ENTRY_SIZE;
-    const waiting = [address];
-    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
-      if (
-        at < 0 ||
-        at >= PAGE_SIZE ||
-        this.#view.getUint32(entryOf(at), true) >>> ENTRY.operationShift !== 0
-      ) {
-        continue;
-      }
-      const bits = this.#bitsOnPage(page, at);
-      if (bits === undefined || this.#points.mayBreakAt(BigInt(at))) continue;
-      this.#predecodeEntry(entryOf(at), bits);
-      const word = this.#view.getUint32(entryOf(at), true);
-      const operation = OPERATIONS[word >>> ENTRY.operationShift];
-      if (operation?.kind !== 'instruction') continue;
-      const { action } = operation.instruction;
-      const isRelative =
-        action.kind === 'branch' || (action.kind === 'jump' && action.target === relativeTarget);
-      if (isRelative) waiting.push(at + this.#view.getInt32(entryOf(at) + 4, true));
-      if (action.kind !== 'jump' || (word & ENTRY.rdMask) >> 3 !== ENTRY.sink)
-        waiting.push(at + operation.length);
-    }
-    this.#view.setUint32(
-      entryOf(address),
-      this.#view.getUint32(entryOf(address), true) | ENTRY.reached,
-      true,
-    );
-  }
-
   /** Does what the entry's operation needs. @returns a RESUME. */
   run(hart: Hart, entry: number): number {
     const word = this.#view.getUint32(entry, true);
@@ -188,7 +152,9 @@ export class SlowPath {
     if (access !== undefined) return this.#access(current, access);
     if (instruction.action.kind === 'helper')
       return this.#help(current, instruction.action.helper, instruction.name);
-    if (instruction.action.kind === 'float') return this.#float(current, instruction.action);
+    if (instruction.action.kind === 'float') {
+      return runFloat(hart, word, immediate, instruction.action) ? current.step : this.#illegal(hart);
+    }
     if (instruction.action.kind === 'zero') return this.#zero(current, instruction.action.size);
     throw new Error(`${instruction.name} needs no call`);
   }
@@ -237,16 +203,18 @@ export class SlowPath {
     const page = this.#code.pageOfEntry(entry);
     const breakable = this.#points.mayBreakAt(pc);
     if (breakable && this.#points.breaks(hart)) return this.#again(hart, RESUME.exit);
-    const bits = this.#bitsOnPage(page, inPage);
+    const bits = this.#predecoder.bitsAt(page, inPage);
     if (bits !== undefined) {
       this.trace.decoded?.(hart, pc, bits);
       if (!breakable) {
-        this.#predecodeEntry(entry, bits);
-        this.#predecodeRun(hart, page, inPage);
+        this.#predecoder.predecode(entry, bits);
+        this.#predecoder.predecodeRun(page, inPage, (distance, next) =>
+          this.trace.decoded?.(hart, pc + BigInt(distance), next),
+        );
         return this.#again(hart, RESUME.retry);
       }
       // Not kept, so that the next pass comes here, too.
-      const { word, immediate } = this.#predecode(bits);
+      const { word, immediate } = this.#predecoder.decode(bits);
       hart.setStraddle(word, immediate, END_WORD);
       return this.#again(hart, RESUME.straddle);
     }
@@ -257,43 +225,9 @@ export class SlowPath {
     if (typeof second !== 'number') return this.#trap(hart, second.cause, second.address);
     const both = ((this.#view.getUint16(second, true) << 16) | low) >>> 0;
     this.trace.decoded?.(hart, pc, both);
-    const { word, immediate } = this.#predecode(both);
+    const { word, immediate } = this.#predecoder.decode(both);
     hart.setStraddle(word, immediate, END_WORD);
     return this.#again(hart, RESUME.straddle);
-  }
-
-  /** Predecodes what follows the instruction at the hart's pc, up to where control may go elsewhere. */
-  #predecodeRun(hart: Hart, page: number, start: number): void {
-    const slot = this.#code.slotAt(page);
-    for (let at = start; ; ) {
-      const word = this.#view.getUint32(slot + (at / 2) * ENTRY_SIZE, true);
-      const operation = OPERATIONS[word >>> ENTRY.operationShift];
-      if (operation?.kind !== 'instruction' || !isStraight(operation.instruction.action)) return;
-      at += operation.length;
-      if (at >= PAGE_SIZE) return;
-      const entry = slot + (at / 2) * ENTRY_SIZE;
-      const pc = hart.pc + BigInt(at - start);
-      if (this.#view.getUint32(entry, true) >>> ENTRY.operationShift !== 0) return;
-      const bits = this.#bitsOnPage(page, at);
-      if (bits === undefined || this.#points.mayBreakAt(pc)) return;
-      this.trace.decoded?.(hart, pc, bits);
-      this.#predecodeEntry(entry, bits);
-    }
-  }
-
-  /** The word of an instruction; undefined if it ends on the next page. */
-  #bitsOnPage(page: number, inPage: number): number | undefined {
-    const host = this.#memory.layout.blocksBase + page * PAGE_SIZE + inPage;
-    const low = this.#view.getUint16(host, true);
-    if ((low & 3) !== 3) return low;
-    return inPage + 4 > PAGE_SIZE ? undefined : this.#view.getUint32(host, true);
-  }
-
-  #predecodeEntry(entry: number, bits: number): void {
-    const { word, immediate } = this.#predecode(bits);
-    this.#view.setInt32(entry + 4, immediate, true);
-    const marks = this.#view.getUint32(entry, true) & (ENTRY.reached | ENTRY.translated);
-    this.#view.setUint32(entry, (word | marks) >>> 0, true);
   }
 
   #access(current: Current, access: MemoryAccess): number {
@@ -410,32 +344,6 @@ export class SlowPath {
     const rd = (word & ENTRY.rdMask) >> 3;
     if (access.float) hart.setF(rd, access.size === 4 ? box32(value) : value);
     else hart.setX(rd, access.signed ? BigInt.asIntN(access.size * 8, value) : value);
-    return step;
-  }
-
-  /** An operation that wasm's own could not do to the bit, or whose flags somebody could see. */
-  #float({ hart, word, immediate, step }: Current, action: FloatAction): number {
-    const fcsr = Number(hart.csr('fcsr'));
-    const mode = immediate & 7;
-    const rm = mode === 7 ? fcsr >> 5 : mode;
-    // §20.2: 5 and 6 are reserved, and so is a dynamic mode of 5 to 7. Operations without rounding have no mode.
-    if (rm > 4) return this.#illegal(hart);
-    const environment: FloatEnvironment = { rm: rm as RoundingMode, fflags: 0 };
-    const rs1 = (word >>> ENTRY.rs1Shift) & 31;
-    const rs2 = (word >>> ENTRY.rs2Shift) & 31;
-    const rd = (word & ENTRY.rdMask) >> 3;
-    const result = floatOperation(action.operation)(environment, {
-      a: hart.f(rs1),
-      b: hart.f(rs2),
-      c: hart.f((immediate >> ENTRY.frs3Shift) & 31),
-      x: hart.x(rs1),
-    });
-    if (action.toInteger) hart.setX(rd, result);
-    else hart.setF(rd, result);
-    if ((environment.fflags & ~fcsr) !== 0) {
-      hart.setCsr('fcsr', BigInt(fcsr | environment.fflags));
-      hart.updateFloat();
-    }
     return step;
   }
 

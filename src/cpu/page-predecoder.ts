@@ -1,0 +1,98 @@
+/**
+ * Puts predecoded instructions into the entries of a page. One that lies across two pages is in none: the second page may
+ * be another one by the next time. Nor is one where a breakpoint may stand.
+ */
+import { relativeTarget } from '../isa/semantics.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { ENTRY_SIZE, PAGE_SIZE } from '../memory/layout.ts';
+import { isStraight } from './action-lowering.ts';
+import type { CodeCache } from './code-cache.ts';
+import type { DebugPoints } from './debug-points.ts';
+import { ENTRY, OPERATIONS, type Predecode } from './operations.ts';
+
+export class PagePredecoder {
+  readonly #memory: GuestMemory;
+  readonly #code: CodeCache;
+  readonly #points: DebugPoints;
+  /** Of a single word. */
+  readonly decode: Predecode;
+  readonly #view: DataView;
+
+  constructor(memory: GuestMemory, code: CodeCache, points: DebugPoints, decode: Predecode) {
+    this.#memory = memory;
+    this.#code = code;
+    this.#points = points;
+    this.decode = decode;
+    this.#view = new DataView(memory.memory.buffer);
+  }
+
+  /** Predecodes what can be reached from an address without leaving its page, and marks that address as reached. */
+  explore(page: number, address: number): void {
+    const slot = this.#code.slotAt(page);
+    const entryOf = (inPage: number): number => slot + (inPage / 2) * ENTRY_SIZE;
+    const waiting = [address];
+    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+      if (
+        at < 0 ||
+        at >= PAGE_SIZE ||
+        this.#view.getUint32(entryOf(at), true) >>> ENTRY.operationShift !== 0
+      ) {
+        continue;
+      }
+      const bits = this.bitsAt(page, at);
+      if (bits === undefined || this.#points.mayBreakAt(BigInt(at))) continue;
+      this.predecode(entryOf(at), bits);
+      const word = this.#view.getUint32(entryOf(at), true);
+      const operation = OPERATIONS[word >>> ENTRY.operationShift];
+      if (operation?.kind !== 'instruction') continue;
+      const { action } = operation.instruction;
+      const isRelative =
+        action.kind === 'branch' || (action.kind === 'jump' && action.target === relativeTarget);
+      if (isRelative) waiting.push(at + this.#view.getInt32(entryOf(at) + 4, true));
+      if (action.kind !== 'jump' || (word & ENTRY.rdMask) >> 3 !== ENTRY.sink)
+        waiting.push(at + operation.length);
+    }
+    this.#view.setUint32(
+      entryOf(address),
+      this.#view.getUint32(entryOf(address), true) | ENTRY.reached,
+      true,
+    );
+  }
+
+  /**
+   * Predecodes what follows the instruction at `start`, up to where control may go elsewhere.
+   * @param decoded told of each, with its distance from `start` in bytes, and its word.
+   */
+  predecodeRun(page: number, start: number, decoded: (distance: number, bits: number) => void): void {
+    const slot = this.#code.slotAt(page);
+    for (let at = start; ; ) {
+      const word = this.#view.getUint32(slot + (at / 2) * ENTRY_SIZE, true);
+      const operation = OPERATIONS[word >>> ENTRY.operationShift];
+      if (operation?.kind !== 'instruction' || !isStraight(operation.instruction.action)) return;
+      at += operation.length;
+      if (at >= PAGE_SIZE) return;
+      const entry = slot + (at / 2) * ENTRY_SIZE;
+      if (this.#view.getUint32(entry, true) >>> ENTRY.operationShift !== 0) return;
+      const bits = this.bitsAt(page, at);
+      if (bits === undefined || this.#points.mayBreakAt(BigInt(at))) return;
+      decoded(at - start, bits);
+      this.predecode(entry, bits);
+    }
+  }
+
+  /** The word of an instruction; undefined if it ends on the next page. */
+  bitsAt(page: number, inPage: number): number | undefined {
+    const host = this.#memory.layout.blocksBase + page * PAGE_SIZE + inPage;
+    const low = this.#view.getUint16(host, true);
+    if ((low & 3) !== 3) return low;
+    return inPage + 4 > PAGE_SIZE ? undefined : this.#view.getUint32(host, true);
+  }
+
+  /** Predecodes a word into an entry; its marks stay. */
+  predecode(entry: number, bits: number): void {
+    const { word, immediate } = this.decode(bits);
+    this.#view.setInt32(entry + 4, immediate, true);
+    const marks = this.#view.getUint32(entry, true) & (ENTRY.reached | ENTRY.translated);
+    this.#view.setUint32(entry, (word | marks) >>> 0, true);
+  }
+}
