@@ -198,6 +198,24 @@ function lowerZero(frame: ActionFrame, size: number): void {
   f.release(block);
 }
 
+/** Pushes the leaf `inexact` (isa/semantics.ts). */
+export function lowerInexact(f: FunctionBuilder, hart: Local): void {
+  f.get(hart);
+  f.load('i32.load', HART.floatNearest);
+  f.i32(1);
+  f.op('i32.and');
+}
+
+/** Pushes the leaf `nearest`. @param mode pushes the rounding mode. */
+export function lowerNearest(f: FunctionBuilder, hart: Local, mode: () => void): void {
+  f.get(hart);
+  f.load('i32.load', HART.floatNearest);
+  mode();
+  f.op('i32.shr_u');
+  f.i32(1);
+  f.op('i32.and');
+}
+
 function atomicAddress(frame: ActionFrame): void {
   frame.expr(rs1);
   frame.f.set(frame.address);

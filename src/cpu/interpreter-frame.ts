@@ -6,7 +6,7 @@ import { HART, TLB } from '../memory/layout.ts';
 import type { Expr } from '../wasm/expr.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { STORES, type StoreOp } from '../wasm/opcodes.ts';
-import type { ActionFrame } from './action-lowering.ts';
+import { type ActionFrame, lowerInexact, lowerNearest } from './action-lowering.ts';
 import { emitCrosses, emitLookup } from './lookup.ts';
 import { ENTRY } from './operations.ts';
 
@@ -170,21 +170,16 @@ export class InterpreterFrame implements ActionFrame {
         f.load('i64.load', HART.f);
         return;
       case 'inexact':
-        f.get(this.hart);
-        f.load('i32.load', HART.floatNearest);
-        f.i32(1);
-        f.op('i32.and');
+        lowerInexact(f, this.hart);
         return;
       case 'nearest':
-        // (floatNearest >> rm) & 1; a shift takes its amount modulo 32, so frs3 has to go.
-        f.get(this.hart);
-        f.load('i32.load', HART.floatNearest);
-        f.get(this.entry);
-        f.load('i32.load', 4);
-        f.i32(7);
-        f.op('i32.and', 'i32.shr_u');
-        f.i32(1);
-        f.op('i32.and');
+        lowerNearest(f, this.hart, () => {
+          // A shift takes its amount modulo 32, so frs3 has to go.
+          f.get(this.entry);
+          f.load('i32.load', 4);
+          f.i32(7);
+          f.op('i32.and');
+        });
         return;
       case 'imm':
         f.get(this.entry);

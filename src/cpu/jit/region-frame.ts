@@ -1,0 +1,355 @@
+/**
+ * What the parts of a region's generator share: the locals and labels of the function that is being written, and what
+ * actions ask of their frame.
+ */
+import type { Action } from '../../isa/semantics.ts';
+import { HART, TLB } from '../../memory/layout.ts';
+import type { Expr } from '../../wasm/expr.ts';
+import type { Callable, FunctionBuilder, Label, Local } from '../../wasm/function.ts';
+import { type LoadOp, STORES, type StoreOp } from '../../wasm/opcodes.ts';
+import {
+  type ActionFrame,
+  lowerAction,
+  lowerInexact,
+  lowerNearest,
+  type StraightAction,
+} from '../action-lowering.ts';
+import { emitLookup, emitTlbOffset } from '../lookup.ts';
+import { ENTRY } from '../operations.ts';
+import type { RegionInstruction } from './region.ts';
+import { operandsOf, RegionRegisters } from './region-registers.ts';
+import { isWord, type Leaves, narrowed } from './words.ts';
+
+/** Functions of the engine that a region calls when an access misses. */
+export interface RegionCalls {
+  /** (hart, address, bytes) → 1 if the read entry was filled, and the access does not cross its page. */
+  readonly read: Callable;
+  /** The same for a write entry. */
+  readonly write: Callable;
+  /** (hart, address, value, bytes) → 1 if the store was done. */
+  readonly store: Callable;
+}
+
+/** Loads of what is smaller than a register, but for the unsigned word. */
+const WORD_LOADS: ReadonlySet<LoadOp> = new Set([
+  'i64.load8_s',
+  'i64.load8_u',
+  'i64.load16_s',
+  'i64.load16_u',
+  'i64.load32_s',
+]);
+
+export class RegionFrame implements ActionFrame {
+  readonly f: FunctionBuilder;
+  readonly hart: Local;
+  /** The number of the block where control enters, or goes on. */
+  readonly state: Local;
+  /** Instructions left. */
+  readonly left: Local;
+  /** Address of the base page. */
+  readonly base: Local;
+  readonly address: Local;
+  readonly registers: RegionRegisters;
+  /** Where a jump to a computed address, and the region's end, lead. */
+  readonly target: Local;
+  /** The entry of a TLB that was looked up, less the offset of the TLB in its set. */
+  readonly entry: Local;
+  readonly #calls: RegionCalls;
+  readonly #dataTlbs: Local;
+  readonly #fetchTlbs: Local;
+  /** Of an end at a known address: that address less the base page's, and how many instructions to give back. */
+  readonly #at: Local;
+  readonly #back: Local;
+  readonly #bailed: Local;
+  /** The region's ends, from the outermost one. */
+  #leaveTo!: Label;
+  #leaveAt!: Label;
+  #bail!: Label;
+  /** The instruction that is being written, and how many instructions of its block have not run yet. */
+  current!: RegionInstruction;
+  notRun = 0;
+  #floatIsOn = false;
+  /** Registers that are known to hold a sign-extended word, in this block. */
+  readonly #words = new Set<number>();
+  readonly #leaves: Leaves = {
+    isWord: (name) => {
+      const { rs1, rs2 } = this.current;
+      return (name === 'rs1' && this.#words.has(rs1)) || (name === 'rs2' && this.#words.has(rs2));
+    },
+    constant: (name) => {
+      const { rs1, rs2, immediate } = this.current;
+      if (name === 'imm') return immediate;
+      return (name === 'rs1' && rs1 === 0) || (name === 'rs2' && rs2 === 0) ? 0 : undefined;
+    },
+  };
+
+  constructor(f: FunctionBuilder, calls: RegionCalls) {
+    this.f = f;
+    this.#calls = calls;
+    this.hart = f.param(0);
+    this.state = f.param(1);
+    this.left = f.param(2);
+    this.base = f.param(3);
+    this.address = f.local('i64');
+    this.#dataTlbs = f.local('i32');
+    this.#fetchTlbs = f.local('i32');
+    this.entry = f.local('i32');
+    this.target = f.local('i64');
+    this.#at = f.local('i32');
+    this.#back = f.local('i32');
+    this.#bailed = f.local('i32');
+    this.registers = new RegionRegisters(f);
+  }
+
+  /** Reads the registers, and opens the blocks that its ends leave. */
+  begin(): void {
+    const f = this.f;
+    this.registers.emitRead(this.hart);
+    for (const [local, field] of [
+      [this.#dataTlbs, HART.dataTlbs],
+      [this.#fetchTlbs, HART.fetchTlbs],
+    ] as const) {
+      f.get(this.hart);
+      f.load('i32.load', field);
+      f.set(local);
+    }
+    this.#leaveTo = f.block();
+    this.#leaveAt = f.block();
+    this.#bail = f.block();
+  }
+
+  /** What the ends come to: registers, pc and count. */
+  end(): void {
+    const f = this.f;
+    f.end(); // bail
+    f.get(this.left);
+    f.get(this.#back);
+    f.op('i32.add');
+    f.set(this.left);
+    f.i32(1);
+    f.set(this.#bailed);
+    f.end(); // leaveAt
+    f.get(this.base);
+    f.get(this.#at);
+    f.op('i64.extend_i32_s', 'i64.add');
+    f.set(this.target);
+    f.end(); // leaveTo
+    f.get(this.hart);
+    f.get(this.target);
+    f.store('i64.store', HART.pc);
+    this.registers.emitWriteBack(this.hart);
+    f.get(this.left);
+    f.i32(1);
+    f.op('i32.shl');
+    f.get(this.#bailed);
+    f.op('i32.or');
+  }
+
+  /** Takes a block's length from the count. If it can't run to its end, it is left to the interpreter. */
+  beginBlock(at: number, length: number): void {
+    const f = this.f;
+    if (length > 0) {
+      f.get(this.left);
+      f.i32(length);
+      f.op('i32.sub');
+      f.tee(this.left);
+      f.i32(0);
+      f.op('i32.lt_s');
+      f.ifUnlikely();
+      this.bail(at, length);
+      f.end();
+    }
+    this.#floatIsOn = false;
+    this.#words.clear();
+    this.notRun = length;
+  }
+
+  /** Writes the current instruction. */
+  straight(action: StraightAction): void {
+    const { instruction, rd } = this.current;
+    const givesWord = this.#givesWord(action);
+    lowerAction(this, action);
+    if (givesWord) this.#words.add(rd);
+    else if (operandsOf(instruction).has('rd')) this.#words.delete(rd);
+    this.notRun--;
+  }
+
+  #givesWord(action: Action): boolean {
+    if (action.kind === 'set') return isWord(action.value, this.#leaves);
+    return action.kind === 'load' && action.float !== true && WORD_LOADS.has(action.op);
+  }
+
+  /** Goes on behind the region at the address that is `at` bytes from the base page. */
+  leaveAt(at: number): void {
+    const f = this.f;
+    f.i32(at);
+    f.set(this.#at);
+    f.br(this.#leaveAt);
+  }
+
+  /** Goes on behind the region, at the address in `target`. */
+  leaveToTarget(): void {
+    this.f.br(this.#leaveTo);
+  }
+
+  /** Leaves the instruction at `at` to the interpreter. @param back instructions of the block that have not run. */
+  bail(at: number, back: number): void {
+    const f = this.f;
+    f.i32(at);
+    f.set(this.#at);
+    f.i32(back);
+    f.set(this.#back);
+    f.br(this.#bail);
+  }
+
+  /** Pushes the address that is `at` bytes from the base page. */
+  addressOf(at: number): void {
+    const f = this.f;
+    f.get(this.base);
+    if (at === 0) return;
+    f.i64(at);
+    f.op('i64.add');
+  }
+
+  /** Pushes the address of the fetch entry for `target`, less TLB.fetch; it is in `entry`, too. */
+  fetchEntry(): void {
+    const f = this.f;
+    f.get(this.#fetchTlbs);
+    emitTlbOffset(f, this.target);
+    f.op('i32.add');
+    f.tee(this.entry);
+  }
+
+  expr(expr: Expr, bound?: Local): void {
+    this.f.expr(narrowed(expr, this.#leaves), (name) => {
+      if ((name === 'memory' || name === 'result') && bound !== undefined) this.f.get(bound);
+      else this.#leaf(name);
+    });
+  }
+
+  #leaf(name: string): void {
+    const f = this.f;
+    const { rs1, rs2, at, immediate } = this.current;
+    const x = (register: number): void => {
+      if (register === 0) f.i64(0);
+      else f.get(this.registers.x(register));
+    };
+    switch (name) {
+      case 'rs1':
+        x(rs1);
+        return;
+      case 'rs2':
+        x(rs2);
+        return;
+      case 'frs1':
+        f.get(this.registers.f(rs1));
+        return;
+      case 'frs2':
+        f.get(this.registers.f(rs2));
+        return;
+      case 'frs3':
+        f.get(this.registers.f((immediate >> ENTRY.frs3Shift) & 31));
+        return;
+      case 'imm':
+        f.i64(immediate);
+        return;
+      case 'pc':
+        this.addressOf(at);
+        return;
+      case 'inexact':
+        lowerInexact(f, this.hart);
+        return;
+      case 'nearest':
+        lowerNearest(f, this.hart, () => f.i32(immediate & 7));
+        return;
+      default:
+        throw new Error(`a region has no operand ${name}`);
+    }
+  }
+
+  writeX(value: () => void): void {
+    const { rd } = this.current;
+    value();
+    if (rd === 0) this.f.drop();
+    else this.f.set(this.registers.x(rd));
+  }
+
+  writeF(value: () => void): void {
+    value();
+    this.f.set(this.registers.f(this.current.rd));
+  }
+
+  reach(tlb: number, size: number, aligned: boolean): void {
+    const f = this.f;
+    this.#emitLookup(tlb, size, aligned);
+    f.ifUnlikely();
+    if (aligned) {
+      f.get(this.address);
+      f.i64(size - 1);
+      f.op('i64.and', 'i64.eqz', 'i32.eqz');
+      this.slowIf();
+    }
+    f.get(this.hart);
+    f.get(this.address);
+    f.i32(size);
+    f.call(tlb === TLB.read ? this.#calls.read : this.#calls.write);
+    f.op('i32.eqz');
+    this.slowIf();
+    f.end();
+  }
+
+  hostAddress(tlb: number): void {
+    const f = this.f;
+    f.get(this.address);
+    f.op('i32.wrap_i64');
+    f.get(this.entry);
+    f.load('i32.load', tlb + 8);
+    f.op('i32.add');
+  }
+
+  store(op: StoreOp, value: Expr): void {
+    const f = this.f;
+    const size = STORES[op][2];
+    const done = f.block();
+    this.#emitLookup(TLB.write, size, false);
+    f.ifUnlikely();
+    f.get(this.hart);
+    f.get(this.address);
+    this.expr(value);
+    f.i32(size);
+    f.call(this.#calls.store);
+    f.brIf(done);
+    this.slow();
+    f.end();
+    this.hostAddress(TLB.write);
+    this.expr(value);
+    f.store(op);
+    f.end();
+  }
+
+  #emitLookup(tlb: number, size: number, aligned: boolean): void {
+    const { address, entry } = this;
+    emitLookup(this.f, { address, tlbs: this.#dataTlbs, entry, tlb, size, aligned });
+  }
+
+  slow(): void {
+    this.bail(this.current.at, this.notRun);
+  }
+
+  slowIf(): void {
+    this.f.ifUnlikely();
+    this.slow();
+    this.f.end();
+  }
+
+  /** Nothing in a block switches it off. */
+  requireFloat(): void {
+    if (this.#floatIsOn) return;
+    const f = this.f;
+    f.get(this.hart);
+    f.load('i32.load', HART.floatOn);
+    f.op('i32.eqz');
+    this.slowIf();
+    this.#floatIsOn = true;
+  }
+}

@@ -1,0 +1,90 @@
+/** The guest's registers in a region: those that it names are locals, read at its start and written back at its end. */
+import type { Instruction } from '../../isa/instruction.ts';
+import { HART } from '../../memory/layout.ts';
+import type { FunctionBuilder, Local } from '../../wasm/function.ts';
+import { ENTRY } from '../operations.ts';
+import type { RegionInstruction } from './region.ts';
+
+type RegisterFile = (Local | undefined)[];
+
+export class RegionRegisters {
+  readonly #f: FunctionBuilder;
+  readonly #integers: RegisterFile = [];
+  readonly #floats: RegisterFile = [];
+  readonly #written = new Set<Local>();
+
+  constructor(f: FunctionBuilder) {
+    this.#f = f;
+  }
+
+  /** Gives the registers that an instruction names locals. */
+  declare({ instruction, rd, rs1, rs2, immediate }: RegionInstruction): void {
+    const names = operandsOf(instruction);
+    const x = (register: number): Local => this.#local(this.#integers, register);
+    const f = (register: number): Local => this.#local(this.#floats, register);
+    if (names.has('rs1') && rs1 !== 0) x(rs1);
+    if (names.has('rs2') && rs2 !== 0) x(rs2);
+    if (names.has('frs1')) f(rs1);
+    if (names.has('frs2')) f(rs2);
+    if (names.has('frs3')) f((immediate >> ENTRY.frs3Shift) & 31);
+    if (names.has('rd') && rd !== 0) this.#written.add(x(rd));
+    if (names.has('frd')) this.#written.add(f(rd));
+  }
+
+  /** The local of x[register], which is not x0, or f[register]; declared before. */
+  x(register: number): Local {
+    return this.#integers[register] as Local;
+  }
+
+  f(register: number): Local {
+    return this.#floats[register] as Local;
+  }
+
+  emitRead(hart: Local): void {
+    const f = this.#f;
+    this.#each((local, offset) => {
+      f.get(hart);
+      f.load('i64.load', offset);
+      f.set(local);
+    });
+  }
+
+  emitWriteBack(hart: Local): void {
+    const f = this.#f;
+    this.#each((local, offset) => {
+      if (!this.#written.has(local)) return;
+      f.get(hart);
+      f.get(local);
+      f.store('i64.store', offset);
+    });
+  }
+
+  /** @param of called with each local and its register's offset in the hart block. */
+  #each(of: (local: Local, offset: number) => void): void {
+    for (const [file, base] of [
+      [this.#integers, HART.x],
+      [this.#floats, HART.f],
+    ] as const) {
+      for (const [i, local] of file.entries()) if (local !== undefined) of(local, base + 8 * i);
+    }
+  }
+
+  #local(file: RegisterFile, register: number): Local {
+    const known = file[register];
+    if (known !== undefined) return known;
+    const local = this.#f.local('i64');
+    file[register] = local;
+    return local;
+  }
+}
+
+const operands = new Map<Instruction, ReadonlySet<string>>();
+
+/** The names of an instruction's operands. */
+export function operandsOf(instruction: Instruction): ReadonlySet<string> {
+  const known = operands.get(instruction);
+  if (known !== undefined) return known;
+  const names = new Set<string>(instruction.encoding.fields.map(({ operand }) => operand));
+  operands.set(instruction, names);
+  return names;
+}
