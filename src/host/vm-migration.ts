@@ -1,0 +1,309 @@
+/**
+ * A VM's migrations, as its main thread holds them: capabilities and parameters, the migration's status and figures, the
+ * migration thread, and what a migration does to the run state.
+ */
+import type { Worker } from 'node:worker_threads';
+import { errorMessage, GodwitError } from '../error.ts';
+import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
+import { missingBackends } from '../machine/device-configuration.ts';
+import type { Configuration } from '../migration/migratable-vm.ts';
+import type { MigrationParameters } from '../migration/parameters.ts';
+import type { MigrationEvent } from '../migration/sender.ts';
+import {
+  type Capabilities,
+  checkCapabilities,
+  checkParameter,
+  defaultCapabilities,
+  defaultParameters,
+  type ParameterName,
+  type Parameters,
+  type ParameterValue,
+} from '../monitor/migration-parameters.ts';
+import {
+  type AnnounceParameters,
+  FINAL_MIGRATION_STATES,
+  type MigrateRequest,
+  type MigrationInfo,
+  type MigrationStatus,
+  type RunState,
+} from '../monitor/target.ts';
+import { snapshotsInUse } from './block-info.ts';
+import { monitorInfo, socketAddress } from './migration-info.ts';
+import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
+import { type Connection, connect } from './rpc.ts';
+import { parseTransportAddress } from './transport-address.ts';
+import type { VmMachine } from './vm-machine.ts';
+
+/** What the user asked of an incoming machine. */
+export type WantedMachine = Partial<MachineConfiguration>;
+
+interface MigrationThread {
+  readonly worker: Worker;
+  readonly connection: Connection<MigrationApi>;
+  /** It has had a migration: the next one takes a new thread, so that nothing is left of a failed one. */
+  used: boolean;
+}
+
+export class VmMigration {
+  readonly #machine: VmMachine;
+  #thread: MigrationThread | undefined;
+  #status: MigrationStatus = 'none';
+  /** The last outgoing migration's figures, kept when its thread is gone. */
+  #lastInfo: MigrationInfo = {};
+  #incoming: { readonly wanted: WantedMachine; started: boolean; autostart: boolean } | undefined;
+  /** The run state that a migration's stop interrupted. */
+  #before: RunState | undefined;
+  /** Whether the present migration gives the guest to somebody else, and not to a file. */
+  #handsOver = false;
+  #handedOver = false;
+  #capabilities: Capabilities = defaultCapabilities();
+  #parameters: Parameters = defaultParameters();
+
+  constructor(machine: VmMachine) {
+    this.#machine = machine;
+  }
+
+  // --- outgoing
+
+  async migrate({ uri }: MigrateRequest): Promise<void> {
+    const { state, built, drives } = this.#machine;
+    if (state === 'inmigrate') throw new GodwitError('state', 'Guest is waiting for an incoming migration');
+    if (!FINAL_MIGRATION_STATES.has(this.#status)) {
+      throw new GodwitError('state', "There's a migration process in progress");
+    }
+    if (this.#handedOver) throw new GodwitError('state', 'the guest was handed over already');
+    if (built === undefined) throw new GodwitError('state', 'there is no machine to migrate');
+    const lost = snapshotsInUse(drives, built.configuration.devices);
+    if (lost.length > 0) {
+      const why = 'what the guest wrote to it is in a temporary file of this process';
+      throw new GodwitError('state', `the drive '${lost[0]}' has snapshot=on: ${why}`);
+    }
+    this.#handsOver = parseTransportAddress(uri).kind !== 'file';
+    const { remote } = this.#unusedThread().connection;
+    this.#lastInfo = { status: 'setup' };
+    this.#setStatus('setup');
+    void remote.send(uri, this.#machine.handle(built), this.#engineParameters()).then(
+      () => this.query(),
+      () => this.query(),
+    );
+  }
+
+  async cancel(): Promise<void> {
+    if (this.#incoming === undefined) await this.#thread?.connection.remote.cancel();
+  }
+
+  /** The guest was given away: it must not run here. */
+  get handedOver(): boolean {
+    return this.#handedOver;
+  }
+
+  /** The guest that stands still for the hand-over is not to run if it is taken back. */
+  stopWhenTakenBack(): void {
+    if (this.#machine.state === 'finish-migrate') this.#before = 'paused';
+  }
+
+  // --- incoming
+
+  /** What the user said of the machine that is awaited; undefined if none is. */
+  get awaited(): WantedMachine | undefined {
+    return this.#incoming?.wanted;
+  }
+
+  /** @param uri undefined ("defer") until `listen` says where. */
+  async await(wanted: WantedMachine, uri: string | undefined): Promise<void> {
+    this.#machine.state = 'inmigrate';
+    this.#incoming = { wanted, started: false, autostart: !this.#machine.options.startPaused };
+    if (uri === undefined) this.prepare();
+    else await this.#listen(uri);
+  }
+
+  /** Whether the guest that is awaited is to run on arrival, if it ran. */
+  set autostart(on: boolean) {
+    if (this.#incoming !== undefined) this.#incoming.autostart = on;
+  }
+
+  async listen(uri: string): Promise<void> {
+    if (this.#incoming === undefined) {
+      throw new GodwitError('state', "'-incoming' was not specified on the command line");
+    }
+    if (this.#incoming.started) {
+      throw new GodwitError('state', 'The incoming migration has already been started');
+    }
+    await this.#listen(uri);
+  }
+
+  async #listen(uri: string): Promise<void> {
+    const incoming = this.#incoming;
+    if (incoming === undefined) throw new GodwitError('internal', 'no incoming migration is awaited');
+    incoming.started = true;
+    const { remote } = this.#unusedThread().connection;
+    try {
+      this.#lastInfo = { status: 'setup', 'socket-address': [socketAddress(await remote.listen(uri))] };
+    } catch (error) {
+      incoming.started = false;
+      throw error;
+    }
+    remote.receive().catch((error) => {
+      // The guest is the source's: there is nothing left to do here. (Once it has arrived, none is awaited any more.)
+      if (this.#machine.ended || this.#incoming !== incoming) return;
+      this.#machine.options.onEnd(1, `incoming migration failed: ${errorMessage(error)}`);
+    });
+  }
+
+  async #buildIncoming(given: Configuration): Promise<MachineHandle> {
+    const configuration = checkConfiguration(given);
+    const different = differences(this.#incoming?.wanted ?? {}, configuration);
+    if (different.length > 0) {
+      throw new GodwitError('mismatch', `the machines differ: ${different.join('; ')}`);
+    }
+    const missing = missingBackends(configuration.devices, this.#machine.backends);
+    if (missing.length > 0) throw new GodwitError('mismatch', missing.join('; '));
+    return this.#machine.handle(await this.#machine.build(configuration));
+  }
+
+  async #startIncoming(runningAtSource: boolean): Promise<void> {
+    this.#machine.acceptInput();
+    if (runningAtSource && this.#incoming?.autostart === true) await this.#machine.run();
+    else this.#machine.state = 'paused';
+    void this.announce({}).catch(() => {});
+  }
+
+  /** Tells the network where the machine's adapters are. */
+  async announce(changes: Partial<AnnounceParameters>): Promise<void> {
+    const initial = this.#parameters['announce-initial'];
+    const max = this.#parameters['announce-max'];
+    const rounds = this.#parameters['announce-rounds'];
+    const step = this.#parameters['announce-step'];
+    await this.#machine.remote.announce({ initial, max, rounds, step, ...changes });
+  }
+
+  // --- capabilities, parameters, figures
+
+  get capabilities(): Capabilities {
+    return this.#capabilities;
+  }
+
+  setCapabilities(changes: Partial<Capabilities>): void {
+    if (!FINAL_MIGRATION_STATES.has(this.#status)) {
+      throw new GodwitError('state', "There's a migration process in progress");
+    }
+    checkCapabilities(changes);
+    this.#capabilities = { ...this.#capabilities, ...changes };
+  }
+
+  get parameters(): Parameters {
+    return this.#parameters;
+  }
+
+  async setParameters(changes: Partial<Parameters>): Promise<void> {
+    for (const [name, value] of Object.entries(changes)) {
+      checkParameter(name as ParameterName, value as ParameterValue, this.#parameters);
+    }
+    this.#parameters = { ...this.#parameters, ...changes };
+    await this.#thread?.connection.remote.setParameters(this.#engineParameters());
+  }
+
+  #engineParameters(): Partial<MigrationParameters> {
+    return {
+      downtimeLimitMs: this.#parameters['downtime-limit'],
+      maxBandwidth: this.#parameters['max-bandwidth'],
+    };
+  }
+
+  async query(): Promise<MigrationInfo> {
+    const asked = this.#thread;
+    if (asked === undefined) return this.#lastInfo;
+    // If its thread ends meanwhile, another migration has taken its place.
+    const info = await asked.connection.remote.info().catch(() => undefined);
+    if (info !== undefined && info.status !== 'none' && asked === this.#thread) {
+      this.#lastInfo = monitorInfo(info, this.#status);
+    }
+    return this.#lastInfo;
+  }
+
+  // --- threads
+
+  /** Starts the thread of the next migration, unless there is one. */
+  prepare(): void {
+    if (this.#thread === undefined && !this.#machine.ended) this.#startThread();
+  }
+
+  #unusedThread(): MigrationThread {
+    let thread = this.#thread;
+    if (thread === undefined || thread.used) {
+      thread?.connection.close(new GodwitError('state', 'the migration is over'));
+      void thread?.worker.terminate();
+      thread = this.#startThread();
+    }
+    thread.used = true;
+    return thread;
+  }
+
+  #startThread(): MigrationThread {
+    const worker = this.#machine.startThread('migration-thread');
+    const listener: MigrationListener = {
+      event: (event) => this.#event(event),
+      stopForMigration: () => this.#stop(),
+      resumeAfterMigration: () => this.#resume(),
+      buildIncoming: (configuration) => this.#buildIncoming(configuration),
+      startIncoming: (runningAtSource) => this.#startIncoming(runningAtSource),
+    };
+    const thread = { worker, connection: connect<MigrationApi>(worker, listener), used: false };
+    this.#thread = thread;
+    return thread;
+  }
+
+  /** Ends the thread. */
+  async close(): Promise<void> {
+    await this.#thread?.worker.terminate();
+  }
+
+  // --- what the thread tells and asks
+
+  #event(event: MigrationEvent): void {
+    if (event.event === 'pass') {
+      this.#machine.options.log.line('migration', `migration: pass ${event.pass} is over`);
+      this.#machine.publish({ event: 'MIGRATION_PASS', data: { pass: event.pass } });
+    } else this.#setStatus(event.status);
+  }
+
+  #setStatus(status: MigrationStatus): void {
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#machine.options.log.line('migration', `migration: ${status}`);
+    // Before anybody is told, so that nobody can run the guest a second time.
+    if (this.#incoming === undefined) {
+      if (status === 'completed') {
+        this.#machine.state = 'postmigrate';
+        this.#handedOver = this.#handsOver;
+      }
+      // Stopped by a migration that could not take it back: the user decides.
+      if (status === 'failed' && this.#machine.state === 'finish-migrate')
+        this.#machine.state = 'postmigrate';
+    } else if (status === 'completed') this.#incoming = undefined;
+    this.#machine.publish({ event: 'MIGRATION', data: { status } });
+  }
+
+  /** Stops the VM for the hand-over. Resolves with whether it ran. */
+  async #stop(): Promise<boolean> {
+    const { state } = this.#machine;
+    this.#before = state;
+    if (state !== 'running') {
+      this.#machine.state = 'finish-migrate';
+      return false;
+    }
+    await this.#machine.halt('finish-migrate');
+    if (!this.#machine.stoppedByDebugger) return true;
+    // It stood at a breakpoint before it was asked to stop.
+    this.#before = 'debug';
+    return false;
+  }
+
+  async #resume(): Promise<void> {
+    const before = this.#before;
+    this.#before = undefined;
+    if (before === undefined || this.#machine.state !== 'finish-migrate') return;
+    this.#machine.state = before;
+    if (before === 'running') await this.#machine.runOn();
+  }
+}
