@@ -124,7 +124,7 @@ export class Hart {
 
   /** Everything as the reset leaves it (§3.4); the reset vector becomes the pc. The TLBs are the caller's to flush. */
   reset(vector: bigint): void {
-    this.#i64.fill(0n);
+    this.#i64.fill(0n, 0, HART.dirtied / 8);
     this.waiting = false;
     this.#seipLine = false;
     this.#seipSoftware = false;

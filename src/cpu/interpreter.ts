@@ -309,6 +309,7 @@ class Interpreter {
     const f = this.#f;
     f.get(this.#frame.hart);
     f.get(this.#frame.address);
+    if (refill === this.#miss.refillWrite) this.#frame.pc();
     f.call(refill);
     f.if();
     this.#frame.uncount();
@@ -323,6 +324,7 @@ class Interpreter {
     f.get(this.#frame.address);
     f.get(this.#frame.value);
     f.get(this.#frame.size);
+    this.#frame.pc();
     f.call(this.#miss.store);
     f.if();
     this.#frame.advanceBy(this.#frame.step);

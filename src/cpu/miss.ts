@@ -6,46 +6,49 @@
 import { CONTROL, HART, PAGE_FLAG, PAGE_SIZE, TLB } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
+import { addMarkDirty, emitDirty } from './dirty.ts';
 import { emitTlbOffset } from './lookup.ts';
 import type { EngineContext } from './physical-memory.ts';
-import { emitDirty, emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
+import { emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
 import { ACCESS, addTranslate, type MissCalls } from './translate.ts';
 
 export interface MissHandlers {
   /** (hart, address) → 1 if the read entry was filled and the access can be tried again. */
   readonly refillRead: Callable;
-  /** (hart, address) → 1 if the write entry was filled. */
+  /** (hart, address, pc of the instruction) → 1 if the write entry was filled. */
   readonly refillWrite: Callable;
   /** (hart, address) → 1 if the fetch entry was filled: the page has predecoded code. */
   readonly refillFetch: Callable;
-  /** (hart, address, value, bytes) → 1 if the store was done. */
+  /** (hart, address, value, bytes, pc of the instruction) → 1 if the store was done. */
   readonly store: Callable;
 }
 
 /**
- * Adds the functions to a module. For regions, it exports `regionRead` and `regionWrite`, (hart, address, bytes) → 1 if
- * the entry was filled and the access does not cross its page, and `regionStore`, which is `store`.
+ * Adds the functions to a module. For regions, it exports `regionRead`, (hart, address, bytes) → 1 if the entry was filled
+ * and the access does not cross its page, `regionWrite`, the same with the pc behind the bytes, and `regionStore`, which is
+ * `store`.
  */
 export function addMissHandlers(
   module: ModuleBuilder,
   context: EngineContext,
   calls: MissCalls,
 ): MissHandlers {
-  const translate = addTranslate(module, context, calls);
-  const parts = { module, context, translate };
+  const mark = addMarkDirty(module, context);
+  const translate = addTranslate(module, context, calls, mark);
+  const parts = { module, context, translate, mark };
   const handlers = {
     refillRead: refillRead(parts),
     refillWrite: refillWrite(parts),
     refillFetch: refillFetch(parts),
     store: storeMiss(parts),
   };
-  unlessCrossing(module, 'regionRead', handlers.refillRead);
-  unlessCrossing(module, 'regionWrite', handlers.refillWrite);
+  unlessCrossing(module, 'regionRead', handlers.refillRead, false);
+  unlessCrossing(module, 'regionWrite', handlers.refillWrite, true);
   return handlers;
 }
 
-function unlessCrossing(module: ModuleBuilder, name: string, refill: Callable): void {
-  const f = module.function(['i32', 'i64', 'i32'], ['i32'], name);
+function unlessCrossing(module: ModuleBuilder, name: string, refill: Callable, takesPc: boolean): void {
+  const f = module.function(['i32', 'i64', 'i32', ...(takesPc ? (['i64'] as const) : [])], ['i32'], name);
   f.get(f.param(1));
   f.op('i32.wrap_i64');
   f.i32(PAGE_SIZE - 1);
@@ -60,6 +63,7 @@ function unlessCrossing(module: ModuleBuilder, name: string, refill: Callable): 
   f.end();
   f.get(f.param(0));
   f.get(f.param(1));
+  if (takesPc) f.get(f.param(3));
   f.call(refill);
 }
 
@@ -67,6 +71,7 @@ interface Parts {
   readonly module: ModuleBuilder;
   readonly context: EngineContext;
   readonly translate: Callable;
+  readonly mark: Callable;
 }
 
 function refillRead({ module, context, translate }: Parts): Callable {
@@ -85,9 +90,9 @@ function refillRead({ module, context, translate }: Parts): Callable {
   return f;
 }
 
-function refillWrite({ module, context, translate }: Parts): Callable {
-  const f = module.function(['i32', 'i64'], ['i32']);
-  const [hart, address] = [f.param(0), f.param(1)];
+function refillWrite({ module, context, translate, mark }: Parts): Callable {
+  const f = module.function(['i32', 'i64', 'i64'], ['i32']);
+  const [hart, address, pc] = [f.param(0), f.param(1), f.param(2)];
   const offset = f.local('i64');
   const page = f.local('i32');
   const no = f.block();
@@ -98,7 +103,7 @@ function refillWrite({ module, context, translate }: Parts): Callable {
   f.get(page);
   f.load('i32.load8_u', context.layout.pageFlags);
   f.brIf(no);
-  emitDirty(f, context, page);
+  emitDirty(f, context, mark, { hart, pc: () => f.get(pc), page });
   emitFillData(f, context, TLB.write, hart, address, offset);
   f.i32(1);
   f.return();
@@ -132,9 +137,9 @@ function refillFetch({ module, context, translate }: Parts): Callable {
   return f;
 }
 
-function storeMiss({ module, context, translate }: Parts): Callable {
+function storeMiss({ module, context, translate, mark }: Parts): Callable {
   const { layout, ram } = context;
-  const f = module.function(['i32', 'i64', 'i64', 'i32'], ['i32'], 'regionStore');
+  const f = module.function(['i32', 'i64', 'i64', 'i32', 'i64'], ['i32'], 'regionStore');
   const [hart, address, value, size] = [f.param(0), f.param(1), f.param(2), f.param(3)];
   const offset = f.local('i64');
   const page = f.local('i32');
@@ -167,7 +172,7 @@ function storeMiss({ module, context, translate }: Parts): Callable {
   f.else();
   emitFillData(f, context, TLB.write, hart, address, offset);
   f.end();
-  emitDirty(f, context, page);
+  emitDirty(f, context, mark, { hart, pc: () => f.get(f.param(4)), page });
 
   for (const [bytes, op] of [
     [1, 'i64.store8'],

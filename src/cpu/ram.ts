@@ -1,5 +1,5 @@
 /** Pieces of generated code that reach RAM by physical address, past the TLBs. */
-import { CONTROL, ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
+import { ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { ENTRY } from './operations.ts';
 import type { EngineContext } from './physical-memory.ts';
@@ -29,28 +29,6 @@ export function emitPageIndex(f: FunctionBuilder, { ram }: EngineContext, offset
   f.i32(ram.firstPage);
   f.op('i32.add');
   f.set(page);
-}
-
-/** While the dirty log is on, marks the page. */
-export function emitDirty(f: FunctionBuilder, { layout }: EngineContext, page: Local): void {
-  const word = f.local('i32');
-  f.i32(layout.control);
-  f.load('i32.load', CONTROL.dirtyLog);
-  f.if();
-  f.get(page);
-  f.i32(5);
-  f.op('i32.shr_u');
-  f.i32(2);
-  f.op('i32.shl');
-  f.tee(word);
-  f.get(word);
-  f.load('i32.load', layout.dirtyBitmap);
-  f.i32(1);
-  f.get(page);
-  f.op('i32.shl', 'i32.or');
-  f.store('i32.store', layout.dirtyBitmap);
-  f.end();
-  f.release(word);
 }
 
 /**

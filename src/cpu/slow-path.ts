@@ -171,7 +171,7 @@ export class SlowPath {
     if (typeof at !== 'number') return this.#trap(hart, at.cause, address);
     const memory = this.#bus.memoryAt(at);
     if (memory === undefined) return this.#trap(hart, STORE_FAULTS.access, address);
-    if (!memory.readonly) this.#memory.clear(memory.hostOffset + at - memory.base, size);
+    if (!memory.readonly) this.#memory.clear(memory.hostOffset + at - memory.base, size, hart);
     return step;
   }
 
@@ -276,7 +276,7 @@ export class SlowPath {
     if (memory.readonly) {
       return access.kind === 'store' ? step : this.#trap(hart, CAUSE.storeAccessFault, address);
     }
-    this.#memory.wrote(host, access.size);
+    this.#memory.wrote(host, access.size, hart);
     // Code keeps the entry away, if it is not that data is watched somewhere.
     const mayStay = this.#points.watching && !watched && this.#memory.pageFlags(this.#pageIndex(host)) === 0;
     if (access.kind === 'amo' || mayStay) this.#tlbs.fill(hart.data.tlbs, 'write', address, addend);
@@ -321,7 +321,7 @@ export class SlowPath {
     }
     let value = this.#storeValue(current, access);
     for (const host of hosts) {
-      this.#memory.write(host, Uint8Array.of(Number(value & 0xffn)));
+      this.#memory.write(host, Uint8Array.of(Number(value & 0xffn)), hart);
       value >>= 8n;
     }
     return current.step;

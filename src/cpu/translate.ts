@@ -3,12 +3,13 @@
  * updated as hardware does, and the PMP's word on the result.
  * RISC-V Privileged ISA (20240411): §12.3 (satp and the walk), §12.4 (Sv39), §12.5 (Sv48), §3.7 (PMP).
  */
-import { HART, HART_CSRS, PAGE_FLAG, PMP_RANGE_SIZE, WALK } from '../memory/layout.ts';
+import { HART, HART_CSRS, PAGE_FLAG, PAGE_WALK_PC, PMP_RANGE_SIZE, WALK } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
+import { emitDirty } from './dirty.ts';
 import { PPN_TO_ADDRESS_SHIFT, PTE, PTE_PPN_MASK, SATP_MODE_SHIFT, SATP_PPN_MASK } from './page-tables.ts';
 import type { EngineContext } from './physical-memory.ts';
-import { emitDirty, emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
+import { emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
 
 /** What an access is for; also the bit of a PMP entry that allows it. */
 export const ACCESS = { read: 1, write: 2, execute: 4 } as const;
@@ -43,6 +44,7 @@ export function addTranslate(
   module: ModuleBuilder,
   context: EngineContext,
   { forget, traced }: MissCalls,
+  mark: Callable,
 ): Callable {
   const pmp = addPmp(module);
   const f = module.function(['i32', 'i64', 'i32', 'i32'], ['i64'], 'translate');
@@ -68,6 +70,7 @@ export function addTranslate(
     accessFault,
     pageFault,
     forget,
+    mark,
   });
   f.end();
   f.i64(FAULT.page);
@@ -105,6 +108,7 @@ interface Walk {
   readonly pageFault: Label;
   /** See addMissHandlers. */
   readonly forget: Callable;
+  readonly mark: Callable;
 }
 
 /** §12.3.2, steps 1 to 10. */
@@ -307,7 +311,7 @@ function emitAccessedAndDirty(
   context: EngineContext,
   pte: Local,
   offset: Local,
-  { access, walk, pageFault, forget }: Walk,
+  { hart, access, walk, pageFault, forget, mark }: Walk,
 ): void {
   const updated = f.local('i64');
   const page = f.local('i32');
@@ -327,7 +331,7 @@ function emitAccessedAndDirty(
   emitWalkHas(f, walk, WALK.svade);
   f.brIf(pageFault);
   emitPageIndex(f, context, offset, page);
-  emitDirty(f, context, page);
+  emitDirty(f, context, mark, { hart, pc: () => f.i64(PAGE_WALK_PC), page });
   f.get(page);
   f.load('i32.load8_u', context.layout.pageFlags);
   f.i32(PAGE_FLAG.code);

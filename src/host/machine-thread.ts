@@ -304,17 +304,17 @@ class MachineThread implements MachineApi {
   }
 
   startDirtyLog(): void {
-    this.#machine.startDirtyLog();
+    this.#machine.dirtyTracking.start('migration');
   }
 
   syncDirtyLog(): void {
-    this.#machine.syncDirtyLog();
+    this.#machine.dirtyTracking.collect();
     // So that there is little left to flush when the machine stops; what fails now will fail then.
     for (const file of this.#files.values()) void file.flush().catch(() => {});
   }
 
   stopDirtyLog(): void {
-    this.#machine.stopDirtyLog();
+    this.#machine.dirtyTracking.stop('migration');
   }
 
   saveState(): Uint8Array {

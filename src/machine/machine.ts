@@ -31,6 +31,7 @@ import type { Migratable } from '../vmstate/migratable.ts';
 import { type Backends, createBoard, NO_BACKENDS } from './board.ts';
 import { decodeBootImages } from './boot.ts';
 import type { MachineConfiguration } from './configuration.ts';
+import { DirtyTracking } from './dirty-tracking.ts';
 import { guestDma } from './guest-dma.ts';
 import { hartState } from './hart-state.ts';
 import { IcountClock, repeatableRandom } from './icount.ts';
@@ -103,6 +104,7 @@ export class Machine {
   /** Memory as the devices reach it. */
   readonly dma: DmaMemory;
   readonly engine: Engine;
+  readonly dirtyTracking: DirtyTracking;
   /** Memory for debuggers; to be used between bursts. */
   readonly debug: DebugAccess;
   readonly uart: Uart16550;
@@ -146,6 +148,7 @@ export class Machine {
       },
       { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock } },
     );
+    this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
     this.#turns = new Turns(this.engine);
     this.dma = guestDma(this.#addressSpace, this.memory, () => {
       for (const hart of this.engine.harts) hart.reservation = -1n;
@@ -357,22 +360,6 @@ export class Machine {
       this.#turns.restart();
       this.#halted = false;
     };
-  }
-
-  /** From here on every write is logged. */
-  startDirtyLog(): void {
-    this.memory.setDirtyLog(true);
-    this.engine.tlbs.flush('write');
-  }
-
-  /** Moves what was logged to the pending bitmap; a later write to any page is logged again. */
-  syncDirtyLog(): void {
-    this.memory.collectDirty();
-    this.engine.tlbs.flush('write');
-  }
-
-  stopDirtyLog(): void {
-    this.memory.setDirtyLog(false);
   }
 
   /** Runs the devices' timers that are due, and sets the harts' timer interrupts of both kinds to what they are now. */

@@ -2,13 +2,14 @@
  * The guest's memory as the host side sees it: RAM blocks by name, page flags, and the one way for everything outside
  * generated code to write, so that the dirty log and predecoded code always know.
  */
-import { CONTROL, type Layout, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, type RamBlock } from './layout.ts';
+import { DirtyLog, type Writer } from './dirty-log.ts';
+import { type Layout, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, type RamBlock } from './layout.ts';
 
 export class GuestMemory {
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
   readonly #bytes: Uint8Array;
-  readonly #words: Int32Array;
+  readonly dirtyLog: DirtyLog;
   /** Told of every page that changed while predecoded code of it exists. */
   #onCodeWrite: (page: number, offset: number, length: number) => void = () => {};
 
@@ -16,7 +17,7 @@ export class GuestMemory {
     this.memory = memory;
     this.layout = layout;
     this.#bytes = new Uint8Array(memory.buffer);
-    this.#words = new Int32Array(memory.buffer);
+    this.dirtyLog = new DirtyLog(memory, layout);
   }
 
   set onCodeWrite(listener: (page: number, offset: number, length: number) => void) {
@@ -35,27 +36,27 @@ export class GuestMemory {
     return this.#bytes.subarray(at, at + length);
   }
 
-  /** Writes at byte offset `at` of the shared memory, inside one block. */
-  write(at: number, bytes: Uint8Array): void {
+  /** Writes at byte offset `at` of the shared memory, inside one block. @param by the hart that does, if it is one. */
+  write(at: number, bytes: Uint8Array, by?: Writer): void {
     this.#bytes.set(bytes, at);
-    this.wrote(at, bytes.length);
+    this.wrote(at, bytes.length, by);
   }
 
   /** Sets `length` bytes at `at` to zero. */
-  clear(at: number, length: number): void {
+  clear(at: number, length: number, by?: Writer): void {
     this.#bytes.fill(0, at, at + length);
-    this.wrote(at, length);
+    this.wrote(at, length, by);
   }
 
   /** Marks a range that was written in place. */
-  wrote(at: number, length: number): void {
+  wrote(at: number, length: number, by?: Writer): void {
     if (length === 0) return;
     const { blocksBase, pageFlags } = this.layout;
     const first = (at - blocksBase) >>> PAGE_SHIFT;
     const last = (at + length - 1 - blocksBase) >>> PAGE_SHIFT;
-    const logging = this.dirtyLogOn;
+    const logging = this.dirtyLog.on;
     for (let page = first; page <= last; page++) {
-      if (logging) this.#markDirty(page);
+      if (logging) this.dirtyLog.mark(page, by);
       if (((this.#bytes[pageFlags + page] ?? 0) & PAGE_FLAG.code) !== 0) {
         const start = blocksBase + page * PAGE_SIZE;
         const from = Math.max(at - start, 0);
@@ -71,32 +72,5 @@ export class GuestMemory {
   setPageFlag(page: number, flag: number, on: boolean): void {
     const flags = this.pageFlags(page);
     this.#bytes[this.layout.pageFlags + page] = on ? flags | flag : flags & ~flag;
-  }
-
-  get dirtyLogOn(): boolean {
-    return this.#words[(this.layout.control + CONTROL.dirtyLog) >> 2] !== 0;
-  }
-
-  setDirtyLog(on: boolean): void {
-    this.#words[(this.layout.control + CONTROL.dirtyLog) >> 2] = on ? 1 : 0;
-    this.#bytes.fill(0, this.layout.dirtyBitmap, this.layout.dirtyBitmap + this.layout.bitmapSize);
-  }
-
-  /** Moves the dirty bits into the pending bitmap. The caller flushes the write TLBs before anything reads a page. */
-  collectDirty(): void {
-    const { dirtyBitmap, pendingBitmap, bitmapSize } = this.layout;
-    const dirty = dirtyBitmap >> 2;
-    const pending = pendingBitmap >> 2;
-    for (let i = 0; i < bitmapSize >> 2; i++) {
-      const word = this.#words[dirty + i] ?? 0;
-      if (word === 0) continue;
-      this.#words[pending + i] = (this.#words[pending + i] ?? 0) | word;
-      this.#words[dirty + i] = 0;
-    }
-  }
-
-  #markDirty(page: number): void {
-    const at = (this.layout.dirtyBitmap >> 2) + (page >>> 5);
-    this.#words[at] = (this.#words[at] ?? 0) | (1 << (page & 31));
   }
 }

@@ -6,6 +6,7 @@
  *     4 KiB    control block
  *     8 KiB    hart blocks: registers, CSRs, TLBs
  *     …        page tables of the host: one byte of flags, one dirty bit, one pending bit, one code slot per page
+ *     …        dirty sites: which instructions have made pages dirty
  *     …        predecoded code, slots of one page each
  *     …        scratch for the migration thread
  *     …        RAM blocks, page after page: what the guest, or a reset, finds in memory
@@ -52,6 +53,9 @@ export const CONTROL = {
   watching: 12,
   /** u32: how many slots stand in the list of hot ones, and the list: u32 byte offsets of slots. */
   hotCount: 8,
+  /** u32: dirty sites written so far, and dirtied pages that devices did; both wrap. */
+  dirtySites: 16,
+  dirtiedByDevices: 20,
   hotSlots: 64,
 } as const;
 /** How long the list of hot slots may get. */
@@ -103,6 +107,8 @@ export const HART = {
   superpages: 1072,
   /** The PMP's entries as ranges of pages, first match first. */
   pmp: 2048,
+  /** u32: clean pages that this hart has made dirty while the log was on; wraps, and no reset clears it. */
+  dirtied: 4088,
   /** TLB_CONTEXTS sets of TLBs. */
   tlbs: 4096,
 } as const;
@@ -167,6 +173,15 @@ export const PAGE_FLAG = {
   readonly: 2,
 } as const;
 
+/**
+ * A dirty site says who made a page dirty: i64 pc of the instruction, u32 page index, u32 byte offset of the hart's block
+ * or 0 for a device. The latest DIRTY_SITES are kept: site n stands at n modulo DIRTY_SITES.
+ */
+export const DIRTY_SITE = { pc: 0, page: 8, hart: 12, size: 16 } as const;
+export const DIRTY_SITES = 16384;
+/** The pc of a site where a page walk set an A or D bit: odd, so no instruction's. */
+export const PAGE_WALK_PC = 1n;
+
 /** Bytes of one predecoded entry: u32 operation and operands, i32 immediate. One entry per halfword of a page. */
 export const ENTRY_SIZE = 8;
 /** Entries of a page's slot: one per halfword, then the end mark. */
@@ -219,6 +234,7 @@ export interface Layout {
   readonly pageFlags: number;
   /** Dirty log: one bit per page index, bit n & 31 of word n >> 5. */
   readonly dirtyBitmap: number;
+  readonly dirtySites: number;
   /** Pages that the migration thread has yet to send, same form. */
   readonly pendingBitmap: number;
   /** u32 per page index: byte offset of the page's slot of predecoded entries, or 0. */
@@ -254,6 +270,7 @@ export function createLayout(harts: number, specs: readonly RamBlockSpec[]): Lay
   const pageFlags = take(pages);
   const dirtyBitmap = take(bitmapSize);
   const pendingBitmap = take(bitmapSize);
+  const dirtySites = take(DIRTY_SITES * DIRTY_SITE.size);
   const codeSlots = take(pages * 4);
   const slots = take(SLOT_COUNT * SLOT_SIZE);
   const scratch = take(SCRATCH_SIZE);
@@ -280,6 +297,7 @@ export function createLayout(harts: number, specs: readonly RamBlockSpec[]): Lay
     pageFlags,
     dirtyBitmap,
     pendingBitmap,
+    dirtySites,
     codeSlots,
     slots,
     scratch,

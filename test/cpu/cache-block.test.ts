@@ -113,12 +113,12 @@ describe('cbo.zero (§19.5.2)', () => {
     enable(ENVCFG.cbze);
     const entry = m.paging(PTE.v | PTE.r | PTE.w);
     fill();
-    m.memory.setDirtyLog(true);
+    m.memory.dirtyLog.on = true;
     m.engine.tlbs.flushAll();
     expect(m.step(supervisor, ZERO)).toEqual({});
     expect(zeros()).toEqual([0, 63, 64]);
     expect(m.read64(entry) & (PTE.a | PTE.d)).toBe(PTE.a | PTE.d);
-    m.memory.collectDirty();
+    m.memory.dirtyLog.collect();
     const { layout } = m.memory;
     const page = (m.at(DATA) - layout.blocksBase) / 4096;
     const pending = new Uint32Array(m.memory.memory.buffer, layout.pendingBitmap, layout.bitmapSize / 4);

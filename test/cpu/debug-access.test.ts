@@ -66,13 +66,13 @@ test('a debugger writes to ROM too', () => {
 test('what is written over code runs, and is in the dirty log', () => {
   m.load(assemble(['addi', { rd: 7, imm: 1 }], ['jal', { rd: 0, imm: -4 }]));
   m.run(2);
-  m.memory.setDirtyLog(true);
+  m.memory.dirtyLog.on = true;
   debug.write(m.hart, BigInt(RAM_BASE), assemble(['addi', { rd: 7, imm: 2 }]));
   m.run(1);
   expect(m.hart.x(7)).toBe(2n);
   const page = (m.at(RAM_BASE) - m.memory.layout.blocksBase) / 4096;
   expect(m.memory.pageFlags(page) & PAGE_FLAG.code).toBe(PAGE_FLAG.code);
-  m.memory.collectDirty();
+  m.memory.dirtyLog.collect();
   const { pendingBitmap } = m.memory.layout;
   expect((m.memory.view(pendingBitmap + (page >> 3), 1)[0] ?? 0) & (1 << (page & 7))).not.toBe(0);
 });

@@ -307,14 +307,14 @@ describe('watchpoints', () => {
     m.hart.setX(7, BigInt(RAM_BASE));
     m.run(3);
     expect(m.hart.x(5)).toBe(1n);
-    m.memory.setDirtyLog(true);
+    m.memory.dirtyLog.on = true;
     m.engine.tlbs.flush('write');
     m.engine.points.insert(watchpoint('write', DATA));
     m.hart.setX(6, code(5));
     m.hart.pc = BigInt(RAM_BASE);
     m.run(3);
     expect(m.hart.x(5)).toBe(6n);
-    m.memory.collectDirty();
+    m.memory.dirtyLog.collect();
     const page = m.memory.block('ram').firstPage;
     const pending = new DataView(m.memory.memory.buffer).getUint8(
       m.memory.layout.pendingBitmap + (page >> 3),

@@ -284,7 +284,7 @@ describe('code', () => {
 
 describe('dirty log', () => {
   const dirtyPages = (m: BareMachine): number[] => {
-    m.memory.collectDirty();
+    m.memory.dirtyLog.collect();
     m.engine.tlbs.flush('write');
     const { layout } = m.memory;
     const words = new Uint32Array(m.memory.memory.buffer, layout.pendingBitmap, layout.bitmapSize / 4);
@@ -311,7 +311,7 @@ describe('dirty log', () => {
     m.hart.setX(9, BigInt(DATA + 0x9000)); // only read
     m.run(6);
     expect(dirtyPages(m)).toEqual([]);
-    m.memory.setDirtyLog(true);
+    m.memory.dirtyLog.on = true;
     m.engine.tlbs.flush('write');
     const expected = [0, 0x20, 0x23, 0x27, 0x28];
     m.run(6);
@@ -321,7 +321,7 @@ describe('dirty log', () => {
     expect(dirtyPages(m)).toEqual(expected);
     m.memory.write(m.at(DATA + 0xb000), new Uint8Array(5000));
     expect(dirtyPages(m)).toEqual([0x2b, 0x2c]);
-    m.memory.setDirtyLog(false);
+    m.memory.dirtyLog.on = false;
     m.run(6);
     expect(dirtyPages(m)).toEqual([]);
   });

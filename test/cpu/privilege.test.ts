@@ -246,10 +246,10 @@ describe('translation (§12.4)', () => {
 
   test("a page walk that sets A or D marks the table's page dirty", () => {
     paging(PTE.v | PTE.r | PTE.w);
-    m.memory.setDirtyLog(true);
+    m.memory.dirtyLog.on = true;
     m.engine.tlbs.flushAll();
     step(PRIVILEGE.supervisor, LOAD);
-    m.memory.collectDirty();
+    m.memory.dirtyLog.collect();
     const { layout } = m.memory;
     const page = (m.at(ROOT + 0x2000) - layout.blocksBase) / 4096;
     const word = new Uint32Array(m.memory.memory.buffer, layout.pendingBitmap, layout.bitmapSize / 4)[

@@ -52,9 +52,9 @@ suite("a device's access to memory", () => {
   test('marks every page that it hits while the dirty log is on', () => {
     const { machine, dma } = dmaMachine();
     const { layout } = machine.memory;
-    machine.memory.setDirtyLog(true);
+    machine.memory.dirtyLog.on = true;
     dma.write(RAM_BASE + 0x1fff, new Uint8Array(0x1002));
-    machine.memory.collectDirty();
+    machine.memory.dirtyLog.collect();
     const words = new Uint32Array(machine.memory.memory.buffer, layout.pendingBitmap, layout.bitmapSize / 4);
     const { firstPage } = machine.memory.block('ram');
     const marked = Array.from({ length: layout.pages }, (_, page) => page).filter(

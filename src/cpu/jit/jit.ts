@@ -159,8 +159,8 @@ export class Jit {
     const module = new ModuleBuilder(this.#memory.layout.wasmPages);
     const calls = {
       read: module.importFunction('read', ['i32', 'i64', 'i32'], ['i32']),
-      write: module.importFunction('write', ['i32', 'i64', 'i32'], ['i32']),
-      store: module.importFunction('store', ['i32', 'i64', 'i64', 'i32'], ['i32']),
+      write: module.importFunction('write', ['i32', 'i64', 'i32', 'i64'], ['i32']),
+      store: module.importFunction('store', ['i32', 'i64', 'i64', 'i32', 'i64'], ['i32']),
     };
     const written: LiveRegion[] = [];
     for (const page of pages) {

@@ -24,9 +24,9 @@ import { isWord, type Leaves, narrowed } from './words.ts';
 export interface RegionCalls {
   /** (hart, address, bytes) → 1 if the read entry was filled, and the access does not cross its page. */
   readonly read: Callable;
-  /** The same for a write entry. */
+  /** The same for a write entry, with the instruction's pc behind the bytes. */
   readonly write: Callable;
-  /** (hart, address, value, bytes) → 1 if the store was done. */
+  /** (hart, address, value, bytes, pc of the instruction) → 1 if the store was done. */
   readonly store: Callable;
 }
 
@@ -292,6 +292,7 @@ export class RegionFrame implements ActionFrame {
     f.get(this.hart);
     f.get(this.address);
     f.i32(size);
+    if (tlb === TLB.write) this.addressOf(this.current.at);
     f.call(tlb === TLB.read ? this.#calls.read : this.#calls.write);
     f.op('i32.eqz');
     this.slowIf();
@@ -317,6 +318,7 @@ export class RegionFrame implements ActionFrame {
     f.get(this.address);
     this.expr(value);
     f.i32(size);
+    this.addressOf(this.current.at);
     f.call(this.#calls.store);
     f.brIf(done);
     this.slow();
