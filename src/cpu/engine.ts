@@ -5,6 +5,7 @@
 import { instructionsOf } from '../isa/isa-string.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
+import type { MissingPages } from '../memory/missing-pages.ts';
 import { Tlbs } from '../memory/tlb.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import type { Accelerator } from './accelerator.ts';
@@ -43,6 +44,7 @@ export class Engine {
   readonly jit: Jit | undefined;
   readonly points: DebugPoints;
   readonly #csrs: CsrContext;
+  readonly #missing: MissingPages;
   readonly #slow: SlowPath;
   readonly #run: RunFunction;
   #leave = false;
@@ -55,6 +57,7 @@ export class Engine {
   constructor(memory: GuestMemory, ram: MainMemory, bus: Bus, csrs: CsrContext, options: EngineOptions = {}) {
     const { layout } = memory;
     this.#csrs = csrs;
+    this.#missing = memory.missing;
     const svadu = csrs.extensions.has('Svadu');
     this.harts = Array.from({ length: layout.harts }, (_, id) => new Hart(id, memory.memory, layout, svadu));
     this.tlbs = new Tlbs(memory.memory, layout);
@@ -154,13 +157,14 @@ export class Engine {
    * Runs a hart for at most `budget` instructions; interrupts are taken at the start and wherever an instruction may
    * have changed what is pending or enabled. An instruction that traps counts, so the budget bounds any guest.
    * @param interrupts false: none is taken, for a debugger's step.
-   * @returns how many it ran; fewer than the budget if it waits for an interrupt, `leave` was called, or one of `points` has
-   * stopped it.
+   * @returns how many it ran; fewer than the budget if it waits for an interrupt or for a page that has not arrived, `leave`
+   * was called, or one of `points` has stopped it.
    */
   run(hart: Hart, budget: number, interrupts = true): number {
     let left = budget;
     this.#leave = false;
-    while (left > 0 && !this.#leave && !this.points.stopped) {
+    if (hart.missing !== undefined && !this.#missing.isMissing(hart.missing)) hart.missing = undefined;
+    while (left > 0 && !this.#leave && !this.points.stopped && hart.missing === undefined) {
       if (interrupts) hart.takeInterrupt();
       if (hart.waiting) break;
       const piece = this.#beginPiece(hart, left);

@@ -102,6 +102,8 @@ export class Hart {
   readonly offset: number;
   /** In WFI: does not run until an interrupt is pending. */
   waiting = false;
+  /** Page index of the page that its next instruction needs and that has not arrived yet: it does not run until then. */
+  missing: number | undefined;
   #seipLine = false;
   #seipSoftware = false;
   /** Instructions that the current call into generated code may run. */
@@ -126,6 +128,7 @@ export class Hart {
   reset(vector: bigint): void {
     this.#i64.fill(0n, 0, HART.dirtied / 8);
     this.waiting = false;
+    this.missing = undefined;
     this.#seipLine = false;
     this.#seipSoftware = false;
     this.pc = vector;
@@ -155,6 +158,11 @@ export class Hart {
   /** Address of the memory access that left generated code, unsigned. */
   get accessAddress(): bigint {
     return BigInt.asUintN(64, this.#read(HART.address));
+  }
+
+  /** Page index of the page that a translation found missing. */
+  get missingTable(): number {
+    return this.#i32[HART.missing / 4] ?? 0;
   }
 
   /** Instructions left in the slice, valid during a call out of generated code. */

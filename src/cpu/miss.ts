@@ -1,6 +1,6 @@
 /**
- * Generated code for TLB misses on RAM. One slow path, in the order of the design: translation, translated code on the
- * page, dirty logging, fill; what is no plain RAM page is left to the host side (cpu/slow-path.ts). A dirty bit is set
+ * Generated code for TLB misses on RAM. One slow path, in the order of the design: translation, page not here yet,
+ * translated code on the page, dirty logging, fill; what is no plain RAM page is left to the host side (cpu/slow-path.ts). A dirty bit is set
  * when a write entry is filled, so a store that hits costs nothing extra; the log's flush removes the entries again.
  */
 import { CONTROL, HART, PAGE_FLAG, PAGE_SIZE, TLB } from '../memory/layout.ts';
@@ -9,7 +9,7 @@ import type { ModuleBuilder } from '../wasm/module.ts';
 import { addMarkDirty, emitDirty } from './dirty.ts';
 import { emitTlbOffset } from './lookup.ts';
 import type { EngineContext } from './physical-memory.ts';
-import { emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
+import { emitForgetEntries, emitMissing, emitPageIndex, emitRamOffset } from './ram.ts';
 import { ACCESS, addTranslate, type MissCalls } from './translate.ts';
 
 export interface MissHandlers {
@@ -17,7 +17,7 @@ export interface MissHandlers {
   readonly refillRead: Callable;
   /** (hart, address, pc of the instruction) → 1 if the write entry was filled. */
   readonly refillWrite: Callable;
-  /** (hart, address) → 1 if the fetch entry was filled: the page has predecoded code. */
+  /** (hart, address) → 1 if the fetch entry was filled: the page has predecoded code, so it is here. */
   readonly refillFetch: Callable;
   /** (hart, address, value, bytes, pc of the instruction) → 1 if the store was done. */
   readonly store: Callable;
@@ -82,6 +82,7 @@ function refillRead({ module, context, translate }: Parts): Callable {
   emitUnwatched(f, context, no);
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.read, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
+  emitMissing(f, context, offset, no);
   emitFillData(f, context, TLB.read, hart, address, offset);
   f.i32(1);
   f.return();
@@ -99,6 +100,7 @@ function refillWrite({ module, context, translate, mark }: Parts): Callable {
   emitUnwatched(f, context, no);
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.write, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
+  emitMissing(f, context, offset, no);
   emitPageIndex(f, context, offset, page);
   f.get(page);
   f.load('i32.load8_u', context.layout.pageFlags);
@@ -158,6 +160,7 @@ function storeMiss({ module, context, translate, mark }: Parts): Callable {
   emitUnwatched(f, context, no);
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.write, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
+  emitMissing(f, context, offset, no);
   emitPageIndex(f, context, offset, page);
   f.get(page);
   f.load('i32.load8_u', layout.pageFlags);

@@ -1,5 +1,5 @@
 /** Pieces of generated code that reach RAM by physical address, past the TLBs. */
-import { ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
+import { CONTROL, ENTRY_SIZE, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { ENTRY } from './operations.ts';
 import type { EngineContext } from './physical-memory.ts';
@@ -29,6 +29,30 @@ export function emitPageIndex(f: FunctionBuilder, { ram }: EngineContext, offset
   f.i32(ram.firstPage);
   f.op('i32.add');
   f.set(page);
+}
+
+/** While pages may be missing, leaves to `missing` if the page at this offset in RAM is. */
+export function emitMissing(f: FunctionBuilder, context: EngineContext, offset: Local, missing: Label): void {
+  const { layout } = context;
+  const page = f.local('i32');
+  f.i32(layout.control);
+  f.load('i32.load', CONTROL.missing);
+  f.if();
+  emitPageIndex(f, context, offset, page);
+  f.get(page);
+  f.i32(5);
+  f.op('i32.shr_u');
+  f.i32(2);
+  f.op('i32.shl');
+  // What was placed before the bit is seen by whoever sees the bit.
+  f.atomicLoad('i32.atomic.load', layout.receivedBitmap);
+  f.get(page);
+  f.op('i32.shr_u');
+  f.i32(1);
+  f.op('i32.and', 'i32.eqz');
+  f.brIf(missing);
+  f.end();
+  f.release(page);
 }
 
 /**

@@ -51,6 +51,8 @@ interface Fault {
   readonly cause: number;
   readonly address: bigint;
 }
+/** No exception: what is needed has not arrived yet, and the hart has been stopped before its instruction. */
+const NOT_HERE: Fault = { cause: -1, address: 0n };
 
 /** An entry of the predecoded form, taken apart. */
 interface Current {
@@ -114,7 +116,7 @@ export class SlowPath {
     const host = this.#codeAt(hart, hart.pc);
     if (typeof host !== 'number') {
       // A breakpoint may stand where nothing can be fetched: where a function that a debugger calls returns to.
-      if (this.#points.mayBreakAt(hart.pc) && this.#points.breaks(hart)) {
+      if (host === NOT_HERE || (this.#points.mayBreakAt(hart.pc) && this.#points.breaks(hart))) {
         this.keptBack = hart.remaining;
         hart.remaining = 0;
         return false;
@@ -171,7 +173,9 @@ export class SlowPath {
     if (typeof at !== 'number') return this.#trap(hart, at.cause, address);
     const memory = this.#bus.memoryAt(at);
     if (memory === undefined) return this.#trap(hart, STORE_FAULTS.access, address);
-    if (!memory.readonly) this.#memory.clear(memory.hostOffset + at - memory.base, size, hart);
+    const host = memory.hostOffset + at - memory.base;
+    if (this.#waitsFor(hart, host)) return this.#again(hart, RESUME.exit);
+    if (!memory.readonly) this.#memory.clear(host, size, hart);
     return step;
   }
 
@@ -187,8 +191,23 @@ export class SlowPath {
   }
 
   #trap(hart: Hart, cause: number, tval: bigint): number {
+    if (cause === NOT_HERE.cause) return this.#again(hart, RESUME.exit);
     hart.takeException(cause, tval);
     return RESUME.jump;
+  }
+
+  /** Stops the hart before its instruction if the page at this offset of the shared memory has not arrived. */
+  #waitsFor(hart: Hart, host: number): boolean {
+    const { missing } = this.#memory;
+    if (!missing.any) return false;
+    const page = this.#pageIndex(host);
+    return missing.isMissing(page) && this.#stop(hart, page);
+  }
+
+  #stop(hart: Hart, page: number): true {
+    hart.missing = page;
+    this.#memory.missing.want(page);
+    return true;
   }
 
   /** The count was taken for an entry that has not run. */
@@ -243,8 +262,11 @@ export class SlowPath {
     const at = this.#physical(hart, address, access);
     if (typeof at !== 'number') return this.#trap(hart, at.cause, address);
     const memory = this.#bus.memoryAt(at);
-    if (memory !== undefined)
-      return this.#inMemory(current, access, address, memory.hostOffset + at - memory.base, memory);
+    if (memory !== undefined) {
+      const host = memory.hostOffset + at - memory.base;
+      if (this.#waitsFor(hart, host)) return this.#again(hart, RESUME.exit);
+      return this.#inMemory(current, access, address, host, memory);
+    }
     const fault = isLoad ? CAUSE.loadAccessFault : CAUSE.storeAccessFault;
     if (access.kind === 'amo' || (isLoad && access.aligned)) return this.#trap(hart, fault, address);
     if (isLoad) {
@@ -315,6 +337,7 @@ export class SlowPath {
       if (memory === undefined) return this.#trap(hart, faultsOf(access).access, fault);
       if (access.kind === 'load' || !memory.readonly) hosts.push(at - memory.base + memory.hostOffset);
     }
+    if (hosts.some((host) => this.#waitsFor(hart, host))) return this.#again(hart, RESUME.exit);
     if (access.kind === 'load') {
       const value = hosts.reduceRight((sum, host) => (sum << 8n) | BigInt(this.#view.getUint8(host)), 0n);
       return this.#finishLoad(current, access, value);
@@ -335,6 +358,10 @@ export class SlowPath {
 
   #translated(hart: Hart, address: bigint, access: number, walk: number, faults: Faults): number | Fault {
     const physical = this.translate(hart.offset, BigInt.asIntN(64, address), access, walk);
+    if (physical === FAULT.missing) {
+      this.#stop(hart, hart.missingTable);
+      return NOT_HERE;
+    }
     if (physical === FAULT.page) return { cause: faults.page, address };
     if (physical < 0n || physical >= ADDRESS_LIMIT) return { cause: faults.access, address };
     return Number(physical);
@@ -465,7 +492,8 @@ export class SlowPath {
     if (typeof at !== 'number') return at;
     const memory = this.#bus.memoryAt(at);
     if (memory === undefined) return { cause: FETCH_FAULTS.access, address };
-    return at - memory.base + memory.hostOffset;
+    const host = at - memory.base + memory.hostOffset;
+    return this.#waitsFor(hart, host) ? NOT_HERE : host;
   }
 
   #pageIndex(host: number): number {

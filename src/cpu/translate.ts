@@ -9,13 +9,18 @@ import type { ModuleBuilder } from '../wasm/module.ts';
 import { emitDirty } from './dirty.ts';
 import { PPN_TO_ADDRESS_SHIFT, PTE, PTE_PPN_MASK, SATP_MODE_SHIFT, SATP_PPN_MASK } from './page-tables.ts';
 import type { EngineContext } from './physical-memory.ts';
-import { emitForgetEntries, emitPageIndex, emitRamOffset } from './ram.ts';
+import { emitForgetEntries, emitMissing, emitPageIndex, emitRamOffset } from './ram.ts';
 
 /** What an access is for; also the bit of a PMP entry that allows it. */
 export const ACCESS = { read: 1, write: 2, execute: 4 } as const;
 
 /** Answers of `translate` that are no physical address. */
-export const FAULT = { page: -1n, access: -2n } as const;
+export const FAULT = {
+  page: -1n,
+  access: -2n,
+  /** A page of the tables has not arrived yet; HART.missing says which. */
+  missing: -3n,
+} as const;
 
 /** An ACCESS stands one bit higher in a PTE. */
 const PTE_ACCESS_SHIFT = 1;
@@ -52,6 +57,9 @@ export function addTranslate(
   const physical = f.local('i64');
   f.get(address);
   f.set(physical);
+  /** Of the walk's entry, from the start of RAM. */
+  const entry = f.local('i64');
+  const missing = f.block();
   const done = f.block();
   const check = f.block();
   f.get(walk);
@@ -66,6 +74,8 @@ export function addTranslate(
     access,
     walk,
     physical,
+    entry,
+    missing,
     check,
     accessFault,
     pageFault,
@@ -93,6 +103,14 @@ export function addTranslate(
   f.call(traced);
   f.end();
   f.get(physical);
+  f.return();
+  f.end();
+  const page = f.local('i32');
+  f.get(hart);
+  emitPageIndex(f, context, entry, page);
+  f.get(page);
+  f.store('i32.store', HART.missing);
+  f.i64(FAULT.missing);
   return f;
 }
 
@@ -103,6 +121,9 @@ interface Walk {
   readonly walk: Local;
   /** Set to the physical address when the walk goes to `check`. */
   readonly physical: Local;
+  /** Set to where the entry that is looked at stands, from the start of RAM. */
+  readonly entry: Local;
+  readonly missing: Label;
   readonly check: Label;
   readonly accessFault: Label;
   readonly pageFault: Label;
@@ -113,13 +134,11 @@ interface Walk {
 
 /** §12.3.2, steps 1 to 10. */
 function emitWalk(f: FunctionBuilder, context: EngineContext, pmp: Callable, parts: Walk): void {
-  const { hart, address, accessFault, pageFault } = parts;
+  const { hart, address, entry: offset, missing, accessFault, pageFault } = parts;
   /** Lowest bit of the VPN of this level; the page's size is 2^shift. */
   const shift = f.local('i64');
   /** Address of the present level's table, then of its entry. */
   const table = f.local('i64');
-  /** Of the entry, from the start of RAM. */
-  const offset = f.local('i64');
   const pte = f.local('i64');
 
   f.i64(TOP_SHIFT.sv39);
@@ -173,6 +192,7 @@ function emitWalk(f: FunctionBuilder, context: EngineContext, pmp: Callable, par
   f.op('i32.eqz');
   f.brIf(accessFault);
   emitRamOffset(f, context, table, offset, accessFault);
+  emitMissing(f, context, offset, missing);
   f.get(offset);
   f.op('i32.wrap_i64');
   f.load('i64.load', context.ram.offset);

@@ -17,6 +17,15 @@ export interface DmaMemory {
   write(address: number, bytes: Uint8Array): boolean;
   /** Whether `length` bytes from `address` on can be read, or (`writable`) be written. */
   holds(address: number, length: number, writable: boolean): boolean;
+  /**
+   * Does a piece of a device's work. In a post-copy migration memory may not have arrived yet: read, readInto, write and
+   * `require` throw then, to be caught here, and `step` is done again, from its start, when it has. So a step touches
+   * memory before it changes anything else, or does so that it can be done twice. While one of an owner waits, further
+   * ones are not taken: a step does all that there is to do.
+   */
+  attempt(owner: object, step: () => void): void;
+  /** Makes sure that these bytes have arrived, as far as they are memory: what touches them later does not wait. */
+  require(address: number, length: number): void;
 }
 
 /** Where there is none: every access is refused. */
@@ -25,4 +34,6 @@ export const NO_MEMORY: DmaMemory = {
   readInto: () => false,
   write: () => false,
   holds: () => false,
+  attempt: (_owner, step) => step(),
+  require: () => {},
 };

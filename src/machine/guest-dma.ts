@@ -12,6 +12,7 @@ const LOOP_BYTES = 32;
  */
 export function guestDma(space: AddressSpace, memory: GuestMemory, wrote: () => void): DmaMemory {
   const shared = memory.view(0, memory.layout.size);
+  const { missing } = memory;
 
   /** Where the bytes stand in the shared memory. */
   const find = (address: number, length: number, writable: boolean): number | undefined => {
@@ -25,11 +26,14 @@ export function guestDma(space: AddressSpace, memory: GuestMemory, wrote: () => 
   return {
     read(address, length) {
       const at = find(address, length, false);
-      return at === undefined ? undefined : shared.slice(at, at + length);
+      if (at === undefined) return undefined;
+      missing.require(at, length);
+      return shared.slice(at, at + length);
     },
     readInto(address, target) {
       const at = find(address, target.length, false);
       if (at === undefined) return false;
+      missing.require(at, target.length);
       if (target.length <= LOOP_BYTES) {
         for (let i = 0; i < target.length; i++) target[i] = shared[at + i] as number;
       } else target.set(shared.subarray(at, at + target.length));
@@ -38,10 +42,17 @@ export function guestDma(space: AddressSpace, memory: GuestMemory, wrote: () => 
     write(address, bytes) {
       const at = find(address, bytes.length, true);
       if (at === undefined) return false;
+      missing.require(at, bytes.length);
       memory.write(at, bytes);
       wrote();
       return true;
     },
     holds: (address, length, writable) => find(address, length, writable) !== undefined,
+    attempt: (owner, step) => missing.attempt(owner, step),
+    require(address, length) {
+      if (!missing.any) return;
+      const at = find(address, length, false);
+      if (at !== undefined) missing.require(at, length);
+    },
   };
 }

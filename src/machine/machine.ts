@@ -94,7 +94,7 @@ export function machineLayout(configuration: MachineConfiguration): Layout {
 export type BurstEnd =
   /** There is more to run. */
   | { readonly kind: 'busy' }
-  /** Nothing runs before the timer (if one is set) or an input. */
+  /** Nothing runs before the timer (if one is set), an input, or the arrival of memory (see `wantsMemory`). */
   | { readonly kind: 'idle'; readonly timerInNs: number | undefined }
   /** Stopped, switched off, or waiting for a reset. */
   | { readonly kind: 'halted' };
@@ -149,7 +149,7 @@ export class Machine {
       { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock } },
     );
     this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
-    this.#turns = new Turns(this.engine);
+    this.#turns = new Turns(this.engine, host.icount !== undefined);
     this.dma = guestDma(this.#addressSpace, this.memory, () => {
       for (const hart of this.engine.harts) hart.reservation = -1n;
     });
@@ -251,6 +251,11 @@ export class Machine {
     return this.devices.some((device) => device.busy === true);
   }
 
+  /** Whether a hart or a device waits for a page that has not arrived. */
+  get wantsMemory(): boolean {
+    return this.memory.missing.waiting || this.engine.harts.some((hart) => hart.missing !== undefined);
+  }
+
   /** Puts the boot ROM and images in place. @throws GodwitError kind "internal" if they are not of the layout's size. */
   installBoot(rom: Uint8Array, boot: Uint8Array): void {
     for (const [name, bytes] of [
@@ -297,6 +302,8 @@ export class Machine {
   }
 
   #burst(enough: () => boolean): BurstEnd {
+    const { missing } = this.memory;
+    if (missing.any) missing.deliver();
     while (this.#running && !this.#halted) {
       if (!this.#turns.inRound) this.#updateTimers();
       const ran = this.#turns.round(
@@ -304,6 +311,7 @@ export class Machine {
         () => this.#halted,
       );
       if (this.#halted) return { kind: 'halted' };
+      if (ran === 'missing') return { kind: 'idle', timerInNs: undefined };
       if (typeof ran !== 'number') {
         this.stop();
         this.#host.debugStopped(ran);
@@ -313,10 +321,10 @@ export class Machine {
         // The deadline is taken before the lines are looked at again: one that passes in between is seen there.
         const timerInNs = this.#timerInNs();
         this.#updateTimers();
-        if (!this.#turns.active.some((hart) => hart.wakes)) {
+        if (!this.#turns.active.some((hart) => hart.wakes && hart.missing === undefined)) {
           if (this.#icount === undefined || timerInNs === undefined) return { kind: 'idle', timerInNs };
           // Virtual time stands still until the host is done.
-          if (this.busy) return { kind: 'idle', timerInNs: undefined };
+          if (this.busy || this.wantsMemory) return { kind: 'idle', timerInNs: undefined };
           this.#icount.skip(timerInNs);
         }
       }
@@ -357,6 +365,7 @@ export class Machine {
       for (const swap of apply) swap();
       // RAM has arrived by another way than through the engine's stores.
       this.engine.forgetMemory();
+      for (const hart of this.engine.harts) hart.missing = undefined;
       this.#turns.restart();
       this.#halted = false;
     };
@@ -401,7 +410,7 @@ export class Machine {
     if (this.#addressSpace.write(address, 4, value)) return;
     const bytes = new Uint8Array(4);
     new DataView(bytes.buffer).setUint32(0, value, true);
-    this.dma.write(address, bytes);
+    this.dma.attempt(bytes, () => void this.dma.write(address, bytes));
   }
 
   #mapMemory(): void {

@@ -1,6 +1,7 @@
 /**
  * The harts' turns: in a round each runs a slice, one after the other. A debugger's stop cuts a round in the middle of a
- * turn, and the next one goes on there: a run is the same, to the instruction, however often it was stopped.
+ * turn, and the next one goes on there: a run is the same, to the instruction, however often it was stopped. A hart that
+ * waits for a page that has not arrived (post-copy) is passed over; with virtual time it cuts the round, too.
  */
 import type { PointStop } from '../cpu/debug-points.ts';
 import type { Engine } from '../cpu/engine.ts';
@@ -35,10 +36,13 @@ interface Round {
 export class Turns {
   plan: RunPlan = RUN_ALL;
   readonly #engine: Engine;
+  readonly #exact: boolean;
   #cut: Round | undefined;
 
-  constructor(engine: Engine) {
+  /** @param exact nobody overtakes a hart that waits for a page. */
+  constructor(engine: Engine, exact: boolean) {
     this.#engine = engine;
+    this.#exact = exact;
   }
 
   /** A round is under way: nothing of what happens between two may be done. */
@@ -60,9 +64,9 @@ export class Turns {
    * Runs a round, or the rest of one.
    * @param slice how many instructions the hart whose turn it is may run.
    * @param halted asked after each turn: the round is given up.
-   * @returns how many were run in the whole round, or why it was cut.
+   * @returns how many were run in the whole round, or why it was cut: "missing" for a page.
    */
-  round(slice: () => number, halted: () => boolean): number | DebugStop {
+  round(slice: () => number, halted: () => boolean): number | DebugStop | 'missing' {
     const { harts } = this.#engine;
     const from = this.#cut;
     this.#cut = undefined;
@@ -75,6 +79,10 @@ export class Turns {
       if (stop !== undefined) {
         this.#cut = { hart: hart.id, left: budget - count, ran };
         return stop;
+      }
+      if (this.#exact && hart.missing !== undefined) {
+        this.#cut = { hart: hart.id, left: budget - count, ran };
+        return 'missing';
       }
       // Another hart may store to what this one reserved.
       if (harts.length > 1) hart.reservation = -1n;

@@ -4,10 +4,12 @@
  */
 import { DirtyLog, type Writer } from './dirty-log.ts';
 import { type Layout, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, type RamBlock } from './layout.ts';
+import { MissingPages } from './missing-pages.ts';
 
 export class GuestMemory {
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
+  readonly missing: MissingPages;
   readonly #bytes: Uint8Array;
   readonly dirtyLog: DirtyLog;
   /** Told of every page that changed while predecoded code of it exists. */
@@ -16,6 +18,7 @@ export class GuestMemory {
   constructor(memory: WebAssembly.Memory, layout: Layout) {
     this.memory = memory;
     this.layout = layout;
+    this.missing = new MissingPages(memory, layout);
     this.#bytes = new Uint8Array(memory.buffer);
     this.dirtyLog = new DirtyLog(memory, layout);
   }

@@ -5,7 +5,7 @@
  *     0        guard page, never used: address 0 is nobody's
  *     4 KiB    control block
  *     8 KiB    hart blocks: registers, CSRs, TLBs
- *     …        page tables of the host: one byte of flags, one dirty bit, one pending bit, one code slot per page
+ *     …        page tables of the host: one byte of flags, one dirty, pending and received bit, one code slot per page
  *     …        dirty sites: which instructions have made pages dirty
  *     …        predecoded code, slots of one page each
  *     …        scratch for the migration thread
@@ -51,6 +51,10 @@ export const CONTROL = {
   dirtyLog: 4,
   /** u32: 1 while a debugger watches data: every TLB miss of a load or store is the host side's. */
   watching: 12,
+  /** u32: 1 while pages may be missing, because they have not arrived yet (post-copy). */
+  missing: 24,
+  /** u32: 1 while the machine waits for one. */
+  wanting: 28,
   /** u32: how many slots stand in the list of hot ones, and the list: u32 byte offsets of slots. */
   hotCount: 8,
   /** u32: dirty sites written so far, and dirtied pages that devices did; both wrap. */
@@ -96,6 +100,8 @@ export const HART = {
   floatNearest: 1028,
   /** i32: not 0 while cbo.zero is allowed. */
   zeroBlocks: 1032,
+  /** i32: page index of the page that was missing, where a translation says so. */
+  missing: 1036,
   /** i64 each: instructions run in translated regions, how often one was entered, and how often it bailed. */
   translated: 1048,
   entered: 1056,
@@ -237,6 +243,8 @@ export interface Layout {
   readonly dirtySites: number;
   /** Pages that the migration thread has yet to send, same form. */
   readonly pendingBitmap: number;
+  /** While CONTROL.missing is set: pages that are here. Same form; bits are only ever set, and atomically. */
+  readonly receivedBitmap: number;
   /** u32 per page index: byte offset of the page's slot of predecoded entries, or 0. */
   readonly codeSlots: number;
   readonly slots: number;
@@ -244,7 +252,7 @@ export interface Layout {
   readonly blocksBase: number;
   /** Number of pages in all blocks. */
   readonly pages: number;
-  /** Bytes of each of the two bitmaps; a multiple of 8. */
+  /** Bytes of each of the three bitmaps; a multiple of 8. */
   readonly bitmapSize: number;
   readonly blocks: readonly RamBlock[];
   /** Bytes in all. */
@@ -271,6 +279,7 @@ export function createLayout(harts: number, specs: readonly RamBlockSpec[]): Lay
   const dirtyBitmap = take(bitmapSize);
   const pendingBitmap = take(bitmapSize);
   const dirtySites = take(DIRTY_SITES * DIRTY_SITE.size);
+  const receivedBitmap = take(bitmapSize);
   const codeSlots = take(pages * 4);
   const slots = take(SLOT_COUNT * SLOT_SIZE);
   const scratch = take(SCRATCH_SIZE);
@@ -298,6 +307,7 @@ export function createLayout(harts: number, specs: readonly RamBlockSpec[]): Lay
     dirtyBitmap,
     pendingBitmap,
     dirtySites,
+    receivedBitmap,
     codeSlots,
     slots,
     scratch,

@@ -5,6 +5,8 @@
 import { ByteWriter } from './bytes.ts';
 import type { Expr } from './expr.ts';
 import {
+  ATOMIC_LOADS,
+  type AtomicLoadOp,
   CONTROL,
   LOADS,
   type LoadOp,
@@ -148,6 +150,13 @@ export class FunctionBuilder implements Callable {
   load(name: LoadOp, offset = 0): void {
     this.#opcode(LOADS[name][0]);
     this.#memarg(offset);
+  }
+
+  /** Loads from (address on the stack) + `offset`, which must be aligned. */
+  atomicLoad(name: AtomicLoadOp, offset = 0): void {
+    const [opcode, , bytes] = ATOMIC_LOADS[name];
+    this.#opcode(opcode);
+    this.#memarg(offset, Math.log2(bytes));
   }
 
   /** Stores (address, value on the stack) at address + `offset` bytes; no alignment is promised. */
@@ -311,8 +320,8 @@ export class FunctionBuilder implements Callable {
     }
   }
 
-  #memarg(offset: number): void {
-    this.#code.u32(0);
+  #memarg(offset: number, alignment = 0): void {
+    this.#code.u32(alignment);
     this.#code.u32(offset);
   }
 }

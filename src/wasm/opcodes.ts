@@ -156,6 +156,12 @@ export const STORES = {
   'v128.store': [0xfd0b, 'v128', 16],
 } as const satisfies Readonly<Record<string, readonly [number, ValueType, number]>>;
 
+/** Threads proposal: a sequentially consistent load, whose address must be a multiple of the bytes read. */
+export const ATOMIC_LOADS = {
+  'i32.atomic.load': [0xfe10, 'i32', 4],
+} as const satisfies Readonly<Record<string, readonly [number, ValueType, number]>>;
+
+export type AtomicLoadOp = keyof typeof ATOMIC_LOADS;
 export type PureOp = keyof typeof PURE;
 export type LoadOp = keyof typeof LOADS;
 export type StoreOp = keyof typeof STORES;

@@ -121,7 +121,7 @@ export class E1000 implements Device, NetworkCard {
     this.#interrupts = new Interrupts({ timers, line, registers });
     const interrupts = this.#interrupts;
     this.#transmitter = new Transmitter({ dma, interrupts, registers, send: (frame) => this.#send(frame) });
-    this.#receiver = new Receiver({ dma, interrupts, registers });
+    this.#receiver = new Receiver({ dma, interrupts, registers, ready: () => cable.ready() });
     this.state = migratable(STATE, { get: () => this.#save(), set: (state) => this.#load(state) }, name);
     this.#loadAddress();
     this.#phy.reset();

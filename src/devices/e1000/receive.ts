@@ -46,6 +46,8 @@ export interface ReceiverOptions {
   readonly dma: DmaMemory;
   readonly interrupts: Interrupts;
   registers(): E1000Registers;
+  /** What was refused may be offered again. */
+  ready(): void;
 }
 
 /** How a frame passed the filters. */
@@ -62,8 +64,23 @@ export class Receiver {
     this.#options = options;
   }
 
-  /** Takes a frame: into memory, or, if it is not for us, nowhere. False if the ring has no room for it. */
+  /**
+   * Takes a frame: into memory, or, if it is not for us, nowhere. False if the ring has no room for it, or its memory has
+   * not arrived yet.
+   */
   receive(given: Uint8Array): boolean {
+    let taken = false;
+    let refused = false;
+    this.#options.dma.attempt(this, () => {
+      // Whoever offered it still has it, and offers it again.
+      if (refused) this.#options.ready();
+      else taken = this.#receive(given);
+    });
+    refused = !taken;
+    return taken;
+  }
+
+  #receive(given: Uint8Array): boolean {
     const registers = this.#options.registers();
     const { rctl } = registers;
     if (!(rctl & RCTL.enable)) return true;
@@ -78,11 +95,24 @@ export class Receiver {
     const ring = registers.rdlen / DESCRIPTOR_BYTES;
     const free = freeDescriptors(registers);
     if (buffers > free) return this.#refuse(buffers, ring);
+    this.#require(buffers, perBuffer);
     this.#refused = false;
     this.#store(content, bytes, perBuffer, this.#statusOf(content, match, tag));
     this.#count(frame);
     this.#interrupt(frame.length, ring);
     return true;
+  }
+
+  /** Makes sure that the next descriptors and their buffers have arrived. */
+  #require(buffers: number, perBuffer: number): void {
+    const { dma, registers } = this.#options;
+    const { rdbah, rdbal, rdh, rdlen } = registers();
+    const size = rdlen / DESCRIPTOR_BYTES;
+    for (let i = 0; i < buffers; i++) {
+      const at = rdbah * 2 ** 32 + rdbal + ((rdh + i) % size) * DESCRIPTOR_BYTES;
+      if (!dma.readInto(at, this.#descriptor)) continue;
+      dma.require(this.#view.getUint32(4, true) * 2 ** 32 + this.#view.getUint32(0, true), perBuffer);
+    }
   }
 
   /** A frame that no ring of this size can take is lost; others wait. */

@@ -113,6 +113,10 @@ export class Transmitter {
 
   /** Transmits what stands between head and tail. */
   run(): void {
+    this.#options.dma.attempt(this, () => this.#run());
+  }
+
+  #run(): void {
     const { dma, interrupts, registers: live } = this.#options;
     const registers = live();
     if (!(registers.tctl & TCTL_ENABLE)) return;

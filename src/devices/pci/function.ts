@@ -5,7 +5,7 @@
 import type { MmioHandler } from '../../memory/mmio.ts';
 import type { StateOfFields } from '../../vmstate/fields.ts';
 import type { MsiSink } from '../device.ts';
-import type { DmaMemory } from '../dma.ts';
+import { type DmaMemory, NO_MEMORY } from '../dma.ts';
 import {
   port,
   type RegisterBank,
@@ -136,6 +136,8 @@ export class PciFunction {
       readInto: (address, target) => master()?.readInto(address, target) ?? false,
       write: (address, bytes) => master()?.write(address, bytes) ?? false,
       holds: (address, length, writable) => master()?.holds(address, length, writable) ?? false,
+      attempt: (owner, step) => (this.#slot?.dma ?? NO_MEMORY).attempt(owner, step),
+      require: (address, length) => master()?.require(address, length),
     };
   }
 

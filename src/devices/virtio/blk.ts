@@ -76,6 +76,8 @@ export class VirtioBlk implements VirtioFunction<typeof FIELDS> {
   #writeback: boolean;
   #running = false;
   #taken = new Set<Taken>();
+  /** Those that are to be begun again before anything else. */
+  #toBegin: Taken[] = [];
   /** What the back end works at; a reset forgets a request, but does not end it. */
   readonly #working = new Set<Taken>();
   /** Requests from before a reset are under way: no other may overtake them. */
@@ -121,6 +123,7 @@ export class VirtioBlk implements VirtioFunction<typeof FIELDS> {
 
   reset(): void {
     this.#taken = new Set();
+    this.#toBegin = [];
     this.#settling = this.#working.size > 0;
     this.#writeback = this.#properties.writeback === true;
   }
@@ -142,13 +145,14 @@ export class VirtioBlk implements VirtioFunction<typeof FIELDS> {
   load({ writeback, requests }: BlkState): void {
     this.#writeback = writeback;
     this.#taken = new Set(requests.map((request) => ({ ...request, begun: false })));
+    this.#toBegin = [];
     this.#settling = this.#working.size > 0;
   }
 
   setRunning(running: boolean): void {
     this.#running = running;
     if (!running) return;
-    for (const request of this.#taken) if (!request.begun) this.#begin(request);
+    this.#toBegin = [...this.#taken].filter(({ begun }) => !begun);
     this.#serve();
   }
 
@@ -162,9 +166,18 @@ export class VirtioBlk implements VirtioFunction<typeof FIELDS> {
     return this.#working.size > 0;
   }
 
-  /** Takes what waits in the queues. */
+  /** Begins what is to be begun again, and takes what waits in the queues. */
   #serve(): void {
-    if (!this.#running || this.#settling) return;
+    this.#host.dma.attempt(this, () => this.#serveAll());
+  }
+
+  #serveAll(): void {
+    if (!this.#running) return;
+    for (let next = this.#toBegin[0]; next !== undefined; next = this.#toBegin[0]) {
+      this.#begin(next);
+      this.#toBegin.shift();
+    }
+    if (this.#settling) return;
     for (const [index, queue] of this.#host.queues.entries()) {
       while (this.#host.live && this.#taken.size < MAX_UNDER_WAY) {
         const chain = queue.pop();
@@ -214,14 +227,23 @@ export class VirtioBlk implements VirtioFunction<typeof FIELDS> {
   }
 
   #finish(request: Taken, chain: Chain, status: BlkStatus, written: number): void {
-    this.#taken.delete(request);
     const { dma, queues } = this.#host;
-    if (!putStatus(dma, chain, status)) {
-      this.#host.fail('the status of a request is not in memory');
-      return;
-    }
-    queues[request.queue]?.push(request.head, written + 1);
-    this.#host.signal(request.queue, () => this.#outstanding(request.queue));
+    let given = false;
+    dma.attempt(request, () => {
+      if (!given) {
+        // A reset has come in between.
+        if (!this.#taken.has(request)) return;
+        if (!putStatus(dma, chain, status)) {
+          this.#taken.delete(request);
+          this.#host.fail('the status of a request is not in memory');
+          return;
+        }
+        queues[request.queue]?.push(request.head, written + 1);
+        this.#taken.delete(request);
+        given = true;
+      }
+      this.#host.signal(request.queue, () => this.#outstanding(request.queue));
+    });
   }
 
   #outstanding(queue: number): number {

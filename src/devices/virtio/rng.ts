@@ -31,14 +31,15 @@ export function virtioRng(random: (bytes: number) => Uint8Array): VirtioFunction
     },
     notified(index) {
       const queue = host.queues[index];
-      let chain = queue?.pop();
-      while (queue !== undefined && chain !== undefined) {
-        const bytes = random(Math.min(chain.writableBytes, MOST_BYTES));
-        scatter(host.dma, chain.writable, 0, bytes);
-        queue.push(chain.head, bytes.length);
-        chain = host.live ? queue.pop() : undefined;
-      }
-      host.signal(index, () => 0);
+      if (queue === undefined) return;
+      host.dma.attempt(queue, () => {
+        for (let chain = queue.pop(); chain !== undefined; chain = host.live ? queue.pop() : undefined) {
+          const bytes = random(Math.min(chain.writableBytes, MOST_BYTES));
+          scatter(host.dma, chain.writable, 0, bytes);
+          queue.push(chain.head, bytes.length);
+        }
+        host.signal(index, () => 0);
+      });
     },
     started() {},
     reset() {},

@@ -117,7 +117,10 @@ export class Virtqueue {
     return this.#state.ready && this.#availIndex() !== this.#state.lastAvail;
   }
 
-  /** Takes the next available chain; undefined if there is none, or the queue has failed. */
+  /**
+   * Takes the next available chain; undefined if there is none, or the queue has failed. Its buffers and the rings have
+   * arrived then (DmaMemory.attempt), so what is done with the chain does not wait.
+   */
   pop(): Chain | undefined {
     const { num, ready, lastAvail, avail } = this.#state;
     if (!ready) return undefined;
@@ -131,12 +134,20 @@ export class Virtqueue {
     if (head === undefined) return this.#fail('the available ring is not in memory');
     const chain = this.chainAt(head);
     if (chain === undefined) return undefined;
-    this.#state.lastAvail = (lastAvail + 1) & 0xffff;
-    if (this.#options.eventIndex()) this.#askFor(this.#state.lastAvail);
+    const next = (lastAvail + 1) & 0xffff;
+    this.#requireRings();
+    this.#state.lastAvail = next;
+    if (this.#options.eventIndex()) this.#askFor(next);
     return chain;
   }
 
-  /** The chain of a descriptor that was taken before; undefined if the queue has failed. */
+  #requireRings(): void {
+    const { num, avail, used } = this.#state;
+    this.#options.dma.require(Number(avail), RING_HEAD_BYTES + 2 * num + 2);
+    this.#options.dma.require(Number(used), RING_HEAD_BYTES + USED_ELEMENT_BYTES * num + 2);
+  }
+
+  /** The chain of a descriptor that was taken before; undefined if the queue has failed. Its buffers have arrived. */
   chainAt(head: number): Chain | undefined {
     const { num, desc } = this.#state;
     if (head >= num) return this.#fail(`descriptor ${head} of ${num}`);
@@ -173,9 +184,9 @@ export class Virtqueue {
       return flags !== undefined && (flags & AVAIL_NO_INTERRUPT) === 0;
     }
     const { signalled, signalledValid, usedIndex } = state;
+    const event = this.#u16(Number(state.avail) + RING_HEAD_BYTES + 2 * state.num);
     state.signalled = usedIndex;
     state.signalledValid = true;
-    const event = this.#u16(Number(state.avail) + RING_HEAD_BYTES + 2 * state.num);
     if (event === undefined) return false;
     return !signalledValid || ((usedIndex - event - 1) & 0xffff) < ((usedIndex - signalled) & 0xffff);
   }
@@ -227,6 +238,7 @@ export class Virtqueue {
     if (!this.#options.dma.holds(address, length, writable)) {
       return this.#refuse(`a buffer at 0x${address.toString(16)} of ${length} bytes, which is not memory`);
     }
+    this.#options.dma.require(address, length);
     if (writable) {
       to.writable.push({ address, length });
       to.writableBytes += length;

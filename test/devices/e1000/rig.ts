@@ -84,6 +84,8 @@ export function rig() {
       return true;
     },
     holds: inside,
+    attempt: (_owner, step) => step(),
+    require() {},
   };
   const bus = new PciBus({
     interrupts: [0, 1, 2, 3].map(() => (level: boolean) => {
