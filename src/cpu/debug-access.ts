@@ -3,7 +3,7 @@
  * device is touched.
  */
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { PAGE_SIZE, WALK } from '../memory/layout.ts';
+import { PAGE_SHIFT, PAGE_SIZE, WALK } from '../memory/layout.ts';
 import type { Bus } from './bus.ts';
 import type { Hart } from './hart.ts';
 import { findMapping, type ReadEntry } from './page-tables.ts';
@@ -15,6 +15,8 @@ export class DebugAccess {
   readonly #memory: GuestMemory;
   readonly #bus: Bus;
   readonly #view: DataView;
+  /** A page, by its index, that was needed and has not arrived (post-copy): what was looked at seems to end there. */
+  missing: number | undefined;
 
   constructor(memory: GuestMemory, bus: Bus) {
     this.#memory = memory;
@@ -85,6 +87,11 @@ export class DebugAccess {
     if (physical >= ADDRESS_LIMIT) return undefined;
     const at = Number(physical);
     const memory = this.#bus.memoryAt(at);
-    return memory === undefined ? undefined : memory.hostOffset + at - memory.base;
+    if (memory === undefined) return undefined;
+    const host = memory.hostOffset + at - memory.base;
+    const page = (host - this.#memory.layout.blocksBase) >>> PAGE_SHIFT;
+    if (!this.#memory.missing.isMissing(page)) return host;
+    this.missing = page;
+    return undefined;
   }
 }

@@ -43,6 +43,8 @@ export class Engine {
   /** Undefined if everything is interpreted. */
   readonly jit: Jit | undefined;
   readonly points: DebugPoints;
+  /** Told when a hart waits for a page that has not arrived (perhaps again and again), and when it waits no longer. */
+  onWait: (hart: Hart, waits: boolean) => void = () => {};
   readonly #csrs: CsrContext;
   readonly #missing: MissingPages;
   readonly #slow: SlowPath;
@@ -163,7 +165,10 @@ export class Engine {
   run(hart: Hart, budget: number, interrupts = true): number {
     let left = budget;
     this.#leave = false;
-    if (hart.missing !== undefined && !this.#missing.isMissing(hart.missing)) hart.missing = undefined;
+    if (hart.missing !== undefined && !this.#missing.isMissing(hart.missing)) {
+      hart.missing = undefined;
+      this.onWait(hart, false);
+    }
     while (left > 0 && !this.#leave && !this.points.stopped && hart.missing === undefined) {
       if (interrupts) hart.takeInterrupt();
       if (hart.waiting) break;
@@ -187,6 +192,7 @@ export class Engine {
       hart.setCsr('minstret', hart.csr('minstret') + ran);
       left -= piece - remaining;
     }
+    if (hart.missing !== undefined) this.onWait(hart, true);
     return budget - left;
   }
 

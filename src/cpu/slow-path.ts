@@ -201,13 +201,13 @@ export class SlowPath {
     const { missing } = this.#memory;
     if (!missing.any) return false;
     const page = this.#pageIndex(host);
-    return missing.isMissing(page) && this.#stop(hart, page);
+    if (missing.isMissing(page)) this.#stop(hart, page);
+    return hart.missing !== undefined;
   }
 
-  #stop(hart: Hart, page: number): true {
+  #stop(hart: Hart, page: number): void {
     hart.missing = page;
     this.#memory.missing.want(page);
-    return true;
   }
 
   /** The count was taken for an entry that has not run. */

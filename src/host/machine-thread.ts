@@ -19,6 +19,7 @@ import { pciLines } from '../machine/pci-info.ts';
 import { registerLines, registerValues } from '../machine/register-dump.ts';
 import { translationLines } from '../machine/translation-dump.ts';
 import type { DebugStop, RunPlan } from '../machine/turns.ts';
+import type { WaitFigures } from '../machine/wait-times.ts';
 import type { BlockCounters } from '../monitor/block.ts';
 import type { AnnounceParameters } from '../monitor/target.ts';
 import { Attention } from './attention.ts';
@@ -26,6 +27,7 @@ import { type BlockError, type BlockFile, blockFile } from './block-file.ts';
 import { hostClock } from './clock.ts';
 import { setCompilerFlags } from './compiler-flags.ts';
 import { type Drive, reasonOf } from './drive.ts';
+import { LateMemory } from './late-memory.ts';
 import { writeLog } from './log.ts';
 import { MachineNetworks } from './machine-networks.ts';
 import { type NetdevAddress, netdevAddress } from './netdev.ts';
@@ -66,19 +68,20 @@ export interface MachineApi {
   start(plan?: RunPlan): void;
   /** Harts and time stand still, requests to disks are done, and all console output so far has been sent. */
   stop(): Promise<void>;
-  reset(): void;
+  /** Once all that it needs of memory has arrived. */
+  reset(): Promise<void>;
   /** The registers of each hart, as lines of text. */
   registers(): string[][];
   /** A hart's registers by name. */
   registerValues(hart: number): Map<string, bigint>;
   /** Memory as a debugger reads it (DebugAccess): virtual for a hart, physical without one. */
-  readMemory(hart: number | undefined, address: bigint, length: number): Uint8Array;
+  readMemory(hart: number | undefined, address: bigint, length: number): Promise<Uint8Array>;
   /** `count` instructions as lines, and the address of the next one. */
-  disassemble(hart: number | undefined, address: bigint, count: number): CodeLines;
+  disassemble(hart: number | undefined, address: bigint, count: number): Promise<CodeLines>;
   /** Logs this from now on; resolves when nothing more goes to where it went before. */
   setLog(log: LogTarget): void;
   /** A hart's active translations, as lines. */
-  translations(hart: number): string[];
+  translations(hart: number): Promise<string[]>;
   /** `info network`, as lines of text. */
   networks(): string[];
   /** Plugs a network cable in, or pulls it; `name` is that of either end. */
@@ -104,6 +107,11 @@ export interface MachineApi {
   saveState(): Uint8Array;
   checkState(state: Uint8Array): void;
   loadState(state: Uint8Array): void;
+  /** Post-copy: see LateMemory. The indices of pages that are needed are posted to the port. */
+  beginPostcopy(wanted: MessagePort): void;
+  setPostcopyLink(up: boolean): void;
+  waitFigures(): WaitFigures;
+  endPostcopy(): WaitFigures;
   /** Serves another thread on this port as well. */
   attach(port: MessagePort): void;
   /** Serves a MachineDebugger on this port; to be called while the machine stands still. */
@@ -133,12 +141,15 @@ const MAX_LOG_TEXT = 64 * 1024;
 const BURST_NS = 2e6;
 /** Sleeps shorter than this block the thread: a timer of the event loop is only exact to a millisecond. */
 const SHORT_SLEEP_NS = 2e6;
+/** How long the thread sleeps at most while it waits for a page; its arrival rings. */
+const WAIT_NS = 2e6;
 /** How long a thread with networks sleeps between two looks at its sockets. */
 const NAP_NS = 0.2e6;
 
 class MachineThread implements MachineApi {
   #machine!: Machine;
   #attention!: Attention;
+  #late!: LateMemory;
   readonly #main: Remote<MachineListener>;
   #files: ReadonlyMap<string, BlockFile> = new Map();
   readonly #networks = new MachineNetworks();
@@ -193,6 +204,7 @@ class MachineThread implements MachineApi {
     });
     this.#networks.watch(this.#machine.cables);
     this.#attention = new Attention(memory, this.#machine.memory.layout);
+    this.#late = new LateMemory(this.#machine, () => this.#schedule());
     if (boot !== undefined) {
       this.#machine.installBoot(boot.rom, boot.boot);
       this.#machine.reset();
@@ -217,8 +229,8 @@ class MachineThread implements MachineApi {
     }
   }
 
-  reset(): void {
-    this.#machine.reset();
+  async reset(): Promise<void> {
+    await this.#late.when(() => this.#machine.reset());
     this.#schedule();
   }
 
@@ -262,13 +274,15 @@ class MachineThread implements MachineApi {
     return registerValues(this.#hart(hart));
   }
 
-  readMemory(hart: number | undefined, address: bigint, length: number): Uint8Array {
-    return this.#machine.debug.read(hart === undefined ? undefined : this.#hart(hart), address, length);
+  readMemory(hart: number | undefined, address: bigint, length: number): Promise<Uint8Array> {
+    const of = hart === undefined ? undefined : this.#hart(hart);
+    return this.#late.look(() => this.#machine.debug.read(of, address, length));
   }
 
-  disassemble(hart: number | undefined, address: bigint, count: number): CodeLines {
+  disassemble(hart: number | undefined, address: bigint, count: number): Promise<CodeLines> {
     const of = hart === undefined ? undefined : this.#hart(hart);
-    return codeLines((at, length) => this.#machine.debug.read(of, at, length), address, count);
+    const { debug } = this.#machine;
+    return this.#late.look(() => codeLines((at, length) => debug.read(of, at, length), address, count));
   }
 
   setLog({ fd, items }: LogTarget): void {
@@ -287,8 +301,8 @@ class MachineThread implements MachineApi {
     this.#logText = '';
   }
 
-  translations(hart: number): string[] {
-    return translationLines(this.#hart(hart), this.#machine.debug);
+  translations(hart: number): Promise<string[]> {
+    return this.#late.look(() => translationLines(this.#hart(hart), this.#machine.debug));
   }
 
   #hart(index: number): Hart {
@@ -329,12 +343,30 @@ class MachineThread implements MachineApi {
     this.#machine.prepareState(state)();
   }
 
+  beginPostcopy(wanted: MessagePort): void {
+    this.#late.begin(wanted);
+  }
+
+  setPostcopyLink(up: boolean): void {
+    this.#late.setLink(up);
+  }
+
+  waitFigures(): WaitFigures {
+    return this.#late.figures();
+  }
+
+  endPostcopy(): WaitFigures {
+    const figures = this.#late.end();
+    this.#schedule();
+    return figures;
+  }
+
   attach(port: MessagePort): void {
     connect(port, this);
   }
 
   attachDebugger(port: MessagePort): void {
-    connect(port, new MachineDebugger(this.#machine));
+    connect(port, new MachineDebugger(this.#machine, (look) => this.#late.look(look)));
   }
 
   #burst(): void {
@@ -353,6 +385,12 @@ class MachineThread implements MachineApi {
       this.#schedule();
       return;
     }
+    if (this.#late.awaited) {
+      const timerInNs = end.kind === 'idle' ? (end.timerInNs ?? Infinity) : Infinity;
+      this.#attention.sleep(Math.min(this.#napNs, WAIT_NS, timerInNs) / 1e6);
+      this.#schedule();
+      return;
+    }
     // Halted: a call starts it again.
     if (end.kind === 'halted' || end.timerInNs === undefined) return;
     // What the host does for a device ends with an event, and a thread that sleeps sees none.
@@ -360,11 +398,14 @@ class MachineThread implements MachineApi {
       const early = Math.max(Math.floor((end.timerInNs - SHORT_SLEEP_NS / 2) / 1e6), 1);
       this.#timer = setTimeout(() => this.#burst(), Math.min(early, 2 ** 31 - 1));
     } else {
-      // Frames come by themselves: they wait no longer than a nap.
-      const ns = this.#networks.any ? Math.min(end.timerInNs, NAP_NS) : end.timerInNs;
-      this.#attention.sleep(ns / 1e6);
+      this.#attention.sleep(Math.min(end.timerInNs, this.#napNs) / 1e6);
       this.#schedule();
     }
+  }
+
+  /** How long the thread may sleep at a time: frames, and what the host does for a device, come by themselves. */
+  get #napNs(): number {
+    return this.#networks.any || this.#machine.busy ? NAP_NS : Infinity;
   }
 
   /** Asks for a burst after the events that are waiting now. */

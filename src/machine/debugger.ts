@@ -12,12 +12,17 @@ export interface DebuggedHart {
   readonly waiting: boolean;
 }
 
+/** Looks at memory until all that it needs has arrived. */
+export type Look = <T>(look: () => T) => Promise<T>;
+
 export class MachineDebugger {
   readonly #machine: Machine;
   readonly #registers: DebugRegisters;
+  readonly #look: Look;
 
-  constructor(machine: Machine) {
+  constructor(machine: Machine, look: Look) {
     this.#machine = machine;
+    this.#look = look;
     this.#registers = new DebugRegisters(machine.engine, extensionsOf(machine.configuration.isa));
   }
 
@@ -42,14 +47,18 @@ export class MachineDebugger {
   }
 
   /** Virtual memory of the hart, or physical memory without one; undefined if not all of it is mapped to memory. */
-  readMemory(hart: number | undefined, address: bigint, length: number): Uint8Array | undefined {
-    const bytes = this.#machine.debug.read(this.#space(hart), address, length);
+  async readMemory(
+    hart: number | undefined,
+    address: bigint,
+    length: number,
+  ): Promise<Uint8Array | undefined> {
+    const bytes = await this.#look(() => this.#machine.debug.read(this.#space(hart), address, length));
     return bytes.length === length ? bytes : undefined;
   }
 
   /** @returns false, and nothing is written, if not all of it is mapped to memory. */
-  writeMemory(hart: number | undefined, address: bigint, bytes: Uint8Array): boolean {
-    return this.#machine.debug.write(this.#space(hart), address, bytes);
+  writeMemory(hart: number | undefined, address: bigint, bytes: Uint8Array): Promise<boolean> {
+    return this.#look(() => this.#machine.debug.write(this.#space(hart), address, bytes));
   }
 
   insertPoint(point: DebugPoint): void {

@@ -37,6 +37,7 @@ import { hartState } from './hart-state.ts';
 import { IcountClock, repeatableRandom } from './icount.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 import { type DebugStop, RUN_ALL, type RunPlan, Turns } from './turns.ts';
+import { WaitTimes } from './wait-times.ts';
 
 /** Instructions that a hart runs before it is the next one's turn, and before timers are looked at. */
 const SLICE = 100_000;
@@ -122,6 +123,8 @@ export class Machine {
   readonly #random: (bytes: number) => Uint8Array;
   readonly #host: MachineHost;
   readonly #turns: Turns;
+  /** How long its harts waited for pages. */
+  readonly waits: WaitTimes;
   #running = false;
   #halted = false;
   #inBurst = false;
@@ -150,6 +153,8 @@ export class Machine {
     );
     this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
     this.#turns = new Turns(this.engine, host.icount !== undefined);
+    this.waits = new WaitTimes(host.clock, this.engine.harts.length);
+    this.engine.onWait = (hart, waits) => (waits ? this.waits.began(hart.id) : this.waits.ended(hart.id));
     this.dma = guestDma(this.#addressSpace, this.memory, () => {
       for (const hart of this.engine.harts) hart.reservation = -1n;
     });
@@ -269,14 +274,21 @@ export class Machine {
     }
   }
 
-  /** Power-on: images in RAM, devices and harts as the specifications say. RAM that no image covers stays as it is. */
+  /**
+   * Power-on: images in RAM, devices and harts as the specifications say. RAM that no image covers stays as it is.
+   * @throws MissingPage, with nothing changed, if memory that it needs has not arrived.
+   */
   reset(): void {
     const boot = this.memory.block('boot');
     const ram = this.memory.block('ram');
+    this.memory.missing.require(boot.offset, boot.size);
     // A copy: the images are checked and then used, and nobody may change them in between.
     const block = this.memory.view(boot.offset, boot.size).slice();
-    for (const image of decodeBootImages(block, this.configuration.ram)) {
-      const at = ram.offset + image.address - MEMORY_MAP.ram.base;
+    const images = decodeBootImages(block, this.configuration.ram);
+    const hostOf = (address: number): number => ram.offset + address - MEMORY_MAP.ram.base;
+    for (const { address, memorySize } of images) this.memory.missing.require(hostOf(address), memorySize);
+    for (const image of images) {
+      const at = hostOf(image.address);
       this.memory.write(at, image.bytes);
       const [rest, restSize] = [at + image.bytes.length, image.memorySize - image.bytes.length];
       if (image.fill === 'random') this.memory.write(rest, this.#random(restSize));

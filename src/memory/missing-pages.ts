@@ -78,6 +78,13 @@ export class MissingPages {
     if (missing !== undefined) throw new MissingPage(missing);
   }
 
+  /** @throws MissingPage if this page, by its index, is not here; it has been asked for then. */
+  requirePage(page: number): void {
+    if (!this.isMissing(page)) return;
+    this.want(page);
+    throw new MissingPage(page);
+  }
+
   /**
    * Does `step` now, or, as often as it throws MissingPage, again from its start when that page has come. While one of an
    * owner waits, no other is taken.

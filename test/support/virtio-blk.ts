@@ -6,6 +6,7 @@ import { VIRTIO_BLK_PROPERTIES } from '../../src/devices/virtio/blk-model.ts';
 import { virtioMmio } from '../../src/devices/virtio/mmio.ts';
 import { FakeDisk, settled } from './fake-disk.ts';
 import { FLAT_BASE, FlatMemory } from './flat-memory.ts';
+import { LateDma } from './late-dma.ts';
 import { type Buffer, type Rings, VirtioDriver } from './virtio-driver.ts';
 
 export const SECTORS = 64;
@@ -64,10 +65,13 @@ export interface BlkOptions {
   readonly legacy?: boolean;
   readonly properties?: Readonly<Record<string, PropertyValue>>;
   readonly disk?: FakeDisk;
+  /** Its memory is not there at first, for the device. */
+  readonly late?: boolean;
 }
 
 export class BlkBench {
   readonly memory = new FlatMemory(0x10_0000);
+  readonly late = new LateDma(this.memory);
   readonly disk: FakeDisk;
   readonly device: Device;
   readonly driver: VirtioDriver;
@@ -75,8 +79,14 @@ export class BlkBench {
   level = false;
   #next = 0;
 
-  constructor({ legacy = false, properties = {}, disk = new FakeDisk(SECTORS) }: BlkOptions = {}) {
+  constructor({
+    legacy = false,
+    properties = {},
+    disk = new FakeDisk(SECTORS),
+    late = false,
+  }: BlkOptions = {}) {
     this.disk = disk;
+    this.late.late = late;
     const all = blkProperties(disk, properties);
     this.device = virtioMmio({
       index: 2,
@@ -86,7 +96,7 @@ export class BlkBench {
         this.level = level;
       },
       interruptProperties: {},
-      dma: this.memory,
+      dma: this.late,
       plugged: { function: new VirtioBlk({ backend: disk, properties: all }), properties: all },
       guestError: (text) => this.guestErrors.push(text),
     });

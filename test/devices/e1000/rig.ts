@@ -5,6 +5,7 @@ import { E1000 } from '../../../src/devices/e1000/e1000.ts';
 import { NetworkCable } from '../../../src/devices/network.ts';
 import { PciBus } from '../../../src/devices/pci/bus.ts';
 import { TimerQueue } from '../../../src/devices/timers.ts';
+import { LateDma } from '../../support/late-dma.ts';
 
 export const MAC = Uint8Array.of(0x52, 0x54, 0x00, 0x12, 0x34, 0x56);
 export const BROADCAST = new Uint8Array(6).fill(0xff);
@@ -62,7 +63,8 @@ export const TX_RING = 0x2000;
 export const RX_BUFFERS = 0x1_0000;
 const MEMORY_BYTES = 0x10_0000;
 
-export function rig() {
+/** @param late its memory is not there at first, for the adapter. */
+export function rig(late = false) {
   const clock = new ManualClock();
   const timers = new TimerQueue(clock, () => {});
   const cable = new NetworkCable();
@@ -71,7 +73,7 @@ export function rig() {
   const memory = new Uint8Array(MEMORY_BYTES);
   const view = new DataView(memory.buffer);
   const inside = (address: number, length: number) => address + length <= MEMORY_BYTES;
-  const dma: DmaMemory = {
+  const all: DmaMemory = {
     read: (at, length) => (inside(at, length) ? memory.slice(at, at + length) : undefined),
     readInto(at, target) {
       if (!inside(at, target.length)) return false;
@@ -87,6 +89,8 @@ export function rig() {
     attempt: (_owner, step) => step(),
     require() {},
   };
+  const dma = new LateDma(all);
+  dma.late = late;
   const bus = new PciBus({
     interrupts: [0, 1, 2, 3].map(() => (level: boolean) => {
       if (level && !line.level) line.rises++;
@@ -121,6 +125,7 @@ export function rig() {
     sent,
     line,
     memory,
+    dma,
     view,
     read,
     write,
