@@ -37,6 +37,7 @@ const OPTIONS = {
 const FLAGS = {
   paused: ['-S', 'do not start; cont in a monitor does'],
   'no-reboot': ['-no-reboot', 'exit instead of rebooting'],
+  'only-migratable': ['-only-migratable', 'refuse to start with what keeps the guest from being moved'],
   'no-shutdown': ['-no-shutdown', 'stop instead of exiting when the guest powers off'],
 } as const satisfies Record<string, readonly [string, string]>;
 

@@ -90,6 +90,7 @@ export interface Draft {
   logFile?: string;
   noReboot: boolean;
   noShutdown: boolean;
+  onlyMigratable: boolean;
   given: Set<ShapingOption>;
   action?: 'help' | 'version' | { readonly list: readonly string[] };
 }
@@ -481,6 +482,13 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
     help: 'stop instead of exiting when the guest powers off',
     apply: (draft) => {
       draft.noShutdown = true;
+    },
+  },
+  {
+    names: ['only-migratable'],
+    help: 'refuse to start with anything that keeps the guest from being moved',
+    apply: (draft) => {
+      draft.onlyMigratable = true;
     },
   },
   { names: ['nodefaults'], help: 'accepted: no default devices, which there are none of', apply: ignored },

@@ -69,6 +69,7 @@ export interface MachineOptions {
   readonly logFile?: string;
   readonly noReboot: boolean;
   readonly noShutdown: boolean;
+  readonly onlyMigratable: boolean;
   /** Which of the options that shape the machine were given, for the comparison with an incoming one. */
   readonly given: ReadonlySet<ShapingOption>;
 }
@@ -112,6 +113,7 @@ function newDraft(): Draft {
     accel: ACCELERATORS[0],
     noReboot: false,
     noShutdown: false,
+    onlyMigratable: false,
     given: new Set(),
   };
 }

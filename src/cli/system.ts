@@ -58,6 +58,7 @@ export async function runSystem(options: MachineOptions, program: string): Promi
     startPaused: options.startPaused,
     noReboot: options.noReboot,
     noShutdown: options.noShutdown,
+    onlyMigratable: options.onlyMigratable,
     accel: options.accel,
     ...(options.icount === undefined ? {} : { icount: options.icount }),
     rtc: options.rtc,

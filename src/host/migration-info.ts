@@ -15,7 +15,7 @@ const rounded = (ms: number): number => Math.round(ms * 100) / 100;
 
 /** The engine's figures in the monitors' form. */
 export function monitorInfo(info: EngineInfo, status: MigrationStatus): MigrationInfo {
-  const { passes, pause, ...rest } = info;
+  const { passes, pause, arrival, ...rest } = info;
   return {
     ...rest,
     status,
@@ -27,13 +27,18 @@ export function monitorInfo(info: EngineInfo, status: MigrationStatus): Migratio
             duration: rounded(pass.durationMs),
             bytes: pass.bytes,
             pages: pass.pages,
+            duplicate: pass.zeroPages,
             'dirty-pages-rate': Math.round(pass.dirtyPagesPerSecond),
           })),
         }),
+    ...(arrival === undefined
+      ? {}
+      : { pause: { load: rounded(arrival.loadMs ?? 0), start: rounded(arrival.startMs ?? 0) } }),
     ...(pause === undefined
       ? {}
       : {
           pause: {
+            ...(pause.heldMs === 0 ? {} : { held: rounded(pause.heldMs) }),
             'final-pass': rounded(pause.finalPassMs),
             'take-state': rounded(pause.takeStateMs),
             'send-state': rounded(pause.sendStateMs),

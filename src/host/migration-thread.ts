@@ -38,8 +38,12 @@ export interface MigrationApi {
   /** Listens, and resolves with the address where. `receive` is next. */
   listen(uri: string): Promise<string>;
   /** Takes the connection and runs the incoming migration to its end. */
-  receive(): Promise<void>;
+  receive(parameters: Partial<MigrationParameters>): Promise<void>;
   cancel(): void;
+  /** Ends the wait before the hand-over; false if nothing waits there. */
+  continue(): boolean;
+  /** The guest, stopped for the hand-over, is to arrive paused; false if it is too late for that. */
+  arrivePaused(): boolean;
   setParameters(change: Partial<MigrationParameters>): void;
   info(): MigrationInfo;
 }
@@ -96,13 +100,14 @@ class MigrationThread implements MigrationApi {
     return this.#listener.address;
   }
 
-  async receive(): Promise<void> {
+  async receive(parameters: Partial<MigrationParameters>): Promise<void> {
     if (this.#listener === undefined) throw new GodwitError('internal', 'receive before listen');
     const receiver = new Receiver({
       builder: this.#builder(),
       transport: await this.#listener.accept(),
       clock: hostClock,
       timers: hostTimers,
+      parameters,
       onEvent: (event) => void this.#main.event(event),
     });
     this.#receiver = receiver;
@@ -113,8 +118,17 @@ class MigrationThread implements MigrationApi {
     this.#sender?.cancel();
   }
 
+  continue(): boolean {
+    return this.#sender?.continue() ?? false;
+  }
+
+  arrivePaused(): boolean {
+    return this.#sender?.arrivePaused() ?? false;
+  }
+
   setParameters(change: Partial<MigrationParameters>): void {
     this.#sender?.setParameters(change);
+    this.#receiver?.setParameters(change);
   }
 
   info(): MigrationInfo {

@@ -20,6 +20,7 @@ import { type Drive, driveFacts } from './drive.ts';
 import type { FilterDumpSpec } from './filter-dump.ts';
 import type { Log } from './log.ts';
 import type { LogTarget, MachineApi, MachineListener } from './machine-thread.ts';
+import { migrationBlockers } from './migration-blockers.ts';
 import type { MachineHandle } from './migration-thread.ts';
 import { type NetdevSpec, netdevFacts } from './netdev.ts';
 import { prepareNetdevs } from './netdev-open.ts';
@@ -46,6 +47,8 @@ export interface VmOptions {
   readonly icount?: number;
   /** -rtc. */
   readonly rtc?: RtcOptions;
+  /** -only-migratable: what could not be moved is refused at once. */
+  readonly onlyMigratable?: boolean;
   /** The VM is over; the process is to end with this status. `reason` is for the user, if it was no ordinary end. */
   readonly onEnd: (status: number, reason?: string) => void;
 }
@@ -75,6 +78,7 @@ export class VmMachine {
   /** Input that came before there was a guest for it; undefined from then on. */
   #earlyInput: Uint8Array[] | undefined = [];
   #netdevs: readonly NetdevSpec[] = [];
+  #lastChange: Promise<unknown> = Promise.resolve();
   /** The errors for which the VM stopped, by the drive's id. */
   readonly ioStatus = new Map<string, BlockIoStatus>();
   #ended = false;
@@ -123,7 +127,11 @@ export class VmMachine {
   }
 
   async build(configuration: MachineConfiguration, boot?: BootContents): Promise<BuiltMachine> {
-    const { accel, rtc, icount } = this.options;
+    const { accel, rtc, icount, onlyMigratable } = this.options;
+    const [blocker] = migrationBlockers(this.drives, configuration.devices);
+    if (onlyMigratable === true && blocker !== undefined) {
+      throw new GodwitError('usage', `disallowing migration blocker (--only-migratable) for: ${blocker}`);
+    }
     const layout = machineLayout(configuration);
     const memory = createSharedMemory(layout);
     await this.thread.build({
@@ -208,6 +216,16 @@ export class VmMachine {
     return this.#debugStop !== undefined;
   }
 
+  /**
+   * Makes a change of the run state that somebody asks for: one after another, so that each finds what the one before
+   * has left. `change` must not wait for another one.
+   */
+  inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const changed = this.#lastChange.then(change);
+    this.#lastChange = changed.catch(() => {});
+    return changed;
+  }
+
   /** Tells of every change of the run state. Returns the function that ends it. */
   watchState(watcher: RunStateWatcher): () => void {
     this.#watchers.add(watcher);
@@ -229,22 +247,21 @@ export class VmMachine {
     return this.run(this.#plan);
   }
 
-  /** If a disk could not be flushed, that is told when all the rest has been done. */
-  async halt(state: RunState): Promise<void> {
+  /**
+   * Stops the machine. Resolves with the state that this ended: not 'running' if somebody else has stopped it, too.
+   * If a disk could not be flushed, that is told when all the rest has been done.
+   */
+  async halt(state: RunState): Promise<RunState> {
+    let found = this.#state;
     try {
       await this.thread.stop();
     } finally {
-      this.#halted(state);
+      found = this.#state;
+      // Of two that stop it at once, what the other one did it for may count more.
+      if (found === 'running' || (state !== 'debug' && found !== 'finish-migrate')) this.state = state;
+      if (found === 'running') this.publish({ event: 'STOP' });
     }
-  }
-
-  #halted(state: RunState): void {
-    const ran = this.#state === 'running';
-    // Somebody else has stopped it, too, and what for counts.
-    if (ran || state !== 'debug') {
-      this.state = state;
-      if (ran) this.publish({ event: 'STOP' });
-    }
+    return found;
   }
 
   #debugStopped(stop: DebugStop): void {

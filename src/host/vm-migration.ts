@@ -27,7 +27,7 @@ import {
   type MigrationStatus,
   type RunState,
 } from '../monitor/target.ts';
-import { snapshotsInUse } from './block-info.ts';
+import { migrationBlockers } from './migration-blockers.ts';
 import { monitorInfo, socketAddress } from './migration-info.ts';
 import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
 import { type Connection, connect } from './rpc.ts';
@@ -66,18 +66,15 @@ export class VmMigration {
   // --- outgoing
 
   async migrate({ uri }: MigrateRequest): Promise<void> {
-    const { state, built, drives } = this.#machine;
+    const { state, built } = this.#machine;
     if (state === 'inmigrate') throw new GodwitError('state', 'Guest is waiting for an incoming migration');
     if (!FINAL_MIGRATION_STATES.has(this.#status)) {
       throw new GodwitError('state', "There's a migration process in progress");
     }
     if (this.#handedOver) throw new GodwitError('state', 'the guest was handed over already');
     if (built === undefined) throw new GodwitError('state', 'there is no machine to migrate');
-    const lost = snapshotsInUse(drives, built.configuration.devices);
-    if (lost.length > 0) {
-      const why = 'what the guest wrote to it is in a temporary file of this process';
-      throw new GodwitError('state', `the drive '${lost[0]}' has snapshot=on: ${why}`);
-    }
+    const [blocker] = this.#blockers();
+    if (blocker !== undefined) throw new GodwitError('state', blocker);
     this.#handsOver = parseTransportAddress(uri).kind !== 'file';
     const { remote } = this.#unusedThread().connection;
     this.#lastInfo = { status: 'setup' };
@@ -92,14 +89,34 @@ export class VmMigration {
     if (this.#incoming === undefined) await this.#thread?.connection.remote.cancel();
   }
 
+  /** Lets a migration go on that waits before the hand-over. `state` is the status that the user believes it has. */
+  async continue(state: MigrationStatus): Promise<void> {
+    if (state !== this.#status) {
+      throw new GodwitError('state', `Migration not in expected state: ${this.#status}`);
+    }
+    if (state === 'pre-switchover') await this.#thread?.connection.remote.continue();
+  }
+
+  #blockers(): string[] {
+    const { drives, built } = this.#machine;
+    return migrationBlockers(drives, built?.configuration.devices ?? []);
+  }
+
   /** The guest was given away: it must not run here. */
   get handedOver(): boolean {
     return this.#handedOver;
   }
 
-  /** The guest that stands still for the hand-over is not to run if it is taken back. */
-  stopWhenTakenBack(): void {
-    if (this.#machine.state === 'finish-migrate') this.#before = 'paused';
+  /**
+   * The guest that stands still for the hand-over is not to run: neither here, if it is taken back, nor at the
+   * destination.
+   * @throws GodwitError kind 'state' if the destination has been told already that it is to run.
+   */
+  async stopDuringHandOver(): Promise<void> {
+    this.#before = 'paused';
+    if (await this.#thread?.connection.remote.arrivePaused()) return;
+    const then = 'stop it there; if it comes back, it stays paused here';
+    throw new GodwitError('state', `the guest is being handed over, to run at the destination: ${then}`);
   }
 
   // --- incoming
@@ -143,7 +160,7 @@ export class VmMigration {
       incoming.started = false;
       throw error;
     }
-    remote.receive().catch((error) => {
+    remote.receive(this.#engineParameters()).catch((error) => {
       // The guest is the source's: there is nothing left to do here. (Once it has arrived, none is awaited any more.)
       if (this.#machine.ended || this.#incoming !== incoming) return;
       this.#machine.options.onEnd(1, `incoming migration failed: ${errorMessage(error)}`);
@@ -163,8 +180,10 @@ export class VmMigration {
 
   async #startIncoming(runningAtSource: boolean): Promise<void> {
     this.#machine.acceptInput();
-    if (runningAtSource && this.#incoming?.autostart === true) await this.#machine.run();
-    else this.#machine.state = 'paused';
+    await this.#machine.inTurn(async () => {
+      if (runningAtSource && this.#incoming?.autostart === true) await this.#machine.run();
+      else this.#machine.state = 'paused';
+    });
     void this.announce({}).catch(() => {});
   }
 
@@ -207,10 +226,18 @@ export class VmMigration {
     return {
       downtimeLimitMs: this.#parameters['downtime-limit'],
       maxBandwidth: this.#parameters['max-bandwidth'],
+      stallTimeoutMs: this.#parameters['stall-timeout'],
+      pauseBeforeSwitchover: this.#capabilities['pause-before-switchover'],
     };
   }
 
   async query(): Promise<MigrationInfo> {
+    const info = await this.#figures();
+    const reasons = this.#blockers();
+    return reasons.length === 0 ? info : { ...info, 'blocked-reasons': reasons };
+  }
+
+  async #figures(): Promise<MigrationInfo> {
     const asked = this.#thread;
     if (asked === undefined) return this.#lastInfo;
     // If its thread ends meanwhile, another migration has taken its place.
@@ -285,21 +312,26 @@ export class VmMigration {
   }
 
   /** Stops the VM for the hand-over. Resolves with whether it ran. */
-  async #stop(): Promise<boolean> {
-    const { state } = this.#machine;
-    this.#before = state;
-    if (state !== 'running') {
-      this.#machine.state = 'finish-migrate';
-      return false;
-    }
-    await this.#machine.halt('finish-migrate');
-    if (!this.#machine.stoppedByDebugger) return true;
-    // It stood at a breakpoint before it was asked to stop.
-    this.#before = 'debug';
-    return false;
+  #stop(): Promise<boolean> {
+    return this.#machine.inTurn(async () => {
+      const { state } = this.#machine;
+      this.#before = state;
+      if (state !== 'running') {
+        this.#machine.state = 'finish-migrate';
+        return false;
+      }
+      // It may have stopped by itself, or stood at a breakpoint, before it was asked to.
+      const found = await this.#machine.halt('finish-migrate');
+      this.#before = this.#machine.stoppedByDebugger ? 'debug' : found;
+      return this.#before === 'running';
+    });
   }
 
-  async #resume(): Promise<void> {
+  #resume(): Promise<void> {
+    return this.#machine.inTurn(() => this.#takeUp());
+  }
+
+  async #takeUp(): Promise<void> {
     const before = this.#before;
     this.#before = undefined;
     if (before === undefined || this.#machine.state !== 'finish-migrate') return;

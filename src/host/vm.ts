@@ -16,6 +16,7 @@ import type {
   MemoryAddress,
   MigrateRequest,
   MigrationInfo,
+  MigrationStatus,
   MonitorEvent,
   MonitorTarget,
   RunState,
@@ -107,13 +108,20 @@ export class Vm implements MonitorTarget {
   }
 
   async stop(): Promise<void> {
-    if (this.runState === 'inmigrate') this.#migration.autostart = false;
-    else if (this.runState === 'finish-migrate') this.#migration.stopWhenTakenBack();
-    else if (this.runState === 'running') await this.#machine.halt('paused');
+    const handsOver = await this.#machine.inTurn(async () => {
+      if (this.runState === 'inmigrate') this.#migration.autostart = false;
+      else if (this.runState === 'running') await this.#machine.halt('paused');
+      return this.runState === 'finish-migrate';
+    });
+    if (handsOver) await this.#migration.stopDuringHandOver();
   }
 
   /** @param plan what a debugger lets each hart do. */
   async cont(plan?: RunPlan): Promise<void> {
+    await this.#machine.inTurn(() => this.#cont(plan));
+  }
+
+  async #cont(plan: RunPlan | undefined): Promise<void> {
     switch (this.runState) {
       case 'running':
         return;
@@ -134,9 +142,12 @@ export class Vm implements MonitorTarget {
   }
 
   async systemReset(): Promise<void> {
-    // Its memory has been sent, its state is about to be.
-    if (this.runState === 'finish-migrate') throw new GodwitError('state', 'Migration is not finalized yet');
-    await this.#machine.reset({ guest: false, reason: 'host-qmp-system-reset' });
+    await this.#machine.inTurn(async () => {
+      // Its memory has been sent, its state is about to be.
+      if (this.runState === 'finish-migrate')
+        throw new GodwitError('state', 'Migration is not finalized yet');
+      await this.#machine.reset({ guest: false, reason: 'host-qmp-system-reset' });
+    });
   }
 
   /** The machine has no button that a guest could notice: the event is all there is, as on QEMU's `virt`. */
@@ -195,6 +206,10 @@ export class Vm implements MonitorTarget {
 
   migrateCancel(): Promise<void> {
     return this.#migration.cancel();
+  }
+
+  migrateContinue(state: MigrationStatus): Promise<void> {
+    return this.#migration.continue(state);
   }
 
   migrateIncoming(uri: string): Promise<void> {

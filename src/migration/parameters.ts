@@ -9,17 +9,24 @@ export interface MigrationParameters {
   readonly downtimeLimitMs: number;
   /** Bytes per second while the guest runs, 0 for no cap: `max-bandwidth`. The final pass is never capped. */
   readonly maxBandwidth: number;
-  /** How long the other side may keep us waiting (one hand-shake, one write) before it is given up, in ms. */
+  /** How long the other side may keep us waiting (one hand-shake, one write) before it is given up: `stall-timeout`. */
   readonly stallTimeoutMs: number;
+  /** Whether to wait for the user's word when the guest has been stopped: `pause-before-switchover`. */
+  readonly pauseBeforeSwitchover: boolean;
 }
 
 export const DEFAULT_PARAMETERS: MigrationParameters = {
   downtimeLimitMs: 300,
   maxBandwidth: 128 * 1024 * 1024,
   stallTimeoutMs: 30_000,
+  pauseBeforeSwitchover: false,
 };
 
-const LIMITS: Readonly<Record<keyof MigrationParameters, readonly [min: number, max: number]>> = {
+type NumberName = {
+  [N in keyof MigrationParameters]: MigrationParameters[N] extends number ? N : never;
+}[keyof MigrationParameters];
+
+const LIMITS: Readonly<Record<NumberName, readonly [min: number, max: number]>> = {
   downtimeLimitMs: [0, 2_000_000],
   maxBandwidth: [0, Number.MAX_SAFE_INTEGER],
   stallTimeoutMs: [1, 2_000_000_000],
@@ -34,10 +41,7 @@ export function changedParameters(
   change: Partial<MigrationParameters>,
 ): MigrationParameters {
   const changed = { ...base, ...change };
-  for (const [name, [min, max]] of Object.entries(LIMITS) as [
-    keyof MigrationParameters,
-    readonly [number, number],
-  ][]) {
+  for (const [name, [min, max]] of Object.entries(LIMITS) as [NumberName, readonly [number, number]][]) {
     const value = changed[name];
     if (!(value >= min && value <= max)) {
       throw GodwitError.unexpected('usage', name, `${min} to ${max}`, String(value));

@@ -27,8 +27,9 @@ export class RamLoad {
   #passPages = 0;
   #passZeroPages = 0;
   #final = false;
-  /** Pages in all passes. */
+  /** Pages in all passes, and those of them that were zero. */
   #pages = 0;
+  #zeroPages = 0;
 
   constructor(kernels: Kernels, layout: Layout) {
     this.#kernels = kernels;
@@ -40,6 +41,16 @@ export class RamLoad {
   /** Pages in all passes, and passes that have ended. */
   get counts(): { pages: number; passes: number } {
     return { pages: this.#pages, passes: this.#passes };
+  }
+
+  /** The same with what the present pass has brought so far, and how many pages have never come. */
+  get progress(): { pages: number; zeroPages: number; passes: number; remaining: number } {
+    return {
+      pages: this.#pages + this.#passPages,
+      zeroPages: this.#zeroPages + this.#passZeroPages,
+      passes: this.#passes,
+      remaining: this.#passes > 0 ? 0 : this.#layout.pages - this.#passPages,
+    };
   }
 
   /**
@@ -78,6 +89,7 @@ export class RamLoad {
     check('zeroPages', this.#passZeroPages, message.zeroPages);
     this.#final = message.final;
     this.#pages += this.#passPages;
+    this.#zeroPages += this.#passZeroPages;
     this.#passes++;
     this.#passPages = 0;
     this.#passZeroPages = 0;

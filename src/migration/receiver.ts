@@ -31,7 +31,13 @@ import {
 } from './receiver-states.ts';
 import type { MigrationEvent } from './sender.ts';
 import { StateMachine } from './state-machine.ts';
-import type { MigrationInfo, MigrationStatus } from './statistics.ts';
+import {
+  type ArrivalSplit,
+  type MigrationInfo,
+  type MigrationStatus,
+  NO_RAM,
+  type RamStatistics,
+} from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
 
@@ -63,13 +69,16 @@ interface Built {
 
 export class Receiver {
   readonly #options: ReceiverOptions;
-  readonly #parameters: MigrationParameters;
+  #parameters: MigrationParameters;
   readonly #machine: StateMachine<ReceiverState, ReceiverEvent, ReceiverAction>;
   readonly #interrupt: Interrupt;
   readonly #reader: FrameReader;
   readonly #writer: FrameWriter;
   readonly #startNs: number;
   #endNs: number | undefined;
+  /** When the source was told that it has a pass; the guest stands still not long after the last time. */
+  #passedNs: number | undefined;
+  readonly #pause: { -readonly [K in keyof ArrivalSplit]?: ArrivalSplit[K] } = {};
   #status: MigrationStatus = 'none';
   #built: Built | undefined;
   #accepted = false;
@@ -103,11 +112,39 @@ export class Receiver {
 
   /** For `query-migrate` at the destination. Plain data. */
   info(): MigrationInfo {
+    const ns = (this.#endNs ?? this.#options.clock.nowNs()) - this.#startNs;
+    const { downtimeMs, ...pause } = this.#pause;
     return {
       status: this.#status,
       ...(this.#error === undefined ? {} : { 'error-desc': this.#error.message }),
-      'total-time': Math.round(((this.#endNs ?? this.#options.clock.nowNs()) - this.#startNs) / 1e6),
+      'total-time': Math.round(ns / 1e6),
+      ...(this.#built === undefined ? {} : { ram: this.#arrived(this.#built, ns / 1e9) }),
+      ...(this.#status === 'completed' && downtimeMs !== undefined
+        ? { downtime: Math.round(downtimeMs), arrival: pause }
+        : {}),
     };
+  }
+
+  #arrived({ vm, ram }: Built, seconds: number): RamStatistics {
+    const { pages, zeroPages, passes, remaining } = ram.progress;
+    return {
+      ...NO_RAM,
+      transferred: this.#reader.offset,
+      remaining: remaining * PAGE_SIZE,
+      total: vm.layout.pages * PAGE_SIZE,
+      duplicate: zeroPages,
+      normal: pages - zeroPages,
+      'normal-bytes': (pages - zeroPages) * PAGE_SIZE,
+      mbps: seconds > 0 ? (this.#reader.offset * 8) / seconds / 1e6 : 0,
+      'pages-per-second': seconds > 0 ? Math.round(pages / seconds) : 0,
+      'dirty-sync-count': passes,
+      'precopy-bytes': this.#reader.offset,
+    };
+  }
+
+  /** Changes parameters. @throws GodwitError kind "usage" for a number out of range. */
+  setParameters(change: Partial<MigrationParameters>): void {
+    this.#parameters = changedParameters(this.#parameters, change);
   }
 
   /**
@@ -205,6 +242,7 @@ export class Receiver {
         this.#options.onEvent?.({ event: 'pass', pass: message.number });
         if (!message.final) {
           await this.#say('passed', encodeMessage('passed', { number: message.number }));
+          this.#passedNs = this.#options.clock.nowNs();
         }
         break;
       }
@@ -214,7 +252,7 @@ export class Receiver {
       case 'complete':
         this.#end = decodeMessage('end', payload, offset);
         this.#vm().ram.verifyComplete(this.#end, offset);
-        await this.#vm().vm.loadState(this.#state as Uint8Array);
+        await this.#timed('loadMs', () => this.#vm().vm.loadState(this.#state as Uint8Array));
         this.#interrupt.check();
         await this.#say('ready');
         break;
@@ -284,7 +322,10 @@ export class Receiver {
       );
     }
     try {
-      await this.#vm().vm.start(this.#end?.running === true);
+      await this.#timed('startMs', () => this.#vm().vm.start(this.#end?.running === true));
+      if (this.#passedNs !== undefined) {
+        this.#pause.downtimeMs = (this.#options.clock.nowNs() - this.#passedNs) / 1e6;
+      }
     } catch (error) {
       throw new GodwitError(
         'internal',
@@ -314,6 +355,12 @@ export class Receiver {
     const { transport } = this.#options;
     if (transport.duplex) await this.#politely(() => transport.end());
     transport.destroy();
+  }
+
+  async #timed(what: keyof ArrivalSplit, run: () => Promise<void>): Promise<void> {
+    const startNs = this.#options.clock.nowNs();
+    await run();
+    this.#pause[what] = (this.#options.clock.nowNs() - startNs) / 1e6;
   }
 
   async #say(type: ReturnFrame, payload?: Uint8Array): Promise<void> {

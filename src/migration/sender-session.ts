@@ -41,6 +41,10 @@ export class SenderSession {
   readonly statistics: Statistics;
   #stateBytes = 0;
   #stopped = false;
+  /** Whether the guest is to run at the destination; fixed when that has been told. */
+  #running = false;
+  #toldRunning = false;
+  #release: (() => void) | undefined;
   #goHandedOver = false;
   #pauseStartNs = 0;
 
@@ -94,24 +98,52 @@ export class SenderSession {
     await this.#ram.iterate(this.#stateBytes);
   }
 
-  /** Stops the guest and sends all that is left. Returns when the destination has it and is ready. */
-  async switchOver(): Promise<void> {
-    const { pause } = this.statistics;
-    const t0 = this.#now();
-    this.#pauseStartNs = t0;
+  /** Stops the guest: from here on it is not here that it runs on, unless it is taken back. */
+  async stopGuest(): Promise<void> {
+    this.#pauseStartNs = this.#now();
     this.statistics.precopyBytes = this.statistics.transferred;
     this.#stopped = true;
-    const running = await this.#vm.stop();
+    this.#running = await this.#vm.stop();
     this.#interrupt.check();
-    await this.#ram.finalPass(this.#stateBytes, t0);
+  }
+
+  /** Waits for `release`. */
+  async hold(): Promise<void> {
+    const t0 = this.#now();
+    await this.#interrupt.guard(
+      new Promise<void>((resolve) => {
+        this.#release = resolve;
+      }),
+    );
+    this.statistics.pause.heldMs = (this.#now() - t0) / 1e6;
+  }
+
+  release(): void {
+    this.#release?.();
+  }
+
+  /** The guest is to arrive paused. Returns false if it has been told already that it is to run. */
+  arrivePaused(): boolean {
+    if (this.#running && this.#toldRunning) return false;
+    this.#running = false;
+    return true;
+  }
+
+  /** Sends all that is left of the guest, which stands still. Returns when the destination has it and is ready. */
+  async switchOver(): Promise<void> {
+    const { pause } = this.statistics;
+    const held = (pause.heldMs ?? 0) * 1e6;
+    await this.#ram.finalPass(this.#stateBytes, this.#pauseStartNs + held);
     const t1 = this.#now();
-    pause.finalPassMs = (t1 - t0) / 1e6;
+    pause.finalPassMs = (t1 - this.#pauseStartNs - held) / 1e6;
     const state = await this.#vm.saveState();
     this.#interrupt.check();
     const t2 = this.#now();
     pause.takeStateMs = (t2 - t1) / 1e6;
     await this.#link.send('state', state);
     const { pages, passes } = this.#ram.counts;
+    this.#toldRunning = true;
+    const running = this.#running;
     await this.#link.send('end', encodeMessage('end', { pagesSent: pages >>> 0, passes, running }));
     const t3 = this.#now();
     pause.sendStateMs = (t3 - t2) / 1e6;

@@ -8,6 +8,10 @@ export type SenderState =
   | 'setup'
   /** Passes over memory while the guest runs. */
   | 'active'
+  /** The guest is being stopped. */
+  | 'stopping'
+  /** The guest is stopped, and the user wants to be asked before it goes on. */
+  | 'pre-switchover'
   /** The guest is stopped: final pass, device state, until the destination is ready. */
   | 'device'
   /** "go" is being said. From here on the guest may be the other side's. */
@@ -25,6 +29,11 @@ export type SenderEvent =
   | 'accepted'
   /** The rest fits the pause limit. */
   | 'converged'
+  /** The guest stands still, and the hand-over may go on; or it waits for the user's word. */
+  | 'stopped'
+  | 'held'
+  /** The user lets it go on. */
+  | 'continue'
   /** The destination has everything. */
   | 'ready'
   /** The destination runs the guest; of a file: it is on disk. */
@@ -41,6 +50,10 @@ export type SenderAction =
   | CommonAction
   | 'handshake'
   | 'iterate'
+  | 'stopGuest'
+  | 'hold'
+  /** Ends `hold`. */
+  | 'release'
   | 'switchOver'
   | 'handOver'
   | 'finish'
@@ -56,6 +69,9 @@ const NEVER = {
   start: ['none', 'defect'],
   accepted: ['none', 'defect'],
   converged: ['none', 'defect'],
+  stopped: ['none', 'defect'],
+  held: ['none', 'defect'],
+  continue: ['none', 'defect'],
   ready: ['none', 'defect'],
   running: ['none', 'defect'],
   cancel: ['none', 'ignore'],
@@ -76,7 +92,13 @@ const over = <S extends SenderState>(state: S) => ({ ...NEVER, cancel: [state, '
 export const SENDER_TABLE: Table<SenderState, SenderEvent, SenderAction> = {
   none: { ...NEVER, start: ['setup', 'handshake'] },
   setup: { ...INTACT, accepted: ['active', 'iterate'] },
-  active: { ...INTACT, converged: ['device', 'switchOver'] },
+  active: { ...INTACT, converged: ['stopping', 'stopGuest'] },
+  stopping: { ...INTACT, stopped: ['device', 'switchOver'], held: ['pre-switchover', 'hold'] },
+  'pre-switchover': {
+    ...INTACT,
+    continue: ['pre-switchover', 'release'],
+    stopped: ['device', 'switchOver'],
+  },
   device: { ...INTACT, ready: ['handover', 'handOver'] },
   handover: {
     ...NEVER,
@@ -92,6 +114,8 @@ export const SENDER_TABLE: Table<SenderState, SenderEvent, SenderAction> = {
     // What the engine was doing when it was interrupted may have succeeded at that very moment.
     accepted: ['cancelling', 'takeBack'],
     converged: ['cancelling', 'takeBack'],
+    stopped: ['cancelling', 'takeBack'],
+    held: ['cancelling', 'takeBack'],
     ready: ['cancelling', 'takeBack'],
     error: ['cancelling', 'takeBack'],
     cancel: ['cancelling', 'ignore'],
@@ -107,6 +131,9 @@ export const SENDER_STATUS: Readonly<Record<SenderState, MigrationStatus | undef
   none: 'none',
   setup: 'setup',
   active: 'active',
+  // What is said next is true only when the guest stands still.
+  stopping: undefined,
+  'pre-switchover': 'pre-switchover',
   device: 'device',
   handover: 'device',
   // "failed" is said when the guest runs again.

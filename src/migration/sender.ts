@@ -107,6 +107,21 @@ export class Sender {
     return true;
   }
 
+  /** The user's word that a migration in "pre-switchover" may go on. Returns false if none is there. */
+  continue(): boolean {
+    if (this.#machine.state !== 'pre-switchover') return false;
+    if (this.#machine.fire('continue') === 'release') this.#session.release();
+    return true;
+  }
+
+  /**
+   * The guest, stopped for the hand-over, is to arrive paused. Returns false if it is too late: the destination may
+   * have been told already that it is to run.
+   */
+  arrivePaused(): boolean {
+    return this.#session.arrivePaused();
+  }
+
   /**
    * Changes parameters; they take effect at once.
    * @throws GodwitError kind "usage" for a number out of range; then nothing has changed.
@@ -126,6 +141,12 @@ export class Sender {
       case 'iterate':
         await session.iterate();
         return 'converged';
+      case 'stopGuest':
+        await session.stopGuest();
+        return this.#parameters.pauseBeforeSwitchover ? 'held' : 'stopped';
+      case 'hold':
+        await session.hold();
+        return 'stopped';
       case 'switchOver':
         await session.switchOver();
         return 'ready';

@@ -10,6 +10,7 @@ export type MigrationStatus =
   | 'none'
   | 'setup'
   | 'active'
+  | 'pre-switchover'
   | 'device'
   | 'completed'
   | 'cancelling'
@@ -32,7 +33,9 @@ export interface PassStatistics {
 
 /** Where the pause went, in ms. The parts follow each other and their sum is `downtime`. */
 export interface PauseSplit {
-  /** From asking the guest to stop until its last page was handed over: the stop, the last sync, the pages. */
+  /** Waiting for the user's word, with `pause-before-switchover`; else 0. */
+  readonly heldMs: number;
+  /** The stop, the last sync, and its last pages, until they were handed over. */
   readonly finalPassMs: number;
   /** Encoding the device state on the machine's side. */
   readonly takeStateMs: number;
@@ -42,6 +45,19 @@ export interface PauseSplit {
   readonly loadAndReadyMs: number;
   /** From "go" to "running"; the destination starts the guest right after that. To a file: until it is on disk. */
   readonly resumeMs: number;
+}
+
+/** The end of a migration as the destination measured it, in ms. */
+export interface ArrivalSplit {
+  /**
+   * From its word that it has a pass, which was the last before the guest was stopped, until the guest ran: a little more
+   * than the guest stood still. Unknown for a file.
+   */
+  readonly downtimeMs: number;
+  /** Loading the device state. */
+  readonly loadMs: number;
+  /** Starting the guest. */
+  readonly startMs: number;
 }
 
 export interface RamStatistics {
@@ -85,7 +101,29 @@ export interface MigrationInfo {
   readonly ram?: RamStatistics;
   readonly passes?: readonly PassStatistics[];
   readonly pause?: PauseSplit;
+  /** Only at the destination. */
+  readonly arrival?: Partial<ArrivalSplit>;
 }
+
+/** Where nothing has been moved. */
+export const NO_RAM: RamStatistics = {
+  transferred: 0,
+  remaining: 0,
+  total: 0,
+  duplicate: 0,
+  normal: 0,
+  'normal-bytes': 0,
+  mbps: 0,
+  'pages-per-second': 0,
+  'dirty-pages-rate': 0,
+  'dirty-sync-count': 0,
+  'page-size': PAGE_SIZE,
+  'postcopy-requests': 0,
+  'precopy-bytes': 0,
+  'downtime-bytes': 0,
+  'postcopy-bytes': 0,
+  'multifd-bytes': 0,
+};
 
 /** Gathers the figures of one outgoing migration. Times are of the injected clock. */
 export class Statistics {
@@ -138,7 +176,7 @@ export class Statistics {
       'total-time': ms(this.#endNs ?? this.#clock.nowNs()),
       ...(this.#setupNs === undefined ? {} : { 'setup-time': ms(this.#setupNs) }),
       ...(done && this.downtimeMs !== undefined ? { downtime: Math.round(this.downtimeMs) } : {}),
-      ...(status === 'active' ? { 'expected-downtime': Math.round(this.expectedDowntimeMs) } : {}),
+      ...(EXPECTING.has(status) ? { 'expected-downtime': Math.round(this.expectedDowntimeMs) } : {}),
       ram: {
         transferred: this.transferred,
         remaining: this.remainingPages * PAGE_SIZE,
@@ -163,7 +201,11 @@ export class Statistics {
   }
 }
 
+/** While the pause is still to come, or under way. */
+const EXPECTING: ReadonlySet<MigrationStatus> = new Set(['active', 'pre-switchover', 'device']);
+
 const NO_PAUSE: PauseSplit = {
+  heldMs: 0,
   finalPassMs: 0,
   takeStateMs: 0,
   sendStateMs: 0,

@@ -34,7 +34,7 @@ import {
   string,
   uint,
 } from './schema.ts';
-import { FINAL_MIGRATION_STATES } from './target.ts';
+import { FINAL_MIGRATION_STATES, MIGRATION_STATUSES } from './target.ts';
 
 function parameterFields(): Fields {
   const schemaOf = (row: ParameterRow): Schema<ParameterValue> => {
@@ -147,6 +147,16 @@ export const MIGRATION_COMMANDS: readonly Command[] = [
     arguments: {},
     human: { names: ['migrate_cancel'], arguments: [] },
     run: async ({ target }) => void (await target.migrateCancel()),
+  }),
+  command({
+    name: 'migrate-continue',
+    help: 'Continue migration from the given paused state',
+    arguments: { state: required(oneOf(MIGRATION_STATUSES)) },
+    human: {
+      names: ['migrate_continue'],
+      arguments: [{ kind: 'word', name: 'state', choices: () => MIGRATION_STATUSES }],
+    },
+    run: async ({ target }, { state }) => void (await target.migrateContinue(state)),
   }),
   command({
     name: 'migrate-incoming',

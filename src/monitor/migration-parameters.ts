@@ -24,7 +24,7 @@ export const CAPABILITIES = {
   'release-ram': { supported: false, help: 'free memory at the source as it is sent in post-copy' },
   block: { supported: false, help: 'migrate disks too' },
   'return-path': { supported: true, help: 'the destination answers the source (always done on sockets)' },
-  'pause-before-switchover': { supported: false, help: 'wait for migrate-continue before the hand-over' },
+  'pause-before-switchover': { supported: true, help: 'wait for migrate-continue before the hand-over' },
   multifd: { supported: false, help: 'send memory over several connections' },
   'mapped-ram': { supported: false, help: 'give every page a fixed place in a file' },
   'background-snapshot': { supported: false, help: 'save the guest as it is now, while it runs on' },
@@ -138,6 +138,13 @@ export const PARAMETERS = {
     { humanMiB: true },
   ),
   'downtime-limit': integer('ms', 300, [0, 2_000_000], 'longest pause of the guest', { supported: true }),
+  'stall-timeout': integer(
+    'ms',
+    30_000,
+    [1, 2_000_000_000],
+    'how long the other side may be silent when it is its turn',
+    { supported: true },
+  ),
   'multifd-channels': integer('count', 2, [1, 255], 'number of connections with multifd'),
   'multifd-compression': {
     type: 'enum',

@@ -10,12 +10,13 @@ const mib = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 /** The lines of `info migrate`. */
 export function migrationLines(info: MigrationInfo): string[] {
   const lines: string[] = [];
+  const blockers = info['blocked-reasons'] ?? [];
+  if (blockers.length > 0) lines.push('Outgoing migration blocked:', ...blockers.map((why) => `  ${why}`));
   const add = (label: string, value: number | undefined, unit = '') => {
     if (value !== undefined) lines.push(`${label}: ${value}${unit}`);
   };
   const reason = info['error-desc'] === undefined ? '' : ` (${info['error-desc']})`;
   lines.push(`Migration status: ${info.status ?? 'none'}${reason}`);
-  for (const blocker of info['blocked-reasons'] ?? []) lines.push(`blocked by: ${blocker}`);
   add('total time', info['total-time'], ' ms');
   add('expected downtime', info['expected-downtime'], ' ms');
   add('downtime', info.downtime, ' ms');
@@ -34,9 +35,14 @@ export function migrationLines(info: MigrationInfo): string[] {
       `dirty sync count: ${ram['dirty-sync-count']}`,
       `page size: ${kbytes(ram['page-size'])}`,
     );
+    if (ram['multifd-bytes'] !== undefined) lines.push(`multifd bytes: ${kbytes(ram['multifd-bytes'])}`);
     add('pages-per-second', ram['pages-per-second']);
     if (ram['dirty-pages-rate'] > 0) add('dirty pages rate', ram['dirty-pages-rate'], ' pages');
     add('postcopy request count', ram['postcopy-requests'] || undefined);
+    for (const when of ['precopy', 'downtime', 'postcopy'] as const) {
+      const bytes = ram[`${when}-bytes`] ?? 0;
+      if (bytes > 0) lines.push(`${when} ram: ${kbytes(bytes)}`);
+    }
   }
   if (info.disk !== undefined) {
     lines.push(
@@ -60,15 +66,16 @@ export function migrationLines(info: MigrationInfo): string[] {
   add('cpu throttle percentage', info['cpu-throttle-percentage']);
   for (const pass of info.passes ?? []) {
     lines.push(
-      `pass ${pass.pass}: ${pass.duration} ms, ${kbytes(pass.bytes)}, ${pass.pages} pages, ` +
-        `dirtied ${pass['dirty-pages-rate']} pages/s`,
+      `pass ${pass.pass}: ${pass.duration} ms, ${kbytes(pass.bytes)}, ${pass.pages} pages ` +
+        `(${pass.duplicate} zero), dirtied ${pass['dirty-pages-rate']} pages/s`,
     );
   }
   for (const [part, ms] of Object.entries(info.pause ?? {})) add(`pause, ${part}`, ms, ' ms');
-  for (const address of info['socket-address'] ?? []) {
+  const addresses = (info['socket-address'] ?? []).map((address) => {
     const where = address.path ?? `${address.host}:${address.port}`;
-    lines.push(`socket address: ${address.type === 'inet' ? 'tcp' : address.type}:${where}`);
-  }
+    return `\t${address.type === 'inet' ? 'tcp' : address.type}:${where}`;
+  });
+  if (addresses.length > 0) lines.push('socket address: [', ...addresses, ']');
   return lines;
 }
 

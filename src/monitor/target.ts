@@ -24,20 +24,23 @@ export type RunState =
   | 'internal-error';
 
 /** `query-migrate` (MigrationStatus). */
-export type MigrationStatus =
-  | 'none'
-  | 'setup'
-  | 'active'
-  | 'pre-switchover'
-  | 'device'
-  | 'postcopy-active'
-  | 'postcopy-paused'
-  | 'postcopy-recover-setup'
-  | 'postcopy-recover'
-  | 'completed'
-  | 'cancelling'
-  | 'cancelled'
-  | 'failed';
+export type MigrationStatus = (typeof MIGRATION_STATUSES)[number];
+
+export const MIGRATION_STATUSES = [
+  'none',
+  'setup',
+  'active',
+  'pre-switchover',
+  'device',
+  'postcopy-active',
+  'postcopy-paused',
+  'postcopy-recover-setup',
+  'postcopy-recover',
+  'completed',
+  'cancelling',
+  'cancelled',
+  'failed',
+] as const;
 
 /** States that a migration does not leave by itself. */
 export const FINAL_MIGRATION_STATES: ReadonlySet<MigrationStatus> = new Set([
@@ -100,17 +103,23 @@ export interface MigrationPass {
   readonly duration: number;
   readonly bytes: number;
   readonly pages: number;
+  /** Those of `pages` that were all zero. */
+  readonly duplicate: number;
   /** Pages per second that the guest dirtied meanwhile. */
   readonly 'dirty-pages-rate': number;
 }
 
 /** What the pause was made of, ms; godwit's own. */
 export interface MigrationPause {
+  /** Waiting for migrate-continue. */
+  readonly held?: number;
   readonly 'final-pass'?: number;
   readonly 'take-state'?: number;
   readonly 'send-state'?: number;
   readonly load?: number;
   readonly resume?: number;
+  /** At the destination: starting the guest. */
+  readonly start?: number;
 }
 
 /** `query-migrate`; times in ms. An empty object if there was no migration. */
@@ -262,6 +271,8 @@ export interface MonitorTarget {
   migrate(request: MigrateRequest): Promise<void>;
   /** Without effect if none runs. Resolves at once; the end is a MIGRATION event. */
   migrateCancel(): Promise<void>;
+  /** Lets a migration go on that waits in `state`. @throws GodwitError kind 'state' if it has another one. */
+  migrateContinue(state: MigrationStatus): Promise<void>;
   migrateIncoming(uri: string): Promise<void>;
   queryMigrate(): Promise<MigrationInfo>;
 

@@ -162,6 +162,7 @@ test('a cancel at every step of a migration leaves the guest at the source, or c
   expect([...new Set(endings)]).toEqual([
     'setup true',
     'active true',
+    'stopping true',
     'device true',
     'handover false',
     'completed false',

@@ -15,6 +15,7 @@ import type {
   MemoryAddress,
   MigrateRequest,
   MigrationInfo,
+  MigrationStatus,
   MonitorEvent,
   MonitorHost,
   MonitorTarget,
@@ -129,6 +130,9 @@ export class FakeTarget implements MonitorTarget {
   }
   async migrateCancel() {
     this.calls.push('migrateCancel');
+  }
+  async migrateContinue(state: MigrationStatus) {
+    this.calls.push(`migrateContinue ${state}`);
   }
   async migrateIncoming(uri: string) {
     this.calls.push(`migrateIncoming ${uri}`);

@@ -193,7 +193,8 @@ describe('a human monitor', () => {
       ...['Migration status: completed', 'total time: 27 ms', 'downtime: 1 ms', 'setup: 2 ms'],
       ...['transferred ram: 444 kbytes', 'throughput: 150.29 mbps', 'remaining ram: 0 kbytes'],
       ...['total ram: 196668 kbytes', 'duplicate: 49164 pages', 'skipped: 0 pages', 'normal: 3 pages'],
-      ...['normal bytes: 12 kbytes', 'dirty sync count: 2', 'page size: 4 kbytes', 'pages-per-second: 0', ''],
+      ...['normal bytes: 12 kbytes', 'dirty sync count: 2', 'page size: 4 kbytes', 'multifd bytes: 0 kbytes'],
+      ...['pages-per-second: 0', 'precopy ram: 444 kbytes', ''],
     ]);
   });
 

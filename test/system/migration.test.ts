@@ -128,8 +128,8 @@ describe('the hand-over', () => {
     expect(events.filter((name) => !name.startsWith('MIGRATION_PASS'))).toEqual([
       'MIGRATION setup',
       'MIGRATION active',
-      'MIGRATION device',
       'STOP',
+      'MIGRATION device',
       'MIGRATION completed',
     ]);
     const passes = events.filter((name) => name.startsWith('MIGRATION_PASS'));
