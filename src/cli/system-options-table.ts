@@ -512,7 +512,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
 /** Options of QEMU's that are known but not available yet: an error says so, instead of calling them unknown. */
 export const UNAVAILABLE_OPTIONS: readonly string[] = [
   'blockdev',
-  ...['chardev', 'mon', 'loadvm', 'only-migratable', 'daemonize'],
+  ...['chardev', 'mon', 'loadvm', 'daemonize'],
   ...['parallel', 'boot', 'trace', 'sandbox', 'run-with', 'action', 'semihosting', 'semihosting-config'],
   ...['qmp-pretty', 'vga', 'usb', 'audio', 'vnc', 'numa', 'readconfig', 'watchdog-action', 'watchdog', 'set'],
   ...[

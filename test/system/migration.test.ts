@@ -459,10 +459,12 @@ describe('while it is under way', () => {
   test('a guest that powers off on the way ends the source cleanly and the destination with an error', async ({
     bench,
   }) => {
-    const source = await bench.start(guest('dirty', 'rate=100 size=1M report=100 limit=1'));
+    const source = await bench.start([...guest('dirty', 'rate=1000 size=1M report=100 limit=1'), '-S']);
     const { vm: target, uri } = await destination(bench);
     await parameters(source, HELD);
     await source.execute('migrate', { uri });
+    await target.waitForEvent('MIGRATION', 'active');
+    await source.execute('cont');
     expect((await source.exited()).code).toBe(0);
     expect((await target.exited()).code).toBe(1);
     expect(target.errors()).toHaveLength(1);
