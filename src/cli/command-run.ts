@@ -19,7 +19,10 @@ const OPTIONS = {
   netdev: ['-netdev', 'a network back end: stream, dgram, socket or user'],
   device: ['-device', 'adds a device (godwit-system-riscv64 -device help lists them)'],
   global: ['-global', 'a property of all devices of a kind: virtio-mmio.force-legacy=false'],
-  object: ['-object', 'filter-dump,…: writes the frames of a back end to a pcap file'],
+  object: [
+    '-object',
+    'filter-dump,…: writes the frames of a back end to a pcap file; tls-creds-x509,…: credentials',
+  ],
   serial: ['-serial', 'where the serial port goes: stdio, unix:PATH, tcp:HOST:PORT, file:PATH, null'],
   monitor: ['-monitor', 'where the human monitor goes (default: behind Ctrl-A c)'],
   qmp: ['-qmp', 'where QMP goes: unix:PATH,server=on,wait=off or tcp:…'],

@@ -1,7 +1,6 @@
-/** -netdev, -nic, -net and -object filter-dump: keys and defaults as in QEMU 7.2 (qemu-options.hx, qapi/net.json). */
+/** -netdev, -nic and -net: keys and defaults as in QEMU 7.2 (qemu-options.hx, qapi/net.json). */
 import { GodwitError } from '../error.ts';
 import { parseHostPort } from '../host/chardev-spec.ts';
-import type { FilterDumpSpec } from '../host/filter-dump.ts';
 import type { InetAddress, NetdevSpec } from '../host/netdev.ts';
 import type { SocketAddress } from '../host/socket-open.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
@@ -177,21 +176,4 @@ export function parseNic(
   for (const key of ['model', 'mac', 'id']) values.delete(key);
   const properties = new Map([['netdev', id], ...(mac === undefined ? [] : [['mac', mac] as const])]);
   return { netdev: backend(where, id, values, text), device: { driver, values: properties, where } };
-}
-
-/** An -object: only packet dumps are known. */
-export function parseObject(option: string, text: string): FilterDumpSpec {
-  const values = parseKeyValues(option, text, ['qom-type', 'id', 'netdev', 'file', 'maxlen'], 'qom-type');
-  const where = `${option} ${text}`;
-  parseChoice(option, values.get('qom-type') ?? '', ['filter-dump']);
-  const maxlen = values.get('maxlen') ?? '65536';
-  if (!/^[1-9]\d{0,6}$/.test(maxlen))
-    throw usageError(`${where}: maxlen`, 'a number of bytes', `'${maxlen}'`);
-  return {
-    id: needed(where, values, 'id'),
-    netdev: needed(where, values, 'netdev'),
-    file: needed(where, values, 'file'),
-    maxlen: Number(maxlen),
-    where,
-  };
 }

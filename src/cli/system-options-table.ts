@@ -11,6 +11,7 @@ import { LOG_ITEM_LIST, LOG_NAMES, type LogItem } from '../host/log.ts';
 import type { NetdevSpec } from '../host/netdev.ts';
 import type { Bios } from '../host/new-machine.ts';
 import { RTC_CLOCKS, type RtcOptions } from '../host/real-time.ts';
+import type { TlsCredentials } from '../host/tls-credentials.ts';
 import { AIA_TYPES, type AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { MAX_ICOUNT_SHIFT } from '../machine/icount.ts';
@@ -18,7 +19,8 @@ import { DEFAULT_GDB_DEVICE } from '../monitor/commands-machine.ts';
 import { logHelpLines } from '../monitor/log-help.ts';
 import { type Globals, parseDevice, parseGlobal } from './device-options.ts';
 import { type DriveOption, parseDrive } from './drive-options.ts';
-import { NETDEV_TYPES, parseNetdev, parseNic, parseObject } from './netdev-options.ts';
+import { NETDEV_TYPES, parseNetdev, parseNic } from './netdev-options.ts';
+import { parseObject } from './object-options.ts';
 import {
   parseChoice,
   parseHarts,
@@ -75,6 +77,7 @@ export interface Draft {
   devices: DeviceRequest[];
   netdevs: NetdevSpec[];
   dumps: FilterDumpSpec[];
+  tlsCredentials: TlsCredentials[];
   globals: Globals;
   /** -snapshot */
   snapshot: boolean;
@@ -295,10 +298,16 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
   },
   {
     names: ['object'],
-    value: 'filter-dump,id=ID,netdev=ID,file=FILE[,maxlen=N]',
-    help: 'writes the frames of a back end to a pcap file, N bytes of each (default 65536)',
+    value: 'TYPE,id=ID,KEY=VALUE…',
+    help: 'filter-dump (netdev, file, maxlen): packets to a pcap file; tls-creds-x509, -psk (dir, endpoint): for migrations',
     apply: (draft, value, option) => {
-      draft.dumps.push(parseObject(option, value));
+      const { dump, tls } = parseObject(option, value);
+      if (dump !== undefined) draft.dumps.push(dump);
+      if (tls === undefined) return;
+      if (draft.tlsCredentials.some(({ id }) => id === tls.id)) {
+        throw new GodwitError('usage', `${option}: attempt to add duplicate property '${tls.id}' to object`);
+      }
+      draft.tlsCredentials.push(tls);
     },
   },
   {

@@ -11,6 +11,7 @@ import type { FilterDumpSpec } from '../host/filter-dump.ts';
 import type { LogItem } from '../host/log.ts';
 import type { NetdevSpec } from '../host/netdev.ts';
 import type { RtcOptions } from '../host/real-time.ts';
+import type { TlsCredentials } from '../host/tls-credentials.ts';
 import type { AiaType } from '../machine/configuration.ts';
 import type { DeviceRequest } from '../machine/device-configuration.ts';
 import { didYouMean } from '../suggest.ts';
@@ -52,6 +53,7 @@ export interface MachineOptions {
   readonly netdevs: readonly NetdevSpec[];
   /** Packet dumps. */
   readonly dumps: readonly FilterDumpSpec[];
+  readonly tlsCredentials: readonly TlsCredentials[];
   readonly globals: Readonly<Globals>;
   /** A URI, or "defer". */
   readonly incoming?: string;
@@ -105,6 +107,7 @@ function newDraft(): Draft {
     devices: [],
     netdevs: [],
     dumps: [],
+    tlsCredentials: [],
     globals: {},
     snapshot: false,
     startPaused: false,

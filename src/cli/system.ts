@@ -63,7 +63,9 @@ export async function runSystem(options: MachineOptions, program: string): Promi
     ...(options.icount === undefined ? {} : { icount: options.icount }),
     rtc: options.rtc,
     drives,
+    tlsCredentials: options.tlsCredentials,
     log,
+    onWarning: (text) => process.stderr.write(`${program}: warning: ${text}\n`),
     onEnd(status, reason) {
       if (reason !== undefined) process.stderr.write(`${program}: ${reason}\n`);
       end(status);

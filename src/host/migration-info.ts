@@ -3,11 +3,21 @@ import type { MigrationInfo as EngineInfo } from '../migration/statistics.ts';
 import type { MigrationInfo, MigrationStatus } from '../monitor/target.ts';
 import { parseTransportAddress } from './transport-address.ts';
 
-/** QEMU's SocketAddress of a transport's URI; a file is shown as one, too. */
-export function socketAddress(uri: string): Readonly<Record<string, string>> {
+/** QEMU's SocketAddress of what a source can connect to; a file is shown as one, too. None for the rest. */
+export function socketAddresses(uri: string): Readonly<Record<string, string>>[] {
   const address = parseTransportAddress(uri);
-  if (address.kind !== 'tcp') return { type: address.kind, path: address.path };
-  return { type: 'inet', host: address.host, port: String(address.port) };
+  switch (address.kind) {
+    case 'tcp':
+      if (address.server === false) return [];
+      return [{ type: 'inet', host: address.host, port: String(address.port) }];
+    case 'unix':
+      if (address.server === false) return [];
+      return [{ type: 'unix', path: address.path }];
+    case 'file':
+      return [{ type: 'file', path: address.path }];
+    default:
+      return [];
+  }
 }
 
 /** Milliseconds, to a hundredth. */

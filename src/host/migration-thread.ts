@@ -20,6 +20,7 @@ import { Attention } from './attention.ts';
 import { hostClock } from './clock.ts';
 import type { MachineApi } from './machine-thread.ts';
 import { connect, type Remote } from './rpc.ts';
+import type { TlsSettings } from './tls-credentials.ts';
 import { connectTransport, listenTransport, type TransportListener } from './transport-open.ts';
 import { hostTimers } from './transport-timers.ts';
 
@@ -31,12 +32,24 @@ export interface MachineHandle {
   readonly port: MessagePort;
 }
 
+/** What a connection is made with, beside its address. */
+export interface ConnectionSettings {
+  readonly tls?: TlsSettings;
+  /** The capability `return-path`, which only commands need. */
+  readonly returnPath: boolean;
+}
+
 /** What the main thread may call. */
 export interface MigrationApi {
   /** Runs an outgoing migration to its end; rejects if the guest is still, or again, ours. */
-  send(uri: string, machine: MachineHandle, parameters: Partial<MigrationParameters>): Promise<void>;
+  send(
+    uri: string,
+    settings: ConnectionSettings,
+    machine: MachineHandle,
+    parameters: Partial<MigrationParameters>,
+  ): Promise<void>;
   /** Listens, and resolves with the address where. `receive` is next. */
-  listen(uri: string): Promise<string>;
+  listen(uri: string, settings: ConnectionSettings): Promise<string>;
   /** Takes the connection and runs the incoming migration to its end. */
   receive(parameters: Partial<MigrationParameters>): Promise<void>;
   cancel(): void;
@@ -51,6 +64,8 @@ export interface MigrationApi {
 /** What the migration thread calls in the main thread. */
 export interface MigrationListener {
   event(event: MigrationEvent): void;
+  /** A connection was sent away; others may come. */
+  connectionRefused(reason: string): void;
   /** Stops the VM for the hand-over. Resolves with whether it ran. */
   stopForMigration(): Promise<boolean>;
   /** Undoes that. */
@@ -78,10 +93,15 @@ class MigrationThread implements MigrationApi {
     this.#main = connect<MigrationListener>(port, this).remote;
   }
 
-  async send(uri: string, machine: MachineHandle, parameters: Partial<MigrationParameters>): Promise<void> {
+  async send(
+    uri: string,
+    settings: ConnectionSettings,
+    machine: MachineHandle,
+    parameters: Partial<MigrationParameters>,
+  ): Promise<void> {
     const sender = new Sender({
       vm: this.#source(machine),
-      open: () => connectTransport(uri),
+      open: () => connectTransport(uri, settings),
       clock: hostClock,
       timers: hostTimers,
       parameters,
@@ -95,8 +115,11 @@ class MigrationThread implements MigrationApi {
     }
   }
 
-  async listen(uri: string): Promise<string> {
-    this.#listener = await listenTransport(uri);
+  async listen(uri: string, settings: ConnectionSettings): Promise<string> {
+    this.#listener = await listenTransport(uri, {
+      ...settings,
+      onRefused: (reason) => void this.#main.connectionRefused(reason),
+    });
     return this.#listener.address;
   }
 

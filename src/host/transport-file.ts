@@ -44,6 +44,7 @@ function failure(path: string, what: string, error: unknown): GodwitError {
 
 class FileWriter implements Transport {
   readonly duplex = false;
+  readonly live = false;
   readonly #path: string;
   readonly #partial: string;
   readonly #handle: FileHandle;
@@ -111,6 +112,7 @@ class FileWriter implements Transport {
 
 class FileReader implements Transport {
   readonly duplex = false;
+  readonly live = false;
   readonly #path: string;
   readonly #handle: FileHandle;
   readonly #buffer = new Uint8Array(READ_SIZE);

@@ -1,7 +1,15 @@
-/** A migration over a tcp or unix socket. */
+/** A migration over a socket or one end of a pipe. */
 import type { OnReadOpts, Socket } from 'node:net';
 import { GodwitError } from '../error.ts';
 import type { Transport } from '../migration/transport.ts';
+
+/** Reads with `onread` from a socket that was made without it. */
+export function readInto(socket: Socket, onread: OnReadOpts): Socket {
+  socket.on('data', (chunk: Uint8Array) => {
+    if (!onread.callback(chunk.length, chunk)) socket.pause();
+  });
+  return socket;
+}
 
 /**
  * Bytes are read into a ring of fixed buffers, which halves the cost of receiving: a fresh buffer per read is fresh
@@ -11,7 +19,8 @@ const RING_BUFFERS = 4;
 const BUFFER_SIZE = 256 * 1024;
 
 export class SocketTransport implements Transport {
-  readonly duplex = true;
+  readonly duplex: boolean;
+  readonly live = true;
   readonly #socket: Socket;
   /** Names the other side in errors. */
   readonly #peer: string;
@@ -30,8 +39,10 @@ export class SocketTransport implements Transport {
   /**
    * @param connect makes the socket, which must read with the `onread` that it is given. It may still be connecting.
    * @param peer names the other side in errors.
+   * @param duplex false for a pipe.
    */
-  constructor(connect: (onread: OnReadOpts) => Socket, peer: string) {
+  constructor(connect: (onread: OnReadOpts) => Socket, peer: string, duplex = true) {
+    this.duplex = duplex;
     this.#peer = peer;
     this.#ring = Array.from({ length: RING_BUFFERS }, () => new Uint8Array(BUFFER_SIZE));
     const socket = connect({

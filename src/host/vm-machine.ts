@@ -27,6 +27,7 @@ import { prepareNetdevs } from './netdev-open.ts';
 import type { RtcOptions } from './real-time.ts';
 import { type Connection, connect, type Remote } from './rpc.ts';
 import { removeAtExit } from './socket-open.ts';
+import type { TlsCredentials } from './tls-credentials.ts';
 
 export interface VmOptions {
   readonly name?: string;
@@ -40,6 +41,8 @@ export interface VmOptions {
   readonly noShutdown: boolean;
   /** The disk images that its machine's devices name. */
   readonly drives?: readonly Drive[];
+  /** -object tls-creds-…: what the parameter `tls-creds` can name. */
+  readonly tlsCredentials?: readonly TlsCredentials[];
   readonly log: Log;
   /** -accel: how guest code is run. */
   readonly accel: Accelerator;
@@ -49,6 +52,8 @@ export interface VmOptions {
   readonly rtc?: RtcOptions;
   /** -only-migratable: what could not be moved is refused at once. */
   readonly onlyMigratable?: boolean;
+  /** Something that the user should know, and that ends nothing: one line. */
+  readonly onWarning?: (text: string) => void;
   /** The VM is over; the process is to end with this status. `reason` is for the user, if it was no ordinary end. */
   readonly onEnd: (status: number, reason?: string) => void;
 }

@@ -27,11 +27,17 @@ import {
   type MigrationStatus,
   type RunState,
 } from '../monitor/target.ts';
+import { didYouMean } from '../suggest.ts';
 import { migrationBlockers } from './migration-blockers.ts';
-import { monitorInfo, socketAddress } from './migration-info.ts';
-import type { MachineHandle, MigrationApi, MigrationListener } from './migration-thread.ts';
+import { monitorInfo, socketAddresses } from './migration-info.ts';
+import type {
+  ConnectionSettings,
+  MachineHandle,
+  MigrationApi,
+  MigrationListener,
+} from './migration-thread.ts';
 import { type Connection, connect } from './rpc.ts';
-import { parseTransportAddress } from './transport-address.ts';
+import { hasReturnPath } from './transport-open.ts';
 import type { VmMachine } from './vm-machine.ts';
 
 /** What the user asked of an incoming machine. */
@@ -53,7 +59,7 @@ export class VmMigration {
   #incoming: { readonly wanted: WantedMachine; started: boolean; autostart: boolean } | undefined;
   /** The run state that a migration's stop interrupted. */
   #before: RunState | undefined;
-  /** Whether the present migration gives the guest to somebody else, and not to a file. */
+  /** Whether the present migration gives the guest to somebody who says so, and not to a file or into a pipe. */
   #handsOver = false;
   #handedOver = false;
   #capabilities: Capabilities = defaultCapabilities();
@@ -75,11 +81,12 @@ export class VmMigration {
     if (built === undefined) throw new GodwitError('state', 'there is no machine to migrate');
     const [blocker] = this.#blockers();
     if (blocker !== undefined) throw new GodwitError('state', blocker);
-    this.#handsOver = parseTransportAddress(uri).kind !== 'file';
+    const settings = this.#connectionSettings();
+    this.#handsOver = hasReturnPath(uri, settings);
     const { remote } = this.#unusedThread().connection;
     this.#lastInfo = { status: 'setup' };
     this.#setStatus('setup');
-    void remote.send(uri, this.#machine.handle(built), this.#engineParameters()).then(
+    void remote.send(uri, settings, this.#machine.handle(built), this.#engineParameters()).then(
       () => this.query(),
       () => this.query(),
     );
@@ -155,7 +162,11 @@ export class VmMigration {
     incoming.started = true;
     const { remote } = this.#unusedThread().connection;
     try {
-      this.#lastInfo = { status: 'setup', 'socket-address': [socketAddress(await remote.listen(uri))] };
+      const addresses = socketAddresses(await remote.listen(uri, this.#connectionSettings()));
+      this.#lastInfo = {
+        status: 'setup',
+        ...(addresses.length === 0 ? {} : { 'socket-address': addresses }),
+      };
     } catch (error) {
       incoming.started = false;
       throw error;
@@ -231,6 +242,26 @@ export class VmMigration {
     };
   }
 
+  /** @throws GodwitError kind "usage" for credentials that don't exist. */
+  #connectionSettings(): ConnectionSettings {
+    const id = this.#parameters['tls-creds'];
+    const hostname = this.#parameters['tls-hostname'];
+    const returnPath = this.#capabilities['return-path'];
+    if (id === '') return { returnPath };
+    const known = this.#machine.options.tlsCredentials ?? [];
+    const credentials = known.find((one) => one.id === id);
+    if (credentials === undefined) {
+      throw new GodwitError(
+        'usage',
+        `No TLS credentials with id '${id}'${didYouMean(
+          id,
+          known.map((one) => one.id),
+        )}`,
+      );
+    }
+    return { returnPath, tls: { credentials, ...(hostname === '' ? {} : { hostname }) } };
+  }
+
   async query(): Promise<MigrationInfo> {
     const info = await this.#figures();
     const reasons = this.#blockers();
@@ -270,6 +301,7 @@ export class VmMigration {
     const worker = this.#machine.startThread('migration-thread');
     const listener: MigrationListener = {
       event: (event) => this.#event(event),
+      connectionRefused: (reason) => this.#machine.options.onWarning?.(reason),
       stopForMigration: () => this.#stop(),
       resumeAfterMigration: () => this.#resume(),
       buildIncoming: (configuration) => this.#buildIncoming(configuration),

@@ -63,7 +63,7 @@ export class SenderSession {
 
   /** Whether the other side may run the guest: "go" was handed to a connection. A file runs nothing. */
   get mayRunElsewhere(): boolean {
-    return this.#goHandedOver && this.#link.duplex;
+    return this.#goHandedOver && this.#link.live;
   }
 
   /** Takes over a change of `parameters()`. */

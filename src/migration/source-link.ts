@@ -49,6 +49,11 @@ export class SourceLink {
     return this.#transport?.duplex === true;
   }
 
+  /** Whether somebody may run the guest once "go" is on its way. */
+  get live(): boolean {
+    return this.#transport?.live === true;
+  }
+
   /** Bytes handed over so far. */
   get bytes(): number {
     return this.#writer?.bytes ?? 0;
@@ -116,7 +121,7 @@ export class SourceLink {
 
   /** Tells the other side why the migration ends here, if it can hear that, and closes. Never rejects. */
   async abort(reason: GodwitError): Promise<void> {
-    if (this.#writer?.idle === true && this.duplex && reason.kind !== 'transport') {
+    if (this.#writer?.idle === true && this.live && reason.kind !== 'transport') {
       const writer = this.#writer;
       const message = encodeMessage('abort', { reason: reason.message.slice(0, MAX_REASON) });
       await this.#politely(() => writer.send('abort', message));

@@ -4,9 +4,14 @@
 
 export interface Transport {
   /**
-   * Whether bytes also flow back: a socket has a return path, a file has none.
+   * Whether bytes also flow back: a socket has a return path, a file and a pipe have none.
    */
   readonly duplex: boolean;
+  /**
+   * Whether somebody may act on what was written as it arrives: who reads a pipe may run the guest at "go", and nobody
+   * tells the source. A file only keeps it.
+   */
+  readonly live: boolean;
   /**
    * Hands `chunks` over in order. Resolves when all of them were taken by the operating system, so that their memory
    * may be used again. @throws GodwitError kind "transport".
@@ -14,7 +19,10 @@ export interface Transport {
   write(chunks: readonly Uint8Array[]): Promise<void>;
   /** The next bytes, at least one; undefined at a clean end. The memory may be used again at the next call. */
   read(): Promise<Uint8Array | undefined>;
-  /** Flushes what was written (to a file: to the disk) and closes this side's direction. */
+  /**
+   * Flushes what was written (to a file: to the disk; to a command: until it has ended well) and closes this side's
+   * direction.
+   */
   end(): Promise<void>;
   /** Drops the connection at once; pending reads and writes reject. Idempotent. */
   destroy(): void;

@@ -23,7 +23,10 @@ export const CAPABILITIES = {
   'postcopy-blocktime': { supported: false, help: 'measure how long harts waited for pages' },
   'release-ram': { supported: false, help: 'free memory at the source as it is sent in post-copy' },
   block: { supported: false, help: 'migrate disks too' },
-  'return-path': { supported: true, help: 'the destination answers the source (always done on sockets)' },
+  'return-path': {
+    supported: true,
+    help: 'the destination answers the source (always done on sockets; exec: both pipes)',
+  },
   'pause-before-switchover': { supported: true, help: 'wait for migrate-continue before the hand-over' },
   multifd: { supported: false, help: 'send memory over several connections' },
   'mapped-ram': { supported: false, help: 'give every page a fixed place in a file' },
@@ -124,8 +127,18 @@ export const PARAMETERS = {
     help: 'grow the throttle more gently near its end',
   },
   'max-cpu-throttle': integer('%', 99, [1, 99], 'largest throttle'),
-  'tls-creds': { type: 'string', default: '', supported: false, help: 'id of the TLS credentials' },
-  'tls-hostname': { type: 'string', default: '', supported: false, help: "name in the peer's certificate" },
+  'tls-creds': {
+    type: 'string',
+    default: '',
+    supported: true,
+    help: 'id of the TLS credentials; empty for none',
+  },
+  'tls-hostname': {
+    type: 'string',
+    default: '',
+    supported: true,
+    help: "name that the destination's certificate must have, if not the address's host",
+  },
   'max-bandwidth': integer('bytes/second', 128 * MiB, [0, MAX_BYTES], 'cap on sending; 0 for none', {
     supported: true,
     humanMiB: true,

@@ -1,6 +1,7 @@
 /** -netdev, -nic and -object, as QEMU 7.2 spells them. */
 import { describe, expect, test } from 'vitest';
-import { parseNetdev, parseNic, parseObject } from '../../src/cli/netdev-options.ts';
+import { parseNetdev, parseNic } from '../../src/cli/netdev-options.ts';
+import { parseObject } from '../../src/cli/object-options.ts';
 import { netdevFacts } from '../../src/host/netdev.ts';
 import { checkDevices, configureDevices } from '../../src/machine/device-configuration.ts';
 
@@ -88,13 +89,27 @@ describe('-nic', () => {
   });
 });
 
+describe('-object tls-creds-…', () => {
+  test('names a folder and an end', () => {
+    expect(
+      parseObject('-object', 'tls-creds-x509,id=tls0,dir=/etc/pki,endpoint=server,verify-peer=off'),
+    ).toEqual({
+      tls: { type: 'x509', id: 'tls0', dir: '/etc/pki', endpoint: 'server', verifyPeer: false },
+    });
+    expect(parseObject('-object', 'tls-creds-psk,id=k,dir=/k')).toEqual({
+      tls: { type: 'psk', id: 'k', dir: '/k', endpoint: 'client', username: 'qemu' },
+    });
+    expect(() => parseObject('-object', 'tls-creds-x509,id=tls0')).toThrow("Parameter 'dir' is missing");
+    expect(() => parseObject('-object', 'tls-creds-x509,id=t,dir=d,endpoint=both')).toThrow(
+      /expected client or server/,
+    );
+  });
+});
+
 describe('-object filter-dump', () => {
   test('names a back end and a file', () => {
     expect(parseObject('-object', 'filter-dump,id=f,netdev=n0,file=x.pcap,maxlen=100')).toMatchObject({
-      id: 'f',
-      netdev: 'n0',
-      file: 'x.pcap',
-      maxlen: 100,
+      dump: { id: 'f', netdev: 'n0', file: 'x.pcap', maxlen: 100 },
     });
     expect(() => parseObject('-object', 'filter-dmp,id=f')).toThrow('did you mean filter-dump?');
     expect(() => parseObject('-object', 'filter-dump,id=f,file=x')).toThrow("Parameter 'netdev' is missing");

@@ -153,6 +153,7 @@ export class Link {
     const { time, rate, onWrite } = this.options;
     return {
       duplex: true,
+      live: true,
       write: async (chunks) => {
         for (const chunk of chunks) {
           if (out === this.forward) {
@@ -188,6 +189,7 @@ export class MemoryFile {
   writer(onWrite?: () => void): Transport {
     return {
       duplex: false,
+      live: false,
       write: async (chunks) => {
         for (const chunk of chunks) {
           onWrite?.();
@@ -207,6 +209,7 @@ export class MemoryFile {
     let at = 0;
     return {
       duplex: false,
+      live: false,
       write: () => Promise.reject(new GodwitError('internal', 'a file has no return path')),
       read: async () => {
         if (at >= bytes.length) return undefined;

@@ -25,6 +25,7 @@ function bytesTransport(bytes: Uint8Array): Transport {
   const never = () => Promise.reject(new Error('this transport can only be read'));
   return {
     duplex: false,
+    live: false,
     write: never,
     end: never,
     destroy: () => {},
