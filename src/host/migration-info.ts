@@ -38,6 +38,7 @@ export function monitorInfo(info: EngineInfo, status: MigrationStatus): Migratio
             bytes: pass.bytes,
             pages: pass.pages,
             duplicate: pass.zeroPages,
+            delta: pass.deltaPages,
             'dirty-pages-rate': Math.round(pass.dirtyPagesPerSecond),
           })),
         }),

@@ -229,8 +229,14 @@ export class VmMigration {
     for (const [name, value] of Object.entries(changes)) {
       checkParameter(name as ParameterName, value as ParameterValue, this.#parameters);
     }
-    this.#parameters = { ...this.#parameters, ...changes };
-    await this.#thread?.connection.remote.setParameters(this.#engineParameters());
+    const before = this.#parameters;
+    this.#parameters = { ...before, ...changes };
+    try {
+      await this.#thread?.connection.remote.setParameters(this.#engineParameters());
+    } catch (error) {
+      this.#parameters = before;
+      throw error;
+    }
   }
 
   #engineParameters(): Partial<MigrationParameters> {
@@ -239,6 +245,9 @@ export class VmMigration {
       maxBandwidth: this.#parameters['max-bandwidth'],
       stallTimeoutMs: this.#parameters['stall-timeout'],
       pauseBeforeSwitchover: this.#capabilities['pause-before-switchover'],
+      availSwitchoverBandwidth: this.#parameters['avail-switchover-bandwidth'],
+      xbzrle: this.#capabilities.xbzrle,
+      xbzrleCacheSize: this.#parameters['xbzrle-cache-size'],
     };
   }
 

@@ -4,8 +4,8 @@
  * Two figures: *throughput* is bytes per time that passed, waits for the bandwidth cap included. *Capacity* is bytes per
  * time spent sending (packing, writing, waiting for the other side to confirm a pass); it is known once 100 ms of
  * actual sending are gathered. Without a cap they are the same. The pause is planned with capacity, because the final
- * pass is not capped; until that is known, with throughput, which is never more. What is mostly zero pages takes time
- * to look at and hardly any bytes: it shows in the throughput, but says nothing about the link.
+ * pass is not capped; until that is known, with throughput, which is never more. What is mostly zero pages or deltas
+ * takes time to look at and hardly any bytes: it shows in the throughput, but says nothing about the link.
  */
 import { PAGE_SIZE } from '../memory/layout.ts';
 
@@ -48,11 +48,18 @@ export class Bandwidth {
   /**
    * @param sendingNs time it took to send this.
    * @param waitedNs time waited for the cap before that.
+   * @param bulky whether the bytes are what took the time.
    */
-  add(bytes: number, pages: number, sendingNs: number, waitedNs: number): void {
+  add(
+    bytes: number,
+    pages: number,
+    sendingNs: number,
+    waitedNs: number,
+    bulky = isBulky(bytes, pages),
+  ): void {
     this.#all.add(bytes, sendingNs + waitedNs);
     this.#pages.add(pages, sendingNs + waitedNs);
-    if (bytes < (pages * PAGE_SIZE) / 2) return;
+    if (!bulky) return;
     this.#elapsed.add(bytes, sendingNs + waitedNs);
     this.#sending.add(bytes, sendingNs);
   }
@@ -71,4 +78,9 @@ export class Bandwidth {
   get forPause(): number | undefined {
     return this.#sending.whole ?? this.#elapsed.soFar ?? this.#all.soFar;
   }
+}
+
+/** Whether what is sent of so many pages is mostly whole pages. */
+export function isBulky(bytes: number, pages: number): boolean {
+  return bytes >= (pages * PAGE_SIZE) / 2;
 }

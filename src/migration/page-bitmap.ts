@@ -93,11 +93,37 @@ export class PageBitmap {
   /** How many pages are in the set. */
   count(): number {
     let sum = 0;
-    for (const word of this.#words) {
-      let bits = word - ((word >>> 1) & 0x5555_5555);
-      bits = (bits & 0x3333_3333) + ((bits >>> 2) & 0x3333_3333);
-      sum += Math.imul((bits + (bits >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
-    }
+    for (const word of this.#words) sum += ones(word);
     return sum;
   }
+
+  /** How many pages are in this set or in `other`, which is as large. */
+  countUnion(other: PageBitmap): number {
+    let sum = 0;
+    for (let i = 0; i < this.#words.length; i++) sum += ones((this.#words[i] ?? 0) | (other.#words[i] ?? 0));
+    return sum;
+  }
+
+  /** Every `step`th page of the set, beginning with the one in the middle of the first `step`. */
+  *sample(step: number): Generator<number> {
+    let wanted = step >> 1;
+    let seen = 0;
+    for (let word = 0; word < this.#words.length; word++) {
+      const bits = this.#words[word] ?? 0;
+      const end = seen + ones(bits);
+      for (let left = bits; seen < end && wanted < end; left &= left - 1, seen++) {
+        if (seen !== wanted) continue;
+        yield word * 32 + 31 - Math.clz32(left & -left);
+        wanted += step;
+      }
+      seen = end;
+    }
+  }
+}
+
+/** How many bits of a word are set. */
+function ones(word: number): number {
+  let bits = word - ((word >>> 1) & 0x5555_5555);
+  bits = (bits & 0x3333_3333) + ((bits >>> 2) & 0x3333_3333);
+  return Math.imul((bits + (bits >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
 }

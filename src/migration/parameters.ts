@@ -9,6 +9,12 @@ export interface MigrationParameters {
   readonly downtimeLimitMs: number;
   /** Bytes per second while the guest runs, 0 for no cap: `max-bandwidth`. The final pass is never capped. */
   readonly maxBandwidth: number;
+  /** Bytes per second to reckon the pause with, 0 for what is measured: `avail-switchover-bandwidth`. */
+  readonly availSwitchoverBandwidth: number;
+  /** Whether deltas are sent of pages that were sent before: the capability `xbzrle`. Fixed once a migration runs. */
+  readonly xbzrle: boolean;
+  /** Bytes of old pages that are kept for that, a power of two: `xbzrle-cache-size`. */
+  readonly xbzrleCacheSize: number;
   /** How long the other side may keep us waiting (one hand-shake, one write) before it is given up: `stall-timeout`. */
   readonly stallTimeoutMs: number;
   /** Whether to wait for the user's word when the guest has been stopped: `pause-before-switchover`. */
@@ -18,10 +24,14 @@ export interface MigrationParameters {
 export const DEFAULT_PARAMETERS: MigrationParameters = {
   downtimeLimitMs: 300,
   maxBandwidth: 128 * 1024 * 1024,
+  availSwitchoverBandwidth: 0,
+  xbzrle: false,
+  xbzrleCacheSize: 64 * 1024 * 1024,
   stallTimeoutMs: 30_000,
   pauseBeforeSwitchover: false,
 };
 
+/** The parameters that are numbers. */
 type NumberName = {
   [N in keyof MigrationParameters]: MigrationParameters[N] extends number ? N : never;
 }[keyof MigrationParameters];
@@ -29,6 +39,8 @@ type NumberName = {
 const LIMITS: Readonly<Record<NumberName, readonly [min: number, max: number]>> = {
   downtimeLimitMs: [0, 2_000_000],
   maxBandwidth: [0, Number.MAX_SAFE_INTEGER],
+  availSwitchoverBandwidth: [0, Number.MAX_SAFE_INTEGER],
+  xbzrleCacheSize: [4096, Number.MAX_SAFE_INTEGER],
   stallTimeoutMs: [1, 2_000_000_000],
 };
 

@@ -62,8 +62,12 @@ import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
 
 export const PROTOCOL_VERSION = 1;
 
-/** The features this code can send and receive, all optional. None yet beyond version 1. */
-export const FEATURES: readonly string[] = [];
+/**
+ * The features this code can send and receive, all optional.
+ *
+ * xbzrle: `ram` frames may hold deltas.
+ */
+export const FEATURES: readonly string[] = ['xbzrle'];
 
 /** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */
 export const DIRECTION = { forward: 0, return: 1 } as const;

@@ -9,17 +9,21 @@ import type { Kernels } from './kernels.ts';
 import { PageBitmap } from './page-bitmap.ts';
 import type { Message } from './protocol.ts';
 import { MAX_RUNS, RAM_HEADER_SIZE, RUN_KIND, RUN_SIZE } from './ram-stream.ts';
+import { explainDeltas, type XbzrleCodec } from './xbzrle-codec.ts';
 
 interface Run {
   readonly page: number;
   readonly count: number;
   readonly kind: number;
+  /** Where in the payload its pages stand. */
+  readonly from: number;
 }
 
 export class RamLoad {
   readonly #kernels: Kernels;
   readonly #layout: Layout;
   readonly #bytes: Uint8Array;
+  readonly #codec: XbzrleCodec | undefined;
   /** Pages that have arrived at least once. */
   readonly received: PageBitmap;
   /** Passes that have ended. */
@@ -31,9 +35,11 @@ export class RamLoad {
   #pages = 0;
   #zeroPages = 0;
 
-  constructor(kernels: Kernels, layout: Layout) {
+  /** @param codec over the same memory, if the stream may have deltas. */
+  constructor(kernels: Kernels, layout: Layout, codec?: XbzrleCodec) {
     this.#kernels = kernels;
     this.#layout = layout;
+    this.#codec = codec;
     this.#bytes = new Uint8Array(kernels.memory.buffer);
     this.received = PageBitmap.create(layout.pages);
   }
@@ -58,23 +64,19 @@ export class RamLoad {
    * @throws GodwitError kind "format"; then nothing of the frame was applied.
    */
   apply(frame: Frame): void {
-    const { payload, at } = frame;
+    const { at } = frame;
     if (at === undefined) throw new GodwitError('internal', 'a ram frame was read to the wrong memory');
-    const runs = this.#runs(frame);
-    let from = at + RAM_HEADER_SIZE + runs.length * RUN_SIZE;
-    for (const { page, count, kind } of runs) {
+    for (const { page, count, kind, from } of this.#runs(frame, at)) {
       const to = this.#layout.blocksBase + page * PAGE_SIZE;
-      if (kind === RUN_KIND.data) {
-        this.#kernels.copy(to, from, count * PAGE_SIZE);
-        from += count * PAGE_SIZE;
-      } else {
+      if (kind === RUN_KIND.data) this.#kernels.copy(to, at + from, count * PAGE_SIZE);
+      else if (kind === RUN_KIND.delta) this.#codec?.apply(at + from, count, to);
+      else {
         this.#zero(page, count);
         this.#passZeroPages += count;
       }
       this.received.addRange(page, count);
       this.#passPages += count;
     }
-    if (from !== at + payload.length) throw new GodwitError('internal', 'a ram frame was not used up');
   }
 
   /** @throws GodwitError kind "format" if what arrived in the pass is not what the source counted. */
@@ -111,7 +113,8 @@ export class RamLoad {
     }
   }
 
-  #runs({ payload, offset }: Frame): Run[] {
+  /** @param at address of the payload. */
+  #runs({ payload, offset }: Frame, at: number): Run[] {
     const fail = (what: string, expected: string, got: number): GodwitError =>
       unexpected(`frame "ram", ${what}`, expected, String(got), offset);
     if (payload.length < RAM_HEADER_SIZE) {
@@ -129,13 +132,14 @@ export class RamLoad {
     }
     const runs: Run[] = [];
     let next = 0;
-    let dataPages = 0;
+    let from = tableEnd;
     for (let i = 0; i < count; i++) {
-      const at = RAM_HEADER_SIZE + i * RUN_SIZE;
+      const entry = RAM_HEADER_SIZE + i * RUN_SIZE;
       const run = {
-        page: view.getUint32(at, true),
-        count: view.getUint16(at + 4, true),
-        kind: view.getUint16(at + 6, true),
+        page: view.getUint32(entry, true),
+        count: view.getUint16(entry + 4, true),
+        kind: view.getUint16(entry + 6, true),
+        from,
       };
       if (run.page < next || run.page >= this.#layout.pages) {
         throw fail(`run ${i}, page`, `${next} to ${this.#layout.pages - 1}`, run.page);
@@ -143,14 +147,42 @@ export class RamLoad {
       if (run.count < 1 || run.count > this.#layout.pages - run.page) {
         throw fail(`run ${i}, count`, `1 to ${this.#layout.pages - run.page}`, run.count);
       }
-      if (run.kind === RUN_KIND.data) dataPages += run.count;
-      else if (run.kind !== RUN_KIND.zero) throw fail(`run ${i}, kind`, 'zero (0) or data (1)', run.kind);
+      if (run.kind === RUN_KIND.data) from += run.count * PAGE_SIZE;
+      else if (run.kind === RUN_KIND.delta && this.#codec !== undefined) {
+        from = this.#deltasEnd(this.#codec, run, payload, `frame "ram", run ${i}`, at, offset);
+      } else if (run.kind !== RUN_KIND.zero) {
+        const kinds = this.#codec === undefined ? 'zero (0) or data (1)' : 'zero (0), data (1) or delta (2)';
+        throw fail(`run ${i}, kind`, kinds, run.kind);
+      }
       next = run.page + run.count;
       runs.push(run);
     }
-    const length = tableEnd + dataPages * PAGE_SIZE;
-    if (length !== payload.length) throw fail('length', `${length} bytes`, payload.length);
+    if (from !== payload.length) throw fail('length', `${from} bytes`, payload.length);
     return runs;
+  }
+
+  /**
+   * Where in the payload the deltas of a run end.
+   * @throws GodwitError kind "format" for one that is not valid, or for a page that is not here yet.
+   */
+  #deltasEnd(
+    codec: XbzrleCodec,
+    { page, count, from }: Run,
+    payload: Uint8Array,
+    place: string,
+    at: number,
+    offset: number,
+  ): number {
+    const absent = this.received.nextAbsent(page);
+    if (absent >= 0 && absent < page + count) {
+      throw unexpected(`${place}, page`, 'a page that has arrived', `${absent}, which has not`, offset);
+    }
+    const end = from <= payload.length ? codec.check(at + from, at + payload.length, count) : 0;
+    if (end === 0) {
+      explainDeltas(payload.subarray(from), count, place, offset + from);
+      throw new GodwitError('internal', `${place}: the two checks of a delta disagree`);
+    }
+    return end - at;
   }
 
   /** The memory was made for this migration, all zero: only a page that has arrived before can be anything else. */

@@ -5,14 +5,15 @@
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
-import type { Bandwidth } from './bandwidth.ts';
-import { decide, EncodingRatio } from './convergence.ts';
+import { type Bandwidth, isBulky } from './bandwidth.ts';
 import { FrameWriter } from './frame-writer.ts';
 import type { Interrupt } from './interrupt.ts';
 import type { Kernels } from './kernels.ts';
 import type { SourceVm } from './migratable-vm.ts';
+import { addPages, noPages, sentPages } from './page-counts.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { decodeMessage, encodeMessage } from './protocol.ts';
+import { RamOutlook } from './ram-outlook.ts';
 import { RamSave } from './ram-save.ts';
 import { MAX_DATA_PAGES } from './ram-stream.ts';
 import { RateLimiter } from './rate-limiter.ts';
@@ -29,6 +30,8 @@ const TURN_NS = 4e6;
  */
 const HURRIED_PASSES = 100;
 const MIN_PASS_MS = 10;
+/** Pending pages that are looked at to foresee what all of them will take. */
+const SAMPLE = 256;
 /** Passes that are remembered. */
 const MAX_HISTORY = 4096;
 
@@ -51,7 +54,7 @@ export class RamPasses {
   readonly #interrupt: Interrupt;
   readonly #link: SourceLink;
   readonly #statistics: Statistics;
-  readonly #ratio = new EncodingRatio();
+  readonly #outlook: RamOutlook;
   readonly #ram: RamSave;
   readonly #ring: SendRing;
   readonly #limiter: RateLimiter;
@@ -68,6 +71,7 @@ export class RamPasses {
     this.#link = options.link;
     this.#statistics = options.statistics;
     this.#ram = new RamSave(kernels, vm.layout);
+    this.#outlook = new RamOutlook(options.bandwidth, options.parameters, vm.layout.pages);
     this.#ring = new SendRing(vm.layout.scratch);
     this.#limiter = new RateLimiter(clock, options.parameters().maxBandwidth);
   }
@@ -77,9 +81,11 @@ export class RamPasses {
     return { passes: this.#pass, pages: this.#pagesSent };
   }
 
-  /** Takes over a change of `parameters()`. */
+  /** Takes over a change of `parameters()`. @throws GodwitError kind "usage" if there is no memory for the cache. */
   parametersChanged(): void {
-    this.#limiter.setRate(this.#options.parameters().maxBandwidth);
+    const { maxBandwidth } = this.#options.parameters();
+    this.#limiter.setRate(maxBandwidth);
+    if (this.#logging) this.#setCache();
   }
 
   /**
@@ -92,18 +98,24 @@ export class RamPasses {
     await this.#vm.startDirtyLog();
     let lastSyncNs = this.#now();
     this.#ram.markAll();
+    this.#setCache();
+    this.#outlook.stateBytes = stateBytes;
     statistics.remainingPages = this.#ram.remaining;
+    statistics.forecast = () => {
+      const { remaining, remainingAndDirty } = this.#ram;
+      return this.#outlook.forecast(remaining, remainingAndDirty, this.#ram.dirty);
+    };
     statistics.setupDone();
     for (;;) {
       const startNs = this.#now();
       const pass = await this.#sendPass(false);
       const durationMs = (this.#now() - startNs) / 1e6;
-      this.#ratio.passDone(this.#pass, pass.pages, pass.bytes);
       const wait = MIN_PASS_MS - durationMs;
-      const converged = await this.#sync(stateBytes);
-      const nowNs = this.#now();
-      const rate = nowNs > lastSyncNs ? (this.#ram.remaining / (nowNs - lastSyncNs)) * 1e9 : 0;
-      lastSyncNs = nowNs;
+      const written = this.#ram.dirty;
+      const dirtyNs = this.#now() - lastSyncNs;
+      lastSyncNs = this.#now();
+      const rate = dirtyNs > 0 ? (written / dirtyNs) * 1e9 : 0;
+      const converged = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
       this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: rate });
       if (converged) return;
@@ -115,8 +127,8 @@ export class RamPasses {
    * Sends all that is left of a guest that stands still.
    * @param startNs when the pause began.
    */
-  async finalPass(stateBytes: number, startNs: number): Promise<void> {
-    await this.#sync(stateBytes);
+  async finalPass(startNs: number): Promise<void> {
+    await this.#sync(0);
     const pass = await this.#sendPass(true);
     const durationMs = (this.#now() - startNs) / 1e6;
     this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: 0 });
@@ -140,43 +152,48 @@ export class RamPasses {
   }
 
   /** Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one). */
-  async #sendPass(final: boolean): Promise<Pick<PassStatistics, 'pages' | 'zeroPages' | 'bytes'>> {
+  async #sendPass(
+    final: boolean,
+  ): Promise<Pick<PassStatistics, 'pages' | 'zeroPages' | 'deltaPages' | 'bytes'>> {
     const statistics = this.#statistics;
     const link = this.#link;
     const number = ++this.#pass;
     const firstByte = link.bytes;
-    let pages = 0;
-    let zeroPages = 0;
-    this.#ram.beginPass(number);
+    const counts = noPages();
+    this.#ram.beginPass(number, final);
     for (;;) {
       this.#interrupt.check();
       const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt);
       const startNs = this.#now();
       const slot = await link.guard(this.#ring.acquire(), 'take more data');
+      const packNs = this.#now();
       const payload = this.#ram.pack(slot, final ? MAX_DATA_PAGES : this.#frameOfPages());
       if (payload === undefined) {
         this.#ring.release(slot);
         break;
       }
-      this.#ring.submit(slot, link.submit('ram', payload.at, payload.length));
-      const bytes = FrameWriter.size(payload.length);
-      pages += payload.pages;
-      zeroPages += payload.zeroPages;
-      statistics.duplicate += payload.zeroPages;
-      statistics.normal += payload.pages - payload.zeroPages;
+      const { at, length, pages } = payload;
+      addPages(counts, pages);
+      this.#outlook.packed(pages, this.#now() - packNs, counts, number === 1);
+      statistics.packed(pages);
       statistics.remainingPages = this.#ram.remaining;
+      if (length === 0) this.#ring.release(slot);
+      else this.#ring.submit(slot, link.submit('ram', at, length));
+      const bytes = length === 0 ? 0 : FrameWriter.size(length);
       if (!final) this.#limiter.charge(bytes);
       await this.#turn();
-      link.sent(bytes, payload.pages, startNs, waitedNs);
+      link.sent(bytes, sentPages(pages) + pages.equal, startNs, waitedNs);
     }
     const startNs = this.#now();
     const before = link.bytes;
+    const bulky = isBulky(before - firstByte, sentPages(counts) + counts.equal);
+    const [pages, zeroPages, deltaPages] = [sentPages(counts), counts.zero, counts.delta];
     await link.guard(this.#ring.drain(), 'take more data');
     await link.send('pass', encodeMessage('pass', { number, pages, zeroPages, final }), false);
     if (!final) await this.#confirmed(number);
-    link.sent(link.bytes - before, 0, startNs, 0);
+    link.sent(link.bytes - before, 0, startNs, 0, bulky);
     this.#pagesSent += pages;
-    return { pages, zeroPages, bytes: link.bytes - firstByte };
+    return { pages, zeroPages, deltaPages, bytes: link.bytes - firstByte };
   }
 
   /** Waits until the destination has all of pass `number`. To a file, there is nothing to wait for. */
@@ -195,23 +212,27 @@ export class RamPasses {
     }
   }
 
-  /** Syncs the dirty log. Returns whether the guest can be stopped now. */
-  async #sync(stateBytes: number): Promise<boolean> {
-    const statistics = this.#statistics;
+  /**
+   * Syncs the dirty log. Returns whether the guest can be stopped now.
+   * @param dirtyPagesPerSecond since the sync before.
+   */
+  async #sync(dirtyPagesPerSecond: number): Promise<boolean> {
+    const startNs = this.#now();
     await this.#vm.syncDirtyLog();
     this.#interrupt.check();
+    const syncMs = (this.#now() - startNs) / 1e6;
     const pendingPages = this.#ram.count();
-    statistics.dirtySyncCount++;
-    statistics.remainingPages = pendingPages;
-    const decision = decide({
-      pendingPages,
-      bytesPerPage: this.#ratio.bytesPerPage,
-      stateBytes,
-      bandwidth: this.#options.bandwidth.forPause,
-      downtimeLimitMs: this.#options.parameters().downtimeLimitMs,
-    });
-    statistics.expectedDowntimeMs = decision.expectedDowntimeMs;
-    return decision.converged;
+    this.#statistics.synced(pendingPages);
+    const sampleNs = this.#now();
+    const sample = this.#ram.sample(SAMPLE);
+    this.#outlook.synced(syncMs, sample, this.#now() - sampleNs, dirtyPagesPerSecond);
+    return this.#outlook.decide(pendingPages).converged;
+  }
+
+  #setCache(): void {
+    const { xbzrle, xbzrleCacheSize } = this.#options.parameters();
+    this.#ram.setCacheSize(xbzrle ? xbzrleCacheSize : 0);
+    this.#statistics.xbzrle(xbzrle ? xbzrleCacheSize : 0);
   }
 
   #recordPass(pass: Omit<PassStatistics, 'number'>): void {

@@ -8,7 +8,9 @@
 import { type Layout, PAGE_SIZE } from '../memory/layout.ts';
 import type { Kernels } from './kernels.ts';
 import { PageBitmap } from './page-bitmap.ts';
+import { noPages, type PageCounts } from './page-counts.ts';
 import {
+  MAX_COMPARED_PAGES,
   MAX_DATA_PAGES,
   MAX_RAM_TABLE,
   MAX_RUNS,
@@ -17,14 +19,15 @@ import {
   RUN_KIND,
   RUN_SIZE,
 } from './ram-stream.ts';
+import { ENCODED, XbzrleCache } from './xbzrle-cache.ts';
+import { DELTA_HEADER } from './xbzrle-codec.ts';
 
-/** A payload that stands in the shared memory. */
+/** What was packed: a payload that stands in the shared memory, unless nothing has to be sent (`length` 0). */
 export interface RamPayload {
   /** Byte offset in the memory. */
   readonly at: number;
   readonly length: number;
-  readonly pages: number;
-  readonly zeroPages: number;
+  readonly pages: PageCounts;
 }
 
 interface Run {
@@ -40,23 +43,53 @@ export class RamSave {
   readonly #kernels: Kernels;
   readonly #layout: Layout;
   readonly #pending: PageBitmap;
+  /** What the guest has written since the last sync. */
+  readonly #dirty: PageBitmap;
+  /** Pages that the last pass left for this one. */
+  readonly #deferred: PageBitmap;
   readonly #view: DataView;
+  #cache: XbzrleCache | undefined;
   #cursor = 0;
   #pass = 0;
+  #final = false;
   #left = 0;
 
   constructor(kernels: Kernels, layout: Layout) {
     this.#kernels = kernels;
     this.#layout = layout;
     const { buffer } = kernels.memory;
-    const words = new Uint32Array(buffer, layout.pendingBitmap, layout.bitmapSize / 4);
-    this.#pending = new PageBitmap(words, layout.pages);
+    const bitmap = (at: number): PageBitmap =>
+      new PageBitmap(new Uint32Array(buffer, at, layout.bitmapSize / 4), layout.pages);
+    this.#pending = bitmap(layout.pendingBitmap);
+    this.#dirty = bitmap(layout.dirtyBitmap);
+    this.#deferred = PageBitmap.create(layout.pages);
     this.#view = new DataView(buffer);
   }
 
   /** Pages that have yet to be sent: as counted when the pass began, less those packed since. */
   get remaining(): number {
     return this.#left;
+  }
+
+  /** Pages that were written since the last sync. */
+  get dirty(): number {
+    return this.#dirty.count();
+  }
+
+  /** Pages that are pending, or have been written since the last sync. */
+  get remainingAndDirty(): number {
+    return this.#pending.countUnion(this.#dirty);
+  }
+
+  /**
+   * Deltas are made from the second pass on if `bytes`, the size of the cache, is not 0; it may change at any time.
+   * @throws GodwitError kind "usage" if the host can't give the memory; then nothing has changed.
+   */
+  setCacheSize(bytes: number): void {
+    if (bytes === 0) this.#cache = undefined;
+    else if (this.#cache === undefined) {
+      this.#cache = new XbzrleCache(this.#kernels.memory, this.#layout, bytes);
+    } else this.#cache.resize(bytes);
   }
 
   /** Makes all pages of all blocks pending, and no others. */
@@ -70,6 +103,7 @@ export class RamSave {
   clear(): void {
     this.#pending.clear();
     this.#left = 0;
+    this.#cache = undefined;
   }
 
   /** Counts what is pending, after the dirty log was synced. */
@@ -78,45 +112,132 @@ export class RamSave {
     return this.#left;
   }
 
-  /** The next payloads are those of pass `pass`, from the lowest page on. */
-  beginPass(pass: number): void {
+  /** The next payloads are those of pass `pass`, from the lowest page on. @param final the guest stands still. */
+  beginPass(pass: number, final = false): void {
     this.#pass = pass;
+    this.#final = final;
     this.#cursor = 0;
   }
 
   /**
-   * Packs the next pages of the pass, at most `maxDataPages` with bytes.
+   * Packs the next pages of the pass, at most as many bytes of them as `maxDataPages` whole ones have.
+   *
+   * A page that was written again while it waited is left for the next pass, once: it will have to be sent then anyway.
    * @param slot byte offset of MAX_RAM_PAYLOAD bytes to work in.
    * @returns undefined when the pass is over.
    */
   pack(slot: number, maxDataPages = MAX_DATA_PAGES): RamPayload | undefined {
+    const cache = this.#pass > 1 ? this.#cache : undefined;
     const dataAt = slot + MAX_RAM_TABLE;
+    const dataEnd = dataAt + maxDataPages * PAGE_SIZE;
+    const pages = noPages();
     const runs: Run[] = [];
-    let dataPages = 0;
-    let zeroPages = 0;
-    while (dataPages < maxDataPages && zeroPages < MAX_ZERO_PAGES) {
+    let to = dataAt;
+    let deferred = 0;
+    let examined = false;
+    cache?.unstage();
+    while (
+      to + PAGE_SIZE <= dataEnd &&
+      runs.length < MAX_RUNS &&
+      pages.zero < MAX_ZERO_PAGES &&
+      pages.delta + pages.equal + deferred < MAX_COMPARED_PAGES
+    ) {
       const page = this.#pending.next(this.#cursor);
       if (page < 0) {
         this.#cursor = this.#layout.pages;
         break;
       }
+      examined = true;
       const address = this.#layout.blocksBase + page * PAGE_SIZE;
-      const pending = this.#pending.runLength(page, Math.min(ZERO_TEST_PAGES, MAX_ZERO_PAGES - zeroPages));
+      const pending = this.#pending.runLength(page, Math.min(ZERO_TEST_PAGES, MAX_ZERO_PAGES - pages.zero));
       const zero = this.#kernels.zeroPages(address, pending);
-      const kind = zero > 0 ? RUN_KIND.zero : RUN_KIND.data;
       const count = Math.max(zero, 1);
-      const last = runs.at(-1);
-      if (last !== undefined && last.kind === kind && last.page + last.count === page) last.count += count;
-      else if (runs.length === MAX_RUNS) break;
-      else runs.push({ page, kind, count });
-      this.#pending.deleteRange(page, count);
       this.#cursor = page + count;
-      zeroPages += zero;
-      if (zero === 0) this.#kernels.copy(dataAt + dataPages++ * PAGE_SIZE, address, PAGE_SIZE);
+      if (zero === 0 && this.#defer(page)) {
+        deferred++;
+        continue;
+      }
+      let kind: number = RUN_KIND.data;
+      if (zero > 0) {
+        kind = RUN_KIND.zero;
+        pages.zero += zero;
+        cache?.zero(page, zero);
+      } else if (cache === undefined) {
+        this.#kernels.copy(to, address, PAGE_SIZE);
+      } else {
+        cache.stage(page, pending);
+        const encoded = cache.update(page, this.#pass);
+        if (encoded === ENCODED.equal) {
+          pages.equal++;
+          this.#done(page, 1);
+          continue;
+        }
+        if (encoded > 0) {
+          kind = RUN_KIND.delta;
+          pages.delta++;
+          pages.deltaBytes += DELTA_HEADER + encoded;
+          this.#view.setUint16(to, encoded, true);
+          cache.copyDelta(to + DELTA_HEADER, encoded);
+          to += DELTA_HEADER + encoded;
+        } else {
+          pages[encoded === ENCODED.miss ? 'miss' : 'overflow']++;
+          cache.copyPage(to, page);
+        }
+      }
+      if (kind === RUN_KIND.data) {
+        pages.whole++;
+        to += PAGE_SIZE;
+      }
+      this.#done(page, count);
+      const last = runs.at(-1);
+      if (last?.kind === kind && last.page + last.count === page) last.count += count;
+      else runs.push({ page, kind, count });
     }
-    if (runs.length === 0) return undefined;
-    this.#left = Math.max(0, this.#left - dataPages - zeroPages);
-    // The table is written right before the pages, so that a frame is one piece of memory whatever its table's size.
+    if (!examined) return undefined;
+    if (runs.length === 0) return { at: dataAt, length: 0, pages };
+    const at = this.#table(dataAt, runs);
+    return { at, length: to - at, pages };
+  }
+
+  /**
+   * What would have to be sent of `most` of the pending pages, evenly spread; of all, if there are no more. The cache
+   * stays as it is.
+   */
+  sample(most: number): PageCounts {
+    const cache = this.#cache;
+    const pages = noPages();
+    const step = Math.max(1, Math.ceil(this.#left / most));
+    cache?.unstage();
+    for (const page of this.#pending.sample(step)) {
+      if (this.#kernels.zeroPages(this.#layout.blocksBase + page * PAGE_SIZE, 1) === 1) pages.zero++;
+      else {
+        cache?.stage(page, 1);
+        const encoded = cache === undefined ? ENCODED.miss : cache.encode(page);
+        if (encoded === ENCODED.equal) pages.equal++;
+        else if (encoded > 0) {
+          pages.delta++;
+          pages.deltaBytes += DELTA_HEADER + encoded;
+        } else pages.whole++;
+      }
+    }
+    return pages;
+  }
+
+  /** Whether a page is better left for the next pass. */
+  #defer(page: number): boolean {
+    if (this.#final || !this.#dirty.has(page) || this.#deferred.has(page)) return false;
+    this.#deferred.add(page);
+    return true;
+  }
+
+  #done(page: number, count: number): void {
+    this.#pending.deleteRange(page, count);
+    this.#deferred.deleteRange(page, count);
+    this.#left = Math.max(0, this.#left - count);
+  }
+
+  /** Writes the table right before the pages, so that a frame is one piece of memory; returns where it begins. */
+  #table(dataAt: number, runs: readonly Run[]): number {
     const at = dataAt - RAM_HEADER_SIZE - runs.length * RUN_SIZE;
     this.#view.setUint32(at, this.#pass, true);
     this.#view.setUint32(at + 4, runs.length, true);
@@ -126,7 +247,6 @@ export class RamSave {
       this.#view.setUint16(entry + 4, run.count, true);
       this.#view.setUint16(entry + 6, run.kind, true);
     });
-    const length = dataAt - at + dataPages * PAGE_SIZE;
-    return { at, length, pages: dataPages + zeroPages, zeroPages };
+    return at;
   }
 }

@@ -7,23 +7,26 @@
  *     runs × 8 bytes:     u32 page (index of the first page, ascending over the table)
  *                         u16 count (pages, at least 1)
  *                         u16 kind (RUN_KIND)
- *     data pages × 4096   whole pages, in the order of the table
+ *     pages               in the order of the table: of a data page its 4096 bytes, of a delta page the length of the
+ *                         delta (u16, at least 1) and the delta (xbzrle-codec.ts)
  *
- * A run of zero pages costs 8 bytes however long it is.
+ * A run of zero pages costs 8 bytes however long it is. A delta is applied to what the destination has of the page; only
+ * a stream with the feature "xbzrle" has any.
  */
 import { PAGE_SIZE } from '../memory/layout.ts';
 
-export const RUN_KIND = { zero: 0, data: 1 } as const;
+export const RUN_KIND = { zero: 0, data: 1, delta: 2 } as const;
 
 export const RAM_HEADER_SIZE = 8;
 export const RUN_SIZE = 8;
 
 /** Runs in one frame. */
 export const MAX_RUNS = 511;
-/** Pages with bytes in one frame. Measured over a unix socket: 32, 64 and 128 are alike, 16 is a third slower. */
+/** Whole pages that one frame has room for. Measured over a unix socket: 32, 64 and 128 are alike, 16 is a third slower. */
 export const MAX_DATA_PAGES = 64;
-/** Zero pages in one frame: bounds the time that one frame takes to make or to apply. */
+/** Zero pages, and pages that are compared with an older copy, for one frame: bounds the time it takes to make or to apply. */
 export const MAX_ZERO_PAGES = 8192;
+export const MAX_COMPARED_PAGES = 1024;
 
 export const MAX_RAM_TABLE = RAM_HEADER_SIZE + MAX_RUNS * RUN_SIZE;
 export const MAX_RAM_PAYLOAD = MAX_RAM_TABLE + MAX_DATA_PAGES * PAGE_SIZE;

@@ -40,6 +40,7 @@ import {
 } from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
+import { XbzrleCodec } from './xbzrle-codec.ts';
 
 /** How long the source may take to take "running", and to read why something failed. */
 const COURTESY_MS = 1000;
@@ -295,7 +296,8 @@ export class Receiver {
     const [ours, theirs] = [blocks(vm.layout.blocks), blocks(hello.blocks)];
     if (ours !== theirs) throw GodwitError.unexpected('mismatch', 'memory blocks', ours, theirs);
     const kernels = new Kernels(vm.memory, vm.layout.scratch);
-    this.#built = { vm, ram: new RamLoad(kernels, vm.layout) };
+    const codec = hello.features.includes('xbzrle') ? new XbzrleCodec(vm.memory) : undefined;
+    this.#built = { vm, ram: new RamLoad(kernels, vm.layout, codec) };
     this.#reader.land({ type: 'ram', kernels, at: vm.layout.scratch + LANDING });
   }
 

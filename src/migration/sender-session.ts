@@ -75,13 +75,11 @@ export class SenderSession {
   async handshake(): Promise<void> {
     const { vm, parameters } = this.#options;
     this.statistics.started();
-    // Until there is something to go by: what the user allows, as QEMU shows it.
-    this.statistics.expectedDowntimeMs = parameters().downtimeLimitMs;
     await this.#link.connect();
     await this.#link.send(
       'hello',
       encodeMessage('hello', {
-        features: [],
+        features: parameters().xbzrle ? ['xbzrle'] : [],
         pageSize: PAGE_SIZE,
         blocks: vm.layout.blocks.map(({ name, size }) => ({ name, size })),
         configuration: encodeConfiguration(vm.configuration),
@@ -133,7 +131,7 @@ export class SenderSession {
   async switchOver(): Promise<void> {
     const { pause } = this.statistics;
     const held = (pause.heldMs ?? 0) * 1e6;
-    await this.#ram.finalPass(this.#stateBytes, this.#pauseStartNs + held);
+    await this.#ram.finalPass(this.#pauseStartNs + held);
     const t1 = this.#now();
     pause.finalPassMs = (t1 - this.#pauseStartNs - held) / 1e6;
     const state = await this.#vm.saveState();

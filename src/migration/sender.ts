@@ -124,11 +124,18 @@ export class Sender {
 
   /**
    * Changes parameters; they take effect at once.
-   * @throws GodwitError kind "usage" for a number out of range; then nothing has changed.
+   * @throws GodwitError kind "usage" for a number out of range, or a cache that the host has no memory for; then nothing
+   *   has changed.
    */
   setParameters(change: Partial<MigrationParameters>): void {
-    this.#parameters = changedParameters(this.#parameters, change);
-    this.#session.parametersChanged();
+    const before = this.#parameters;
+    this.#parameters = changedParameters(before, change);
+    try {
+      this.#session.parametersChanged();
+    } catch (error) {
+      this.#parameters = before;
+      throw error;
+    }
   }
 
   /** Does what the table says. Returns the event that follows; undefined at the end. */

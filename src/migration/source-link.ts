@@ -93,8 +93,8 @@ export class SourceLink {
   }
 
   /** `bytes` with `pages` pages took from `startNs` until now to send, after `waitedNs` of waiting for the cap. */
-  sent(bytes: number, pages: number, startNs: number, waitedNs: number): void {
-    this.#options.bandwidth.add(bytes, pages, this.#now() - startNs, waitedNs);
+  sent(bytes: number, pages: number, startNs: number, waitedNs: number, bulky?: boolean): void {
+    this.#options.bandwidth.add(bytes, pages, this.#now() - startNs, waitedNs, bulky);
     this.#options.statistics.transferred += bytes;
   }
 

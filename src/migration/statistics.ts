@@ -5,6 +5,7 @@
 import type { Clock } from '../clock.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import type { Bandwidth } from './bandwidth.ts';
+import { addPages, encodedBytes, foundPages, noPages, type PageCounts, sentPages } from './page-counts.ts';
 
 export type MigrationStatus =
   | 'none'
@@ -23,8 +24,9 @@ export interface PassStatistics {
   /** From its first page to the other side's word that all is in place, in ms; waits for the cap included. */
   readonly durationMs: number;
   readonly pages: number;
-  /** Those of `pages` that were zero. */
+  /** Those of `pages` that were zero, and those of which a delta was sent. */
   readonly zeroPages: number;
+  readonly deltaPages: number;
   /** In the stream, headers included. */
   readonly bytes: number;
   /** Pages that the guest dirtied during the pass, per second of it; of the final pass 0. */
@@ -87,6 +89,27 @@ export interface RamStatistics {
   readonly 'multifd-bytes': number;
 }
 
+/** What xbzrle did. */
+export interface XbzrleStatistics {
+  readonly 'cache-size': number;
+  /** Bytes of the deltas, and of the pages whose delta would have been too long. */
+  readonly bytes: number;
+  /** Pages that were found in the cache. */
+  readonly pages: number;
+  readonly 'cache-miss': number;
+  /** Between the last two syncs: misses per page sent, and bytes of the pages found per byte sent of them. */
+  readonly 'cache-miss-rate': number;
+  readonly 'encoding-rate': number;
+  readonly overflow: number;
+}
+
+/** What is to be expected if all goes on as now. */
+export interface Forecast {
+  readonly downtimeMs: number;
+  /** Until the guest is the other side's; undefined if that would be never. */
+  readonly timeLeftMs: number | undefined;
+}
+
 export interface MigrationInfo {
   readonly status: MigrationStatus;
   readonly 'error-desc'?: string;
@@ -98,7 +121,10 @@ export interface MigrationInfo {
   readonly downtime?: number;
   /** ms that the guest would stand still if it were stopped now; while it is not. */
   readonly 'expected-downtime'?: number;
+  /** ms until the guest is the other side's; null if the guest dirties memory faster than it can be sent. */
+  readonly 'expected-time-left'?: number | null;
   readonly ram?: RamStatistics;
+  readonly 'xbzrle-cache'?: XbzrleStatistics;
   readonly passes?: readonly PassStatistics[];
   readonly pause?: PauseSplit;
   /** Only at the destination. */
@@ -137,13 +163,16 @@ export class Statistics {
   readonly pause: { -readonly [K in keyof PauseSplit]?: number } = {};
   transferred = 0;
   remainingPages = 0;
-  duplicate = 0;
-  normal = 0;
+  /** In all passes. */
+  readonly pages = noPages();
+  #xbzrleCacheSize = 0;
+  #xbzrleRates = { miss: 0, encoding: 0 };
+  #atSync = noPages();
   dirtyPagesRate = 0;
   dirtySyncCount = 0;
   /** Bytes handed over when the guest was stopped. */
   precopyBytes: number | undefined;
-  expectedDowntimeMs = 0;
+  forecast: () => Forecast | undefined = () => undefined;
   downtimeMs: number | undefined;
 
   constructor(clock: Clock, totalPages: number, bandwidth: Bandwidth) {
@@ -160,6 +189,30 @@ export class Statistics {
     this.#setupNs = this.#clock.nowNs();
   }
 
+  /** @param cacheSize in bytes; 0 without xbzrle. */
+  xbzrle(cacheSize: number): void {
+    this.#xbzrleCacheSize = cacheSize;
+  }
+
+  /** What was packed. */
+  packed(pages: PageCounts): void {
+    addPages(this.pages, pages);
+  }
+
+  /** The dirty log was synced. */
+  synced(pendingPages: number): void {
+    const [now, before] = [this.pages, this.#atSync];
+    const pages = sentPages(now) - sentPages(before);
+    const bytes = encodedBytes(now) - encodedBytes(before);
+    this.#xbzrleRates = {
+      miss: pages === 0 ? 0 : (now.miss - before.miss) / pages,
+      encoding: bytes === 0 ? 0 : ((foundPages(now) - foundPages(before)) * PAGE_SIZE) / bytes,
+    };
+    this.#atSync = { ...now };
+    this.dirtySyncCount++;
+    this.remainingPages = pendingPages;
+  }
+
   ended(): void {
     this.#endNs = this.#clock.nowNs();
   }
@@ -170,20 +223,26 @@ export class Statistics {
     const ms = (ns: number): number => Math.round((ns - start) / 1e6);
     const done = status === 'completed';
     const precopy = this.precopyBytes ?? this.transferred;
+    const forecast = EXPECTING.has(status) ? this.forecast() : undefined;
     return {
       status,
       ...(error === undefined ? {} : { 'error-desc': error }),
       'total-time': ms(this.#endNs ?? this.#clock.nowNs()),
       ...(this.#setupNs === undefined ? {} : { 'setup-time': ms(this.#setupNs) }),
       ...(done && this.downtimeMs !== undefined ? { downtime: Math.round(this.downtimeMs) } : {}),
-      ...(EXPECTING.has(status) ? { 'expected-downtime': Math.round(this.expectedDowntimeMs) } : {}),
+      ...(forecast === undefined
+        ? {}
+        : {
+            'expected-downtime': Math.round(forecast.downtimeMs),
+            'expected-time-left': forecast.timeLeftMs === undefined ? null : Math.round(forecast.timeLeftMs),
+          }),
       ram: {
         transferred: this.transferred,
         remaining: this.remainingPages * PAGE_SIZE,
         total: this.#totalPages * PAGE_SIZE,
-        duplicate: this.duplicate,
-        normal: this.normal,
-        'normal-bytes': this.normal * PAGE_SIZE,
+        duplicate: this.pages.zero,
+        normal: this.pages.whole,
+        'normal-bytes': this.pages.whole * PAGE_SIZE,
         mbps: (this.#bandwidth.throughput * 8) / 1e6,
         'pages-per-second': Math.round(this.#bandwidth.pagesPerSecond),
         'dirty-pages-rate': Math.round(this.dirtyPagesRate),
@@ -195,8 +254,21 @@ export class Statistics {
         'postcopy-bytes': 0,
         'multifd-bytes': 0,
       },
+      ...(this.#xbzrleCacheSize === 0 ? {} : { 'xbzrle-cache': this.#xbzrle() }),
       passes: [...this.passes],
       ...(done ? { pause: { ...NO_PAUSE, ...this.pause } } : {}),
+    };
+  }
+
+  #xbzrle(): XbzrleStatistics {
+    return {
+      'cache-size': this.#xbzrleCacheSize,
+      bytes: encodedBytes(this.pages),
+      pages: foundPages(this.pages),
+      'cache-miss': this.pages.miss,
+      'cache-miss-rate': this.#xbzrleRates.miss,
+      'encoding-rate': this.#xbzrleRates.encoding,
+      overflow: this.pages.overflow,
     };
   }
 }

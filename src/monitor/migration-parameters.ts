@@ -14,7 +14,7 @@ interface CapabilityRow {
 
 /** The capabilities; all are off by default. */
 export const CAPABILITIES = {
-  xbzrle: { supported: false, help: 'send what changed in a page instead of the page' },
+  xbzrle: { supported: true, help: 'send what changed in a page instead of the page' },
   'auto-converge': { supported: false, help: 'throttle the guest when it dirties memory too fast' },
   'zero-blocks': { supported: true, help: 'send zero disk blocks as a mark (always done)' },
   events: { supported: true, help: 'send MIGRATION and MIGRATION_PASS events' },
@@ -148,7 +148,7 @@ export const PARAMETERS = {
     0,
     [0, MAX_BYTES],
     'bandwidth to reckon the pause with; 0 for what is measured',
-    { humanMiB: true },
+    { supported: true, humanMiB: true },
   ),
   'downtime-limit': integer('ms', 300, [0, 2_000_000], 'longest pause of the guest', { supported: true }),
   'stall-timeout': integer(
@@ -168,6 +168,7 @@ export const PARAMETERS = {
   },
   'multifd-zlib-level': integer('count', 1, [0, 9], 'zlib effort with multifd'),
   'xbzrle-cache-size': integer('bytes', 64 * MiB, [4096, MAX_BYTES], 'cache of old pages for xbzrle', {
+    supported: true,
     powerOfTwo: true,
   }),
   'max-postcopy-bandwidth': integer(

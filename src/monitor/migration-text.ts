@@ -7,6 +7,11 @@ import type { MigrationInfo } from './target.ts';
 const kbytes = (bytes: number) => `${Math.floor(bytes / 1024)} kbytes`;
 const mib = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 
+/** How long until the end; null for never. */
+function timeLeft(ms: number | null): string {
+  return ms === null ? 'not in sight: memory is dirtied faster than it is sent' : `${ms} ms`;
+}
+
 /** The lines of `info migrate`. */
 export function migrationLines(info: MigrationInfo): string[] {
   const lines: string[] = [];
@@ -19,6 +24,9 @@ export function migrationLines(info: MigrationInfo): string[] {
   lines.push(`Migration status: ${info.status ?? 'none'}${reason}`);
   add('total time', info['total-time'], ' ms');
   add('expected downtime', info['expected-downtime'], ' ms');
+  if (info['expected-time-left'] !== undefined) {
+    lines.push(`expected time left: ${timeLeft(info['expected-time-left'])}`);
+  }
   add('downtime', info.downtime, ' ms');
   add('setup', info['setup-time'], ' ms');
   const { ram } = info;
@@ -67,7 +75,7 @@ export function migrationLines(info: MigrationInfo): string[] {
   for (const pass of info.passes ?? []) {
     lines.push(
       `pass ${pass.pass}: ${pass.duration} ms, ${kbytes(pass.bytes)}, ${pass.pages} pages ` +
-        `(${pass.duplicate} zero), dirtied ${pass['dirty-pages-rate']} pages/s`,
+        `(${pass.duplicate} zero, ${pass.delta} deltas), dirtied ${pass['dirty-pages-rate']} pages/s`,
     );
   }
   for (const [part, ms] of Object.entries(info.pause ?? {})) add(`pause, ${part}`, ms, ' ms');

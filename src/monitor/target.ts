@@ -103,8 +103,9 @@ export interface MigrationPass {
   readonly duration: number;
   readonly bytes: number;
   readonly pages: number;
-  /** Those of `pages` that were all zero. */
+  /** Those of `pages` that were all zero, and those of which a delta was sent. */
   readonly duplicate: number;
+  readonly delta: number;
   /** Pages per second that the guest dirtied meanwhile. */
   readonly 'dirty-pages-rate': number;
 }
@@ -132,6 +133,8 @@ export interface MigrationInfo {
   /** How long the guest stood still; only once it is known. */
   readonly downtime?: number;
   readonly 'expected-downtime'?: number;
+  /** Until the guest is the other side's if all goes on as now; null if that would be never; godwit's own. */
+  readonly 'expected-time-left'?: number | null;
   readonly ram?: MigrationRam;
   readonly 'xbzrle-cache'?: MigrationXbzrle;
   readonly disk?: MigrationDisk;

@@ -1,15 +1,26 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { HEADER_SIZE, OPENING_SIZE } from '../../src/migration/frame.ts';
 import { frameName } from '../../src/migration/protocol.ts';
 import { failingSource } from './failing-source.ts';
 import { FakeDestination, giveBack } from './fake-vm.ts';
-import { checkSafe, done, migrate, type Outcome } from './harness.ts';
+import { checkSafe, done, migrate, type Outcome, type Setting } from './harness.ts';
 import type { Faults } from './memory-transport.ts';
 
 interface Place {
   readonly offset: number;
   readonly what: string;
+  /** Of a frame's begin: its end. */
+  readonly end?: number;
 }
+
+/** The kinds of migration that all faults are tried on. */
+const KINDS = {
+  plain: {},
+  // Deltas travel while the guest runs, and in the final pass.
+  xbzrle: { parameters: { xbzrle: true }, nsPerPage: 5000, passes: 4 },
+} as const satisfies Record<string, Setting>;
+type Kind = keyof typeof KINDS;
+const KIND_NAMES = Object.keys(KINDS) as Kind[];
 
 /** Every frame boundary of a stream, and a place in every header and in every payload. */
 function places(bytes: Uint8Array): Place[] {
@@ -21,7 +32,7 @@ function places(bytes: Uint8Array): Place[] {
   for (let at = OPENING_SIZE; at < bytes.length; ) {
     const name = frameName(view.getUint16(at, true));
     const length = view.getUint32(at + 8, true);
-    found.push({ offset: at, what: `before ${name}` });
+    found.push({ offset: at, what: `before ${name}`, end: at + HEADER_SIZE + length });
     found.push({ offset: at + 11, what: `in the header of ${name}` });
     if (length > 0)
       found.push({ offset: at + HEADER_SIZE + (length >> 1), what: `in the middle of ${name}` });
@@ -32,12 +43,12 @@ function places(bytes: Uint8Array): Place[] {
 }
 
 /** A second migration, to a fresh destination: what was left behind must not harm it. */
-async function again(outcome: Outcome): Promise<void> {
+async function again(outcome: Outcome, setting: Setting = {}): Promise<void> {
   const { source, time } = outcome;
   giveBack(outcome.destination.memory);
   source.guest.running = true;
   source.stopped = false;
-  const second = await migrate({ source, time });
+  const second = await migrate({ ...setting, source, time });
   expect(second.sent).toBeUndefined();
   expect(second.received).toBeUndefined();
   checkSafe(second);
@@ -45,28 +56,36 @@ async function again(outcome: Outcome): Promise<void> {
   done(second);
 }
 
-let streams: { forward: Place[]; back: Place[] };
+const streams = {} as Record<Kind, { forward: Place[]; back: Place[] }>;
 
 beforeAll(async () => {
-  const clean = await migrate();
-  expect(clean.sent).toBeUndefined();
-  const whole = (pieces: Uint8Array[]): Place[] => places(new Uint8Array(Buffer.concat(pieces)));
-  streams = { forward: whole(clean.link.forward.log), back: whole(clean.link.back.log) };
-  done(clean);
+  for (const kind of KIND_NAMES) {
+    const clean = await migrate(KINDS[kind]);
+    expect(clean.sent).toBeUndefined();
+    const whole = (pieces: Uint8Array[]): Place[] => places(new Uint8Array(Buffer.concat(pieces)));
+    streams[kind] = { forward: whole(clean.link.forward.log), back: whole(clean.link.back.log) };
+    expect(streams[kind].forward.length).toBeGreaterThan(30);
+    expect(streams[kind].back.length).toBeGreaterThan(10);
+    const { passes = [] } = clean.sender.info();
+    const deltas = passes.filter(({ deltaPages }) => deltaPages > 0);
+    if (kind === 'xbzrle') expect(deltas.length, 'passes with deltas').toBeGreaterThan(1);
+    else expect(deltas).toEqual([]);
+    done(clean);
+  }
 });
 
-afterAll(() => {
-  expect(streams.forward.length).toBeGreaterThan(30);
-  expect(streams.back.length).toBeGreaterThan(10);
-});
+const DIRECTIONS = ['forward', 'back'] as const;
+const CASES = KIND_NAMES.flatMap((kind) => DIRECTIONS.map((direction) => [kind, direction] as const));
 
-describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
+describe.each(CASES)('%s, the %s direction', (kind, direction) => {
+  const run = (faults: Faults): Promise<Outcome> =>
+    migrate({ ...KINDS[kind], link: { [direction]: faults } });
+
   test.each(['end', 'reset'] as const)(
     'cut at and inside every frame (%s): exactly one side runs',
     async (cutAs) => {
-      for (const { offset, what } of streams[direction]) {
-        const faults: Faults = { cutAt: offset, cutAs };
-        const outcome = await migrate({ link: { ...link(direction, faults) } });
+      for (const { offset, what } of streams[kind][direction]) {
+        const outcome = await run({ cutAt: offset, cutAs });
         try {
           checkSafe(outcome);
           if (what === 'after everything') {
@@ -82,7 +101,7 @@ describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
             expect(outcome.destination.running, 'the destination runs').toBe(told);
             expect(outcome.source.running, 'the source runs').toBe(!told);
           }
-          if (outcome.destination.started === undefined) await again(outcome);
+          if (outcome.destination.started === undefined) await again(outcome, KINDS[kind]);
           else done(outcome);
         } catch (error) {
           throw new Error(`cut ${what} (byte ${offset}): ${(error as Error).message}`, { cause: error });
@@ -92,8 +111,8 @@ describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
   );
 
   test('stalled at and inside every frame: given up after the time that was set', async () => {
-    for (const { offset, what } of streams[direction].slice(0, -1)) {
-      const outcome = await migrate({ link: link(direction, { stallAt: offset }) });
+    for (const { offset, what } of streams[kind][direction].slice(0, -1)) {
+      const outcome = await run({ stallAt: offset });
       try {
         checkSafe(outcome);
         const told = direction === 'back' && /running/.test(what);
@@ -102,7 +121,7 @@ describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
         );
         expect(outcome.destination.running).toBe(told);
         expect(outcome.time.nowNs()).toBeLessThan(12_000e6);
-        if (!told && outcome.source.running) await again(outcome);
+        if (!told && outcome.source.running) await again(outcome, KINDS[kind]);
         else done(outcome);
       } catch (error) {
         throw new Error(`stalled ${what} (byte ${offset}): ${(error as Error).message}`, { cause: error });
@@ -110,13 +129,29 @@ describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
     }
   });
 
+  test('a frame that comes twice is found, and the guest stays where it is', async () => {
+    for (const { offset, what, end } of streams[kind][direction]) {
+      if (end === undefined) continue;
+      const outcome = await run({ repeat: [offset, end] });
+      try {
+        checkSafe(outcome);
+        // Behind the last frame, nobody listens.
+        const late = what === 'before go' || what === 'before running';
+        if (!late) expect(outcome.source.running, 'the source runs').toBe(true);
+        done(outcome);
+      } catch (error) {
+        throw new Error(`twice, ${what} (byte ${offset}): ${(error as Error).message}`, { cause: error });
+      }
+    }
+  });
+
   test('a flipped bit in every frame is found, and the guest stays where it is', async () => {
-    for (const { offset, what } of streams[direction].slice(0, -1)) {
+    for (const { offset, what } of streams[kind][direction].slice(0, -1)) {
       const flip = (bytes: Uint8Array, at: number): void => {
         const i = offset - at;
         if (i >= 0 && i < bytes.length) bytes[i] = (bytes[i] ?? 0) ^ 0x10;
       };
-      const outcome = await migrate({ link: link(direction, { alter: flip }) });
+      const outcome = await run({ alter: flip });
       try {
         checkSafe(outcome);
         expect(outcome.sent, 'the source fails').toBeDefined();
@@ -133,10 +168,6 @@ describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
     }
   });
 });
-
-function link(direction: 'forward' | 'back', faults: Faults): { forward?: Faults; back?: Faults } {
-  return direction === 'forward' ? { forward: faults } : { back: faults };
-}
 
 test.each([
   ['build', 'the destination refuses: build says no'],

@@ -12,6 +12,10 @@ export interface Setting {
   readonly source?: FakeSourceVm;
   readonly destination?: FakeDestination;
   readonly time?: VirtualTime;
+  /** Time that the guest takes for a page. */
+  readonly nsPerPage?: number;
+  /** So many passes are made before the guest is stopped. */
+  readonly passes?: number;
   /** Called with both sides before they run. */
   readonly prepare?: (sides: { sender: Sender; receiver: Receiver; link: Link }) => void;
 }
@@ -41,18 +45,24 @@ export const PARAMETERS: MigrationParameters = {
 
 export async function migrate(setting: Setting = {}): Promise<Outcome> {
   const time = setting.time ?? new VirtualTime();
-  const source = setting.source ?? new FakeSourceVm(time);
+  const source = setting.source ?? new FakeSourceVm(time, { nsPerPage: setting.nsPerPage ?? 200_000 });
   const destination = setting.destination ?? new FakeDestination();
   const link = new Link({ time, rate: 40e6, onWrite: () => source.catchUp(), ...setting.link });
   const events: MigrationEvent[] = [];
-  const parameters = { ...PARAMETERS, ...setting.parameters };
+  const { passes = 0 } = setting;
+  const parameters = { ...PARAMETERS, ...(passes > 0 ? { downtimeLimitMs: 0 } : {}), ...setting.parameters };
   const sender = new Sender({
     vm: source,
     open: async () => link.source(),
     clock: time,
     timers: time,
     parameters,
-    onEvent: (event) => events.push(event),
+    onEvent: (event) => {
+      events.push(event);
+      if (event.event === 'pass' && event.pass === passes - 1) {
+        sender.setParameters({ downtimeLimitMs: 1000 });
+      }
+    },
   });
   const receiver = new Receiver({
     builder: destination,

@@ -10,6 +10,8 @@ export interface Faults {
   readonly cutAs?: 'end' | 'reset';
   /** After this many bytes nothing arrives any more, though the connection stands. */
   readonly stallAt?: number;
+  /** The bytes from the first offset to the second arrive twice. */
+  readonly repeat?: readonly [from: number, to: number];
   /** Changes bytes on their way. */
   readonly alter?: (bytes: Uint8Array, offset: number) => void;
 }
@@ -32,6 +34,7 @@ class Pipe {
   readonly #chunk: number;
   readonly #capacity = 64 * 1024;
   readonly #queue: Uint8Array[] = [];
+  readonly #again: Uint8Array[] = [];
   #queued = 0;
   #wake: (() => void)[] = [];
   #ended = false;
@@ -55,16 +58,19 @@ class Pipe {
         await this.#wait();
         continue;
       }
-      const { cutAt = Infinity, stallAt = Infinity, alter } = this.#faults;
+      const { cutAt = Infinity, stallAt = Infinity, repeat = [Infinity, Infinity], alter } = this.#faults;
+      const ahead = [cutAt, stallAt, ...repeat].map((offset) => offset - this.written);
       const room = Math.min(this.#capacity - this.#queued, this.#chunk, source.length - at);
-      const allowed = Math.min(room, cutAt - this.written, stallAt - this.written);
+      const allowed = Math.min(room, ...ahead.filter((bytes, i) => i < 2 || bytes > 0));
       const piece = Uint8Array.from(source.subarray(at, at + Math.max(0, allowed)));
       alter?.(piece, this.written);
+      if (this.written >= repeat[0] && this.written < repeat[1]) this.#again.push(piece);
       this.log.push(piece);
       this.#queue.push(piece);
       this.#queued += piece.length;
       this.written += piece.length;
       at += piece.length;
+      if (this.written === repeat[1]) this.#queue.push(...this.#again.splice(0));
       if (this.written >= cutAt) {
         this.link.cut(this.#faults.cutAs ?? 'reset');
         this.check();

@@ -2,8 +2,9 @@ import { expect, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { GodwitError } from '../../src/error.ts';
 import { Bandwidth } from '../../src/migration/bandwidth.ts';
-import { decide, EncodingRatio } from '../../src/migration/convergence.ts';
+import { decide, mixOf, timeLeft, WHOLE_PAGES } from '../../src/migration/convergence.ts';
 import { Interrupt } from '../../src/migration/interrupt.ts';
+import { noPages } from '../../src/migration/page-counts.ts';
 import { changedParameters, DEFAULT_PARAMETERS } from '../../src/migration/parameters.ts';
 import { RateLimiter } from '../../src/migration/rate-limiter.ts';
 import { VirtualTime } from './virtual-time.ts';
@@ -87,29 +88,59 @@ test('zero pages say nothing about the link', () => {
   expect(bandwidth.throughput).toBeLessThan(1e6);
 });
 
+const outlook = {
+  pendingPages: 10_000,
+  mix: WHOLE_PAGES,
+  compactPageNs: 1000,
+  stateBytes: 40_000,
+  syncMs: 1,
+  bandwidth: 100e6,
+  downtimeLimitMs: 300,
+};
+
 test('the guest is stopped when what would really be sent fits the limit', () => {
-  const base = {
-    pendingPages: 10_000,
-    bytesPerPage: 4100,
-    stateBytes: 1000,
-    bandwidth: 100e6,
-    downtimeLimitMs: 300,
-  };
-  expect(decide(base)).toEqual({ remainingBytes: 41_001_000, expectedDowntimeMs: 410.01, converged: false });
-  expect(decide({ ...base, downtimeLimitMs: 411 }).converged).toBe(true);
-  // The same pages, most of them zero or small deltas: they would fit, and so they do.
-  expect(decide({ ...base, bytesPerPage: 100 }).converged).toBe(true);
-  expect(decide({ ...base, pendingPages: 0, bandwidth: 1, downtimeLimitMs: 0 }).converged).toBe(true);
+  expect(decide(outlook)).toEqual({ remainingBytes: 41_000_000, expectedDowntimeMs: 411, converged: false });
+  expect(decide({ ...outlook, downtimeLimitMs: 411 }).converged).toBe(true);
+  expect(decide({ ...outlook, pendingPages: 0, bandwidth: 1, downtimeLimitMs: 0 }).converged).toBe(true);
 });
 
-test('the encoding of dirty pages is measured from the second pass on', () => {
-  const ratio = new EncodingRatio();
-  ratio.passDone(1, 65_536, 1000);
-  expect(ratio.bytesPerPage).toBe(4096);
-  ratio.passDone(2, 100, 9600);
-  expect(ratio.bytesPerPage).toBe(2096);
-  ratio.passDone(3, 0, 0);
-  expect(ratio.bytesPerPage).toBe(2096);
+test('pages that are hardly sent take the time to find that out', () => {
+  // The same pages, small deltas: 0.9 ms to send with the state, 10 ms to encode, 1 ms to stop.
+  const deltas = { ...outlook, mix: mixOf({ ...noPages(), delta: 100, deltaBytes: 500 }, WHOLE_PAGES) };
+  expect(decide(deltas)).toEqual({ remainingBytes: 90_000, expectedDowntimeMs: 11.9, converged: true });
+  expect(decide({ ...deltas, compactPageNs: 40_000 }).converged).toBe(false);
+});
+
+test('what pages take is told by kind: nothing if equal or zero, a delta, or all of a page', () => {
+  const mix = mixOf(
+    { ...noPages(), zero: 10, equal: 20, delta: 30, deltaBytes: 3000, whole: 40 },
+    WHOLE_PAGES,
+  );
+  expect(mix.bytesPerPage).toBeCloseTo(30 + 0.4 * 4096);
+  expect(mix.compactShare).toBeCloseTo(0.6);
+  expect(mixOf(noPages(), mix)).toBe(mix);
+});
+
+test('the time left counts passes until the rest fits, and knows when none will do', () => {
+  const progress = {
+    pendingPages: 25_000,
+    dirtyPages: 0,
+    dirtyPagesPerSecond: 12_500,
+    totalPages: 100_000,
+    throughput: 102_400_000, // 25,000 pages/s
+    compactPageNs: 0,
+    passMix: WHOLE_PAGES,
+    mix: WHOLE_PAGES,
+  };
+  const pause = (pages: number) => ({ expectedDowntimeMs: pages / 25, converged: pages / 25 <= 130 });
+  // 1 s, 0.5 s and 0.25 s leave 3,125 pages: 125 ms.
+  expect(timeLeft(progress, pause)).toBeCloseTo(1875);
+  expect(timeLeft({ ...progress, dirtyPagesPerSecond: 25_000 }, pause)).toBeUndefined();
+  expect(timeLeft({ ...progress, throughput: 0 }, pause)).toBeUndefined();
+  // In deltas, the same guest is caught after this pass.
+  const mix = mixOf({ ...noPages(), delta: 100, deltaBytes: 500 }, WHOLE_PAGES);
+  const fast = (pages: number) => ({ expectedDowntimeMs: pages / 1000, converged: true });
+  expect(timeLeft({ ...progress, dirtyPagesPerSecond: 25_000, mix }, fast)).toBeCloseTo(1025);
 });
 
 test('parameters out of range change nothing', () => {

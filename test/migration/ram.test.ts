@@ -4,6 +4,7 @@ import { createLayout, createSharedMemory, PAGE_SIZE } from '../../src/memory/la
 import type { Frame } from '../../src/migration/frame-reader.ts';
 import { KERNEL_SCRATCH, Kernels } from '../../src/migration/kernels.ts';
 import { PageBitmap } from '../../src/migration/page-bitmap.ts';
+import { sentPages } from '../../src/migration/page-counts.ts';
 import { RamLoad } from '../../src/migration/ram-load.ts';
 import { RamSave } from '../../src/migration/ram-save.ts';
 import { MAX_DATA_PAGES, MAX_RAM_PAYLOAD, MAX_RUNS, MAX_ZERO_PAGES } from '../../src/migration/ram-stream.ts';
@@ -38,8 +39,8 @@ test('all pages travel, whatever the mix of zero and other pages; zero pages cos
     if (payload === undefined) break;
     expect(payload.length).toBeLessThanOrEqual(MAX_RAM_PAYLOAD);
     load.apply(carry(payload.at, payload.length));
-    totals.pages += payload.pages;
-    totals.zeroPages += payload.zeroPages;
+    totals.pages += sentPages(payload.pages);
+    totals.zeroPages += payload.pages.zero;
     totals.bytes += payload.length;
     totals.frames++;
   }
@@ -73,16 +74,16 @@ test('a frame holds at most so many pages, runs and zero pages', () => {
   save.clear();
   bitmap.addRange(2000, 100);
   save.beginPass(2);
-  expect(save.pack(slot)).toMatchObject({ pages: MAX_DATA_PAGES, zeroPages: 0 });
-  expect(save.pack(slot, 5)).toMatchObject({ pages: 5 });
+  expect(save.pack(slot)).toMatchObject({ pages: { whole: MAX_DATA_PAGES, zero: 0 } });
+  expect(save.pack(slot, 5)).toMatchObject({ pages: { whole: 5 } });
   save.clear();
   save.beginPass(3);
   for (let i = 4000; i < 6000; i += 2) bitmap.add(i);
-  expect(save.pack(slot)).toMatchObject({ pages: MAX_RUNS, zeroPages: MAX_RUNS });
+  expect(save.pack(slot)).toMatchObject({ pages: { zero: MAX_RUNS, whole: 0 } });
   save.clear();
   save.beginPass(4);
   bitmap.addRange(4000, 10_000);
-  expect(save.pack(slot)).toMatchObject({ pages: MAX_ZERO_PAGES, zeroPages: MAX_ZERO_PAGES });
+  expect(save.pack(slot)).toMatchObject({ pages: { zero: MAX_ZERO_PAGES, whole: 0 } });
   save.clear();
   save.beginPass(5);
   expect(save.pack(slot)).toBeUndefined();
@@ -149,6 +150,22 @@ test('the end is accepted only when every page has come and all counts agree', (
   expect(() => load.verifyComplete({ ...end, pagesSent: 1 }, 9)).toThrow('pagesSent');
   expect(() => load.verifyComplete({ ...end, passes: 2 }, 9)).toThrow('passes');
   expect(() => load.verifyComplete(end, 9)).toThrow('every page to have arrived, got nothing for page 0');
+});
+
+test('a sample of a set is spread evenly over it', () => {
+  const bitmap = PageBitmap.create(1000);
+  const members: number[] = [];
+  for (let page = 3; page < 1000; page += 1 + (page % 7)) {
+    bitmap.add(page);
+    members.push(page);
+  }
+  for (const step of [1, 2, 5, 33, members.length]) {
+    const wanted = members.filter((_, i) => i % step === step >> 1);
+    expect([...bitmap.sample(step)]).toEqual(wanted);
+  }
+  const other = PageBitmap.create(1000);
+  other.addRange(0, 10);
+  expect(bitmap.countUnion(other)).toBe(members.filter((page) => page >= 10).length + 10);
 });
 
 test('bitmaps find, count and fill as sets do', () => {

@@ -123,8 +123,8 @@ describe('a human monitor', () => {
 
   it('lists capabilities, and refuses those it lacks', async () => {
     const { run } = start();
-    expect(await run('migrate_set_capability xbzrle on')).toBe(
-      "Error: capability 'xbzrle' is not available in this version\n",
+    expect(await run('migrate_set_capability mapped-ram on')).toBe(
+      "Error: capability 'mapped-ram' is not available in this version\n",
     );
     expect(await run('migrate_set_capability events on')).toBe('');
     const shown = await run('info migrate_capabilities');

@@ -236,11 +236,11 @@ describe('a QMP session', () => {
     expect(
       await set([
         { capability: 'events', state: true },
-        { capability: 'xbzrle', state: true },
+        { capability: 'mapped-ram', state: true },
       ]),
-    ).toEqual([generic("capability 'xbzrle' is not available in this version")]);
+    ).toEqual([generic("capability 'mapped-ram' is not available in this version")]);
     expect(target.capabilities().events).toBe(false);
-    expect(await set([{ capability: 'xbzrle', state: false }])).toEqual([{ return: {} }]);
+    expect(await set([{ capability: 'mapped-ram', state: false }])).toEqual([{ return: {} }]);
     expect(await ask('{"execute":"migrate","arguments":{"uri":"unix:/x","blk":true}}')).toEqual([
       generic("migrate: 'blk' is not available in this version"),
     ]);

@@ -1,0 +1,105 @@
+/**
+ * What the passes over RAM have shown so far, and what is to be expected from it: how long the guest would stand still
+ * now, and when the migration will be over.
+ */
+import type { Bandwidth } from './bandwidth.ts';
+import { type Decision, decide, mixOf, type PageMix, timeLeft, WHOLE_PAGES } from './convergence.ts';
+import type { PageCounts } from './page-counts.ts';
+import type { MigrationParameters } from './parameters.ts';
+import type { Forecast } from './statistics.ts';
+
+/** Weight of a new measurement of what a page costs. */
+const NEWEST = 1 / 8;
+
+export class RamOutlook {
+  readonly #bandwidth: Bandwidth;
+  readonly #parameters: () => MigrationParameters;
+  readonly #totalPages: number;
+  #stateBytes = 0;
+  /** Of the pages that the guest writes, as sampled at the last sync; whole ones until then. */
+  #mix: PageMix = WHOLE_PAGES;
+  /** Of the rest of the present pass. */
+  #passMix: PageMix = WHOLE_PAGES;
+  #sampledPageNs = 0;
+  #compactPageNs: number | undefined;
+  #syncMs = 0;
+  #dirtyPagesPerSecond = 0;
+
+  constructor(bandwidth: Bandwidth, parameters: () => MigrationParameters, totalPages: number) {
+    this.#bandwidth = bandwidth;
+    this.#parameters = parameters;
+    this.#totalPages = totalPages;
+  }
+
+  /** What the pages cost that were sampled at the last sync. */
+  get mix(): PageMix {
+    return this.#mix;
+  }
+
+  /** What a device state takes in the stream. */
+  set stateBytes(bytes: number) {
+    this.#stateBytes = bytes;
+  }
+
+  /** Packing these pages took `ns`; `passPages` have been packed in this pass, which is the first or a later one. */
+  packed(pages: PageCounts, ns: number, passPages: PageCounts, first: boolean): void {
+    if (first) this.#passMix = mixOf(passPages, this.#passMix);
+    const compared = pages.delta + pages.equal;
+    if (compared <= pages.whole + pages.zero) return;
+    const before = this.#compactPageNs;
+    const now = ns / (compared + pages.whole + pages.zero);
+    this.#compactPageNs = before === undefined ? now : before + (now - before) * NEWEST;
+  }
+
+  /** The dirty log was synced, which took `syncMs`; a sample of what is pending was looked at in `ns`. */
+  synced(syncMs: number, sample: PageCounts, ns: number, dirtyPagesPerSecond: number): void {
+    const sampled = sample.zero + sample.equal + sample.delta + sample.whole;
+    this.#syncMs = syncMs;
+    this.#mix = mixOf(sample, this.#mix);
+    this.#passMix = this.#mix;
+    if (sampled > 0) this.#sampledPageNs = ns / sampled;
+    this.#dirtyPagesPerSecond = dirtyPagesPerSecond;
+  }
+
+  /** Whether the guest can be stopped with so many pages pending, and for how long it would stand still. */
+  decide(pendingPages: number): Decision {
+    const { downtimeLimitMs, availSwitchoverBandwidth } = this.#parameters();
+    return decide({
+      pendingPages,
+      mix: this.#mix,
+      compactPageNs: this.#pageNs,
+      stateBytes: this.#stateBytes,
+      syncMs: this.#syncMs,
+      bandwidth: availSwitchoverBandwidth || this.#bandwidth.forPause,
+      downtimeLimitMs,
+    });
+  }
+
+  /**
+   * @param sendingPages of the present pass.
+   * @param pendingPages those, and what was written since the last sync.
+   * @param dirtyPages of these, those written since the last sync.
+   */
+  forecast(sendingPages: number, pendingPages: number, dirtyPages: number): Forecast {
+    return {
+      downtimeMs: this.decide(pendingPages).expectedDowntimeMs,
+      timeLeftMs: timeLeft(
+        {
+          pendingPages: sendingPages,
+          dirtyPages,
+          dirtyPagesPerSecond: this.#dirtyPagesPerSecond,
+          totalPages: this.#totalPages,
+          throughput: this.#bandwidth.throughput,
+          compactPageNs: this.#pageNs,
+          passMix: this.#passMix,
+          mix: this.#mix,
+        },
+        (pages) => this.decide(pages),
+      ),
+    };
+  }
+
+  get #pageNs(): number {
+    return this.#compactPageNs ?? this.#sampledPageNs;
+  }
+}
