@@ -36,6 +36,7 @@ import { guestDma } from './guest-dma.ts';
 import { hartState } from './hart-state.ts';
 import { IcountClock, repeatableRandom } from './icount.ts';
 import { MEMORY_MAP } from './memory-map.ts';
+import { Throttle } from './throttle.ts';
 import { type DebugStop, RUN_ALL, type RunPlan, Turns } from './turns.ts';
 import { WaitTimes } from './wait-times.ts';
 
@@ -106,6 +107,7 @@ export class Machine {
   readonly dma: DmaMemory;
   readonly engine: Engine;
   readonly dirtyTracking: DirtyTracking;
+  readonly throttle: Throttle;
   /** Memory for debuggers; to be used between bursts. */
   readonly debug: DebugAccess;
   readonly uart: Uart16550;
@@ -128,6 +130,7 @@ export class Machine {
   #running = false;
   #halted = false;
   #inBurst = false;
+  #ranNs = 0;
 
   constructor(configuration: MachineConfiguration, memory: WebAssembly.Memory, host: MachineHost) {
     this.configuration = configuration;
@@ -152,7 +155,8 @@ export class Machine {
       { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock } },
     );
     this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
-    this.#turns = new Turns(this.engine, host.icount !== undefined);
+    this.throttle = new Throttle(configuration.harts, host.clock, host.icount !== undefined);
+    this.#turns = new Turns(this.engine, this.throttle, host.icount !== undefined);
     this.waits = new WaitTimes(host.clock, this.engine.harts.length);
     this.engine.onWait = (hart, waits) => (waits ? this.waits.began(hart.id) : this.waits.ended(hart.id));
     this.dma = guestDma(this.#addressSpace, this.memory, () => {
@@ -220,6 +224,11 @@ export class Machine {
   /** What stands where in the guest's physical address space, by rising address. */
   get mappings(): readonly Mapping[] {
     return this.#addressSpace.list();
+  }
+
+  /** For how long harts have run, on the host's clock, since the machine was made. */
+  get ranNs(): number {
+    return this.#ranNs;
   }
 
   /** Whether the harts may run and time goes on. */
@@ -318,12 +327,19 @@ export class Machine {
     if (missing.any) missing.deliver();
     while (this.#running && !this.#halted) {
       if (!this.#turns.inRound) this.#updateTimers();
+      const startNs = this.#host.clock.nowNs();
       const ran = this.#turns.round(
         () => this.#slice(),
         () => this.#halted,
       );
+      this.#ranNs += this.#host.clock.nowNs() - startNs;
       if (this.#halted) return { kind: 'halted' };
       if (ran === 'missing') return { kind: 'idle', timerInNs: undefined };
+      const throttledNs = this.throttle.active ? this.throttle.pauseNs : 0;
+      if (ran === 'throttled') {
+        if (throttledNs > 0) return { kind: 'idle', timerInNs: throttledNs };
+        continue;
+      }
       if (typeof ran !== 'number') {
         this.stop();
         this.#host.debugStopped(ran);
@@ -333,7 +349,11 @@ export class Machine {
         // The deadline is taken before the lines are looked at again: one that passes in between is seen there.
         const timerInNs = this.#timerInNs();
         this.#updateTimers();
-        if (!this.#turns.active.some((hart) => hart.wakes && hart.missing === undefined)) {
+        const canRun = (hart: Hart): boolean => hart.missing === undefined && !this.throttle.waits(hart.id);
+        if (!this.#turns.active.some((hart) => hart.wakes && canRun(hart))) {
+          if (throttledNs > 0) {
+            return { kind: 'idle', timerInNs: Math.min(throttledNs, timerInNs ?? throttledNs) };
+          }
           if (this.#icount === undefined || timerInNs === undefined) return { kind: 'idle', timerInNs };
           // Virtual time stands still until the host is done.
           if (this.busy || this.wantsMemory) return { kind: 'idle', timerInNs: undefined };

@@ -1,11 +1,13 @@
 /**
  * The harts' turns: in a round each runs a slice, one after the other. A debugger's stop cuts a round in the middle of a
  * turn, and the next one goes on there: a run is the same, to the instruction, however often it was stopped. A hart that
- * waits for a page that has not arrived (post-copy) is passed over; with virtual time it cuts the round, too.
+ * waits for a page that has not arrived (post-copy) is passed over; with virtual time it cuts the round, too, and so
+ * does a throttle (throttle.ts).
  */
 import type { PointStop } from '../cpu/debug-points.ts';
 import type { Engine } from '../cpu/engine.ts';
 import type { Hart } from '../cpu/hart.ts';
+import type { Throttle } from './throttle.ts';
 
 /** What a hart does while the machine runs: `step` is one instruction, after which the machine stops. */
 export type HartAction = 'run' | 'step' | 'stay';
@@ -36,12 +38,14 @@ interface Round {
 export class Turns {
   plan: RunPlan = RUN_ALL;
   readonly #engine: Engine;
+  readonly #throttle: Throttle;
   readonly #exact: boolean;
   #cut: Round | undefined;
 
-  /** @param exact nobody overtakes a hart that waits for a page. */
-  constructor(engine: Engine, exact: boolean) {
+  /** @param exact nobody overtakes a hart that waits for a page, or because it is throttled. */
+  constructor(engine: Engine, throttle: Throttle, exact: boolean) {
     this.#engine = engine;
+    this.#throttle = throttle;
     this.#exact = exact;
   }
 
@@ -64,16 +68,24 @@ export class Turns {
    * Runs a round, or the rest of one.
    * @param slice how many instructions the hart whose turn it is may run.
    * @param halted asked after each turn: the round is given up.
-   * @returns how many were run in the whole round, or why it was cut: "missing" for a page.
+   * @returns how many were run in the whole round, or why it was cut: "missing" for a page, "throttled".
    */
-  round(slice: () => number, halted: () => boolean): number | DebugStop | 'missing' {
+  round(slice: () => number, halted: () => boolean): number | DebugStop | 'missing' | 'throttled' {
+    if (!this.#throttle.active) return this.#round(slice, halted);
+    this.#throttle.beginRound();
+    const ran = this.#round(slice, halted);
+    this.#throttle.endRound();
+    return ran;
+  }
+
+  #round(slice: () => number, halted: () => boolean): number | DebugStop | 'missing' | 'throttled' {
     const { harts } = this.#engine;
     const from = this.#cut;
     this.#cut = undefined;
     let ran = from?.ran ?? 0;
     for (const hart of harts.slice(from?.hart)) {
       const budget = hart.id === from?.hart ? from.left : slice();
-      const { count, stop } = this.#turn(hart, budget);
+      const { count, stop, waits } = this.#turn(hart, budget);
       ran += count;
       if (halted()) return ran;
       if (stop !== undefined) {
@@ -84,16 +96,38 @@ export class Turns {
         this.#cut = { hart: hart.id, left: budget - count, ran };
         return 'missing';
       }
+      if (waits) {
+        this.#cut = { hart: hart.id, left: budget - count, ran };
+        return 'throttled';
+      }
       // Another hart may store to what this one reserved.
       if (harts.length > 1) hart.reservation = -1n;
     }
     return ran;
   }
 
-  #turn(hart: Hart, budget: number): { readonly count: number; readonly stop: DebugStop | undefined } {
+  /** A hart's turn, or what of it the throttle lets it run now: then the hart `waits`, and its turn goes on later. */
+  #turn(
+    hart: Hart,
+    budget: number,
+  ): { readonly count: number; readonly stop: DebugStop | undefined; readonly waits?: boolean } {
     const action = this.#actionOf(hart.id);
-    const { stepInterrupts } = this.plan;
     if (action === 'stay' || budget === 0) return { count: 0, stop: undefined };
+    const throttle = this.#throttle;
+    if (!throttle.active || action === 'step') return this.#run(hart, action, budget);
+    const piece = Math.min(budget, throttle.beginTurn(hart.id));
+    if (piece === 0) return { count: 0, stop: undefined, waits: throttle.whole };
+    const { count, stop } = this.#run(hart, action, piece);
+    throttle.endTurn(hart.id, count);
+    return { count, stop, waits: throttle.whole && count === piece && piece < budget };
+  }
+
+  #run(
+    hart: Hart,
+    action: 'run' | 'step',
+    budget: number,
+  ): { readonly count: number; readonly stop: DebugStop | undefined } {
+    const { stepInterrupts } = this.plan;
     const stepped: DebugStop = { reason: 'step', hart: hart.id };
     if (action === 'step') {
       // It then stands at the handler's first instruction.

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
+import { type Clock, ManualClock } from '../../src/clock.ts';
 import { ACCELERATORS, type Accelerator } from '../../src/cpu/accelerator.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
 import { Machine, machineLayout } from '../../src/machine/machine.ts';
@@ -26,6 +26,7 @@ function run(
   harts: number,
   enough: () => boolean,
   accel: Accelerator = 'jit',
+  throttled?: { readonly fractions: readonly number[]; readonly onPause: () => void },
 ): Run {
   const { configuration, boot } = newMachine({
     bios: { kind: 'none' },
@@ -36,10 +37,18 @@ function run(
     append,
   });
   const memory = createSharedMemory(machineLayout(configuration));
+  // The host's time passes whenever somebody looks at it.
+  const time = new ManualClock();
+  const clock: Clock = {
+    nowNs() {
+      time.advance(1000);
+      return time.nowNs();
+    },
+  };
   let console = '';
   let over = false;
   const machine = new Machine(configuration, memory, {
-    clock: new ManualClock(),
+    clock,
     accel,
     icount,
     random: () => expect.fail('virtual time has no real entropy'),
@@ -63,7 +72,15 @@ function run(
     }
     return enough();
   };
-  while (!over) expect(machine.burst(look).kind).not.toBe('idle');
+  machine.throttle.set(throttled?.fractions ?? []);
+  while (!over) {
+    const end = machine.burst(look);
+    if (end.kind !== 'idle') continue;
+    // Only a throttle is waited for.
+    expect(end.timerInNs).toBeGreaterThan(0);
+    time.advance(end.timerInNs as number);
+    throttled?.onPause();
+  }
   const ram = machine.memory.block('ram');
   const bytes = machine.memory.view(ram.offset, ram.size).slice();
   return {
@@ -122,6 +139,25 @@ test.each(['records', 'sort', 'matrix'] as const)(
     expect(translated).toEqual(interpreted);
   },
 );
+
+test('a throttle, of all harts or of one, changes neither trace nor memory', () => {
+  const smp = (fractions: readonly number[]): { run: Run; pauses: number } => {
+    let pauses = 0;
+    const onPause = (): void => void pauses++;
+    const throttled = fractions.length === 0 ? undefined : { fractions, onPause };
+    const append = 'size=4M words=16 limit=1 report=500';
+    return { run: run(guestImage('smp'), append, 8, 3, () => false, 'jit', throttled), pauses };
+  };
+  const undisturbed = smp([]);
+  for (const fractions of [
+    [0.5, 0.5, 0.5],
+    [0, 0.99, 0],
+  ]) {
+    const { run: throttled, pauses } = smp(fractions);
+    expect(throttled).toEqual(undisturbed.run);
+    expect(pauses).toBeGreaterThan(50);
+  }
+});
 
 test('idle time is skipped, and ticks come at their time', () => {
   const { console, instructions } = run(guestImage('ticks'), 'count=3 interval=1000', 3, 1, () => false);
