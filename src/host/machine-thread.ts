@@ -11,6 +11,8 @@ import type { BootContents } from '../machine/boot-contents.ts';
 import { type CodeLines, codeLines } from '../machine/code-dump.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { MachineDebugger } from '../machine/debugger.ts';
+import { DIRTY_LIMIT_PERIOD_MS, type DirtyLimitOwner, type HartDirtyLimit } from '../machine/dirty-limit.ts';
+import type { DirtyLogUser, DirtyReport } from '../machine/dirty-tracking.ts';
 import { GuestLog } from '../machine/guest-log.ts';
 import { jitLines } from '../machine/jit-info.ts';
 import { type BurstEnd, Machine } from '../machine/machine.ts';
@@ -40,7 +42,7 @@ export interface MachineBlueprint {
   readonly configuration: MachineConfiguration;
   readonly memory: WebAssembly.Memory;
   /** Absent at a destination: memory arrives. */
-  readonly boot?: BootContents;
+  readonly boot?: Pick<BootContents, 'rom' | 'boot'>;
   readonly accel: Accelerator;
   /** Virtual time: see MachineHost. */
   readonly icount?: number;
@@ -101,9 +103,17 @@ export interface MachineApi {
   blockStats(): ReadonlyMap<string, BlockCounters>;
   /** Bytes for the serial port. Returns how many it took. */
   input(bytes: Uint8Array): number;
-  startDirtyLog(): void;
-  syncDirtyLog(): void;
-  stopDirtyLog(): void;
+  startDirtyLog(user: DirtyLogUser): void;
+  /** For a migration. @returns for how long harts have run so far, in ns. */
+  syncDirtyLog(): number;
+  stopDirtyLog(user: DirtyLogUser): void;
+  /** Who has made pages dirty. */
+  dirtyReport(): DirtyReport;
+  /** Slows all harts down for a migration: percent of the time that they do not run; 0 lifts it. */
+  setThrottle(percentage: number): void;
+  /** Limits the rate at which harts, or one, make pages dirty, in MiB per second; undefined lifts it. */
+  setDirtyLimit(owner: DirtyLimitOwner, limit: number | undefined, hart?: number): void;
+  dirtyLimits(): HartDirtyLimit[];
   saveState(): Uint8Array;
   checkState(state: Uint8Array): void;
   loadState(state: Uint8Array): void;
@@ -112,7 +122,7 @@ export interface MachineApi {
   setPostcopyLink(up: boolean): void;
   waitFigures(): WaitFigures;
   endPostcopy(): WaitFigures;
-  /** Serves another thread on this port as well. */
+  /** Serves the thread of a migration on this port; what it switches on ends with it, or with the next one. */
   attach(port: MessagePort): void;
   /** Serves a MachineDebugger on this port; to be called while the machine stands still. */
   attachDebugger(port: MessagePort): void;
@@ -161,6 +171,8 @@ class MachineThread implements MachineApi {
   /** Set while the next burst has been asked for, or a timer will ask for it. */
   #scheduled: NodeJS.Immediate | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #limitTimer: NodeJS.Timeout | undefined;
+  #attached: MessagePort | undefined;
 
   constructor(port: Port) {
     this.#main = connect<MachineListener>(port, this).remote;
@@ -317,18 +329,44 @@ class MachineThread implements MachineApi {
     return this.#machine.uart.receive(bytes);
   }
 
-  startDirtyLog(): void {
-    this.#machine.dirtyTracking.start('migration');
+  startDirtyLog(user: DirtyLogUser): void {
+    this.#machine.dirtyTracking.start(user);
   }
 
-  syncDirtyLog(): void {
+  syncDirtyLog(): number {
     this.#machine.dirtyTracking.collect();
     // So that there is little left to flush when the machine stops; what fails now will fail then.
     for (const file of this.#files.values()) void file.flush().catch(() => {});
+    return this.#machine.ranNs;
   }
 
-  stopDirtyLog(): void {
-    this.#machine.dirtyTracking.stop('migration');
+  stopDirtyLog(user: DirtyLogUser): void {
+    this.#machine.dirtyTracking.stop(user);
+  }
+
+  dirtyReport(): DirtyReport {
+    return this.#machine.dirtyTracking.report();
+  }
+
+  setThrottle(percentage: number): void {
+    const { engine, throttle } = this.#machine;
+    throttle.set(
+      'migration',
+      engine.harts.map(() => percentage / 100),
+    );
+    this.#schedule();
+  }
+
+  setDirtyLimit(owner: DirtyLimitOwner, limit: number | undefined, hart?: number): void {
+    const { dirtyLimit } = this.#machine;
+    dirtyLimit.set(owner, limit, hart);
+    clearInterval(this.#limitTimer);
+    if (dirtyLimit.active) this.#limitTimer = setInterval(() => dirtyLimit.look(), DIRTY_LIMIT_PERIOD_MS);
+    this.#schedule();
+  }
+
+  dirtyLimits(): HartDirtyLimit[] {
+    return this.#machine.dirtyLimit.limits();
   }
 
   saveState(): Uint8Array {
@@ -362,7 +400,20 @@ class MachineThread implements MachineApi {
   }
 
   attach(port: MessagePort): void {
+    this.#endMigration();
+    this.#attached = port;
     connect(port, this);
+    // The port closes with the other thread, however that ends.
+    port.once('close', () => {
+      if (this.#attached === port) this.#endMigration();
+    });
+  }
+
+  /** Nothing of a migration that is over stays behind. */
+  #endMigration(): void {
+    this.setThrottle(0);
+    this.setDirtyLimit('migration', undefined);
+    this.stopDirtyLog('migration');
   }
 
   attachDebugger(port: MessagePort): void {

@@ -7,10 +7,12 @@ import { topic } from '../monitor/info.ts';
 import type { InfoTopic, MemoryAddress } from '../monitor/target.ts';
 import { blockInfo } from './block-info.ts';
 import { saveMemory } from './memory-file.ts';
+import type { VmDirty } from './vm-dirty.ts';
 import type { VmMachine } from './vm-machine.ts';
 
 export class VmInspection {
   readonly #machine: VmMachine;
+  readonly #dirty: VmDirty;
   readonly infoTopics: readonly InfoTopic[] = [
     {
       name: 'registers',
@@ -18,6 +20,7 @@ export class VmInspection {
       help: 'show the cpu registers (-a: of all harts)',
       text: (args, hart) => this.#registers(args.trim(), hart),
     },
+    topic('dirty-top', 'show which instructions make pages dirty', () => this.#dirty.top()),
     topic('mem', 'show the active virtual memory mappings', (hart) =>
       this.#machine.remote.translations(hart),
     ),
@@ -29,8 +32,9 @@ export class VmInspection {
     topic('qtree', 'show device tree', () => this.#machine.remote.deviceTree()),
   ];
 
-  constructor(machine: VmMachine) {
+  constructor(machine: VmMachine, dirty: VmDirty) {
     this.#machine = machine;
+    this.#dirty = dirty;
   }
 
   get harts(): number {

@@ -147,7 +147,7 @@ export class VmMachine {
       accel,
       rtc: rtc ?? {},
       ...(icount === undefined ? {} : { icount }),
-      ...(boot === undefined ? {} : { boot }),
+      ...(boot === undefined ? {} : { boot: { rom: boot.rom, boot: boot.boot } }),
     });
     this.#built = { configuration, memory, attention: new Attention(memory, layout) };
     return this.#built;

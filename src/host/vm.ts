@@ -27,6 +27,7 @@ import { LOG_ITEM_LIST, type LogItem } from './log.ts';
 import type { NetdevSpec } from './netdev.ts';
 import { type NewMachine, NO_UUID } from './new-machine.ts';
 import { connect, type Remote } from './rpc.ts';
+import { VmDirty } from './vm-dirty.ts';
 import { VmInspection } from './vm-inspection.ts';
 import { type RunStateWatcher, VmMachine, type VmOptions } from './vm-machine.ts';
 import { VmMigration, type WantedMachine } from './vm-migration.ts';
@@ -36,13 +37,15 @@ const MIGRATION_THREAD_DELAY_MS = 300;
 
 export class Vm implements MonitorTarget {
   readonly #machine: VmMachine;
+  readonly dirty: VmDirty;
   readonly #inspection: VmInspection;
   readonly #migration: VmMigration;
   #debugger: Remote<MachineDebugger> | undefined;
 
   constructor(options: VmOptions) {
     this.#machine = new VmMachine(options);
-    this.#inspection = new VmInspection(this.#machine);
+    this.dirty = new VmDirty(this.#machine);
+    this.#inspection = new VmInspection(this.#machine, this.dirty);
     this.#migration = new VmMigration(this.#machine);
   }
 
@@ -68,6 +71,7 @@ export class Vm implements MonitorTarget {
 
   /** Builds a machine and, unless it is to start paused, runs it. */
   async launch({ configuration, boot }: NewMachine): Promise<void> {
+    this.dirty.symbols = boot.symbols;
     await this.#machine.build(configuration, boot);
     this.#machine.acceptInput();
     if (!this.#machine.options.startPaused) await this.#machine.run();

@@ -10,6 +10,7 @@ import { type BootImage, encodeBootImages, fdtAddress, resetVector } from './boo
 import { nodeOf, RNG_SEED, type StartInformation, withChosen } from './chosen.ts';
 import type { AiaType } from './configuration.ts';
 import { deviceTree } from './device-tree.ts';
+import type { ElfSymbol } from './elf.ts';
 import { type KernelImage, parseKernel } from './kernel.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
@@ -18,6 +19,11 @@ export interface BootContents {
   readonly boot: Uint8Array;
   /** The flattened device tree as it stands in the boot block, its random seed zero. */
   readonly fdt: Uint8Array;
+  /**
+   * The symbols of firmware and kernel.
+   * @throws GodwitError kind "file" if a symbol table is malformed.
+   */
+  readonly symbols: () => readonly ElfSymbol[];
 }
 
 /** A file's contents; the name is for errors. */
@@ -85,6 +91,7 @@ export function bootContents(request: BootRequest): BootContents {
     }),
     boot: encodeBootImages([...images, randomSeed(fdt, at)]),
     fdt,
+    symbols: () => [...(firmware?.symbols() ?? []), ...(kernel?.symbols() ?? [])],
   };
 }
 

@@ -31,6 +31,7 @@ import type { Migratable } from '../vmstate/migratable.ts';
 import { type Backends, createBoard, NO_BACKENDS } from './board.ts';
 import { decodeBootImages } from './boot.ts';
 import type { MachineConfiguration } from './configuration.ts';
+import { DirtyLimit } from './dirty-limit.ts';
 import { DirtyTracking } from './dirty-tracking.ts';
 import { guestDma } from './guest-dma.ts';
 import { hartState } from './hart-state.ts';
@@ -108,6 +109,7 @@ export class Machine {
   readonly engine: Engine;
   readonly dirtyTracking: DirtyTracking;
   readonly throttle: Throttle;
+  readonly dirtyLimit: DirtyLimit;
   /** Memory for debuggers; to be used between bursts. */
   readonly debug: DebugAccess;
   readonly uart: Uart16550;
@@ -156,6 +158,13 @@ export class Machine {
     );
     this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
     this.throttle = new Throttle(configuration.harts, host.clock, host.icount !== undefined);
+    this.dirtyLimit = new DirtyLimit(
+      configuration.harts,
+      this.memory.dirtyLog,
+      this.dirtyTracking,
+      this.throttle,
+      host.clock,
+    );
     this.#turns = new Turns(this.engine, this.throttle, host.icount !== undefined);
     this.waits = new WaitTimes(host.clock, this.engine.harts.length);
     this.engine.onWait = (hart, waits) => (waits ? this.waits.began(hart.id) : this.waits.ended(hart.id));

@@ -21,6 +21,9 @@ const MIN_PIECE = 1000;
 /** The first piece, from which is learned how long an instruction takes. */
 const FIRST_PIECE = 5000;
 
+/** Who throttles: a migration that has to get through, or a limit of the dirty rate. */
+export type ThrottleSource = 'migration' | 'limit';
+
 interface Account {
   /** 0 to MAX_THROTTLE. */
   fraction: number;
@@ -35,6 +38,7 @@ export class Throttle {
   readonly whole: boolean;
   readonly #clock: Clock;
   readonly #accounts: readonly Account[];
+  readonly #sources = new Map<ThrottleSource, readonly number[]>();
   #active = false;
   #settledNs = 0;
   #turnNs = 0;
@@ -55,10 +59,15 @@ export class Throttle {
     return this.#active;
   }
 
-  /** @param fractions for each hart; 0 lifts its throttle at once. */
-  set(fractions: readonly number[]): void {
+  /**
+   * Of several sources the one that wants more counts.
+   * @param fractions for each hart; 0, or none, lifts its throttle at once.
+   */
+  set(source: ThrottleSource, fractions: readonly number[]): void {
+    this.#sources.set(source, fractions);
     for (const [i, account] of this.#accounts.entries()) {
-      account.fraction = Math.min(Math.max(fractions[i] ?? 0, 0), MAX_THROTTLE);
+      const wanted = [...this.#sources.values()].map((each) => each[i] ?? 0);
+      account.fraction = Math.min(Math.max(0, ...wanted), MAX_THROTTLE);
       if (account.fraction === 0) account.debtNs = 0;
     }
     this.#active = this.#accounts.some(({ fraction }) => fraction > 0);

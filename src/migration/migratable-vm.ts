@@ -17,10 +17,15 @@ export interface SourceVm {
   /**
    * At a safe point of the machine thread: takes the dirty bits, ORs them into `layout.pendingBitmap`, clears them and
    * flushes write TLB entries. Once it resolves, a later write to any page will mark it again.
+   * @returns for how long harts have run since some fixed point, in ns, as the time that passes.
    */
-  syncDirtyLog(): Promise<void>;
+  syncDirtyLog(): Promise<number>;
   /** Turns the dirty log off. Does nothing if it is off. */
   stopDirtyLog(): Promise<void>;
+  /** Slows the guest down: percent of the time, 0 to 99, for which no hart runs. 0 lifts it. */
+  setThrottle(percentage: number): Promise<void>;
+  /** Slows those harts down that make clean pages dirty faster than so many MiB per second; undefined lifts it. */
+  setDirtyLimit(limit: number | undefined): Promise<void>;
   /**
    * Stops the harts and time at a safe point; the console output so far has been handed over.
    * Resolves with whether the guest ran until then: false if the user had paused it.

@@ -3,6 +3,7 @@
  */
 import { type Command, command, humanCommand, type MonitorContext } from './command.ts';
 import { checkHart, DEBUG_COMMANDS } from './commands-debug.ts';
+import { DIRTY_COMMANDS } from './commands-dirty.ts';
 import { MACHINE_COMMANDS } from './commands-machine.ts';
 import { MIGRATION_COMMANDS } from './commands-migration.ts';
 import { NETWORK_COMMANDS } from './commands-network.ts';
@@ -68,6 +69,7 @@ export const COMMANDS: readonly Command[] = [
   ...NETWORK_COMMANDS,
   ...DEBUG_COMMANDS,
   ...MIGRATION_COMMANDS,
+  ...DIRTY_COMMANDS,
 ];
 
 /** What all sessions of one machine share. */

@@ -5,6 +5,7 @@
 import { GodwitError } from '../error.ts';
 import { blockLines, blockStatsLines } from './block.ts';
 import { type MonitorContext, QEMU_VERSION } from './command.ts';
+import { dirtyLimitLines, dirtyRateLines } from './dirty.ts';
 import { capabilityLines, parameterLines } from './migration-parameter-text.ts';
 import { migrationLines } from './migration-text.ts';
 import type { InfoTopic } from './target.ts';
@@ -53,6 +54,10 @@ export function infoTopics({ target, host }: MonitorContext): InfoTopic[] {
     ),
     topic('migrate_parameters', 'show current migration parameters', async () =>
       parameterLines(target.parameters()),
+    ),
+    topic('dirty_rate', 'show dirty rate information', async () => dirtyRateLines(target.dirty.queryRate())),
+    topic('vcpu_dirty_limit', 'show dirty page limit information of all vCPU', async () =>
+      dirtyLimitLines(await target.dirty.limits()),
     ),
     ...target.infoTopics,
   ].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));

@@ -5,6 +5,7 @@
  * A method that can't do what is asked rejects with a GodwitError, whose message becomes the monitor's error text.
  */
 import type { BlockCounters, BlockInfo } from './block.ts';
+import type { DirtyTarget } from './dirty.ts';
 import type { Capabilities, Parameters } from './migration-parameters.ts';
 
 /** `query-status` (RunState). */
@@ -245,6 +246,8 @@ export interface MonitorTarget {
   ): Promise<{ readonly lines: readonly string[]; readonly next?: bigint | undefined }>;
   /** Writes `size` bytes to a file. Physical memory that is not there reads as zero, virtual memory is an error. */
   saveMemory(at: MemoryAddress, size: bigint, file: string): Promise<void>;
+
+  readonly dirty: DirtyTarget;
 
   readonly logItems: readonly LogItemInfo[];
   /** Logs these items, whose names have been checked, and no others. */

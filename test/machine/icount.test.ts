@@ -72,7 +72,7 @@ function run(
     }
     return enough();
   };
-  machine.throttle.set(throttled?.fractions ?? []);
+  machine.throttle.set('migration', throttled?.fractions ?? []);
   while (!over) {
     const end = machine.burst(look);
     if (end.kind !== 'idle') continue;

@@ -20,7 +20,7 @@ function simulate(
   const { nsPerInstruction = 3, preempted = () => 0, ms = 3000 } = options;
   const clock = new ManualClock();
   const throttle = new Throttle(fractions.length, clock, false);
-  throttle.set(fractions);
+  throttle.set('migration', fractions);
   const ran = fractions.map(() => 0);
   const last = fractions.map(() => 0);
   let longest = 0;
@@ -76,7 +76,7 @@ test('a host that preempts the thread does not make a pause long', () => {
 test('a hart in WFI pays while it waits', () => {
   const clock = new ManualClock();
   const throttle = new Throttle(1, clock, false);
-  throttle.set([0.5]);
+  throttle.set('migration', [0.5]);
   throttle.beginRound();
   clock.advance(0.1e6);
   throttle.beginTurn(0);
@@ -95,7 +95,7 @@ test('a hart in WFI pays while it waits', () => {
 test('lifted, nothing is owed any more; more than MAX_THROTTLE is not to be had', () => {
   const clock = new ManualClock();
   const throttle = new Throttle(2, clock, false);
-  throttle.set([2, 0.5]);
+  throttle.set('migration', [2, 0.5]);
   expect(throttle.fractions).toEqual([MAX_THROTTLE, 0.5]);
   for (const hart of [0, 1]) {
     throttle.beginTurn(hart);
@@ -103,7 +103,7 @@ test('lifted, nothing is owed any more; more than MAX_THROTTLE is not to be had'
     throttle.endTurn(hart, 1000);
   }
   expect(throttle.waits(0)).toBe(true);
-  throttle.set([]);
+  throttle.set('migration', []);
   expect(throttle.active).toBe(false);
   expect([0, 1].map((hart) => throttle.waits(hart))).toEqual([false, false]);
   expect(throttle.pauseNs).toBe(0);

@@ -1,4 +1,5 @@
 import { GodwitError } from '../../src/error.ts';
+import { DirtyLog } from '../../src/memory/dirty-log.ts';
 import { createLayout, createSharedMemory, type Layout, PAGE_SIZE } from '../../src/memory/layout.ts';
 import type {
   Configuration,
@@ -43,17 +44,20 @@ export function contents(memory: WebAssembly.Memory, layout: Layout): Uint8Array
  */
 class Guest {
   readonly #bytes: Uint8Array;
-  readonly #dirty: Uint32Array;
+  readonly #log: DirtyLog;
   readonly #layout: Layout;
   readonly #nsPerPage: number;
   #position: number;
   #owedNs = 0;
   running = true;
   logging = false;
+  /** Percent of the time that it does not run. */
+  throttle = 0;
+  ranNs = 0;
 
   constructor(memory: WebAssembly.Memory, layout: Layout, nsPerPage: number, position = 0) {
     this.#bytes = new Uint8Array(memory.buffer);
-    this.#dirty = new Uint32Array(memory.buffer, layout.dirtyBitmap, layout.bitmapSize / 4);
+    this.#log = new DirtyLog(memory, layout);
     this.#layout = layout;
     this.#nsPerPage = nsPerPage;
     this.#position = position;
@@ -65,7 +69,8 @@ class Guest {
 
   runFor(ns: number): void {
     if (!this.running) return;
-    this.#owedNs += ns;
+    this.ranNs += ns * (1 - this.throttle / 100);
+    this.#owedNs += ns * (1 - this.throttle / 100);
     while (this.#owedNs >= this.#nsPerPage) {
       this.#owedNs -= this.#nsPerPage;
       this.step();
@@ -77,7 +82,7 @@ class Guest {
     this.#position = (this.#position + 1) % SWEEP.pages;
     const at = this.#layout.blocksBase + page * PAGE_SIZE;
     this.#bytes[at] = ((this.#bytes[at] ?? 0) + 1) & 0xff;
-    if (this.logging) this.#dirty[page >>> 5] = (this.#dirty[page >>> 5] ?? 0) | (1 << (page & 31));
+    if (this.logging) this.#log.mark(page, { id: 0, pc: 0n });
   }
 }
 
@@ -95,7 +100,15 @@ export function checkSweep(memory: WebAssembly.Memory, layout: Layout): void {
   }
 }
 
-export type VmCall = 'startDirtyLog' | 'syncDirtyLog' | 'stopDirtyLog' | 'stop' | 'resume' | 'saveState';
+export type VmCall =
+  | 'startDirtyLog'
+  | 'syncDirtyLog'
+  | 'stopDirtyLog'
+  | 'setThrottle'
+  | 'setDirtyLimit'
+  | 'stop'
+  | 'resume'
+  | 'saveState';
 
 export class FakeSourceVm implements SourceVm {
   readonly layout = testLayout();
@@ -103,6 +116,9 @@ export class FakeSourceVm implements SourceVm {
   readonly configuration: Configuration = { machine: 'virt-1.0', harts: 1, isa: 'rv64imac' };
   readonly guest: Guest;
   readonly calls: VmCall[] = [];
+  /** What it was told of its throttle, in percent, and of its dirty limit. */
+  readonly throttles: number[] = [];
+  readonly dirtyLimits: (number | undefined)[] = [];
   /** Whether migration has stopped it. */
   stopped = false;
   /** Whether its user has paused it. */
@@ -147,7 +163,7 @@ export class FakeSourceVm implements SourceVm {
     this.guest.logging = true;
   }
 
-  async syncDirtyLog(): Promise<void> {
+  async syncDirtyLog(): Promise<number> {
     await this.#call('syncDirtyLog');
     if (!this.guest.logging) throw new Error('a sync without a dirty log');
     const dirty = this.#dirty();
@@ -158,6 +174,18 @@ export class FakeSourceVm implements SourceVm {
     );
     for (let i = 0; i < dirty.length; i++) pending[i] = (pending[i] ?? 0) | (dirty[i] ?? 0);
     dirty.fill(0);
+    return this.guest.ranNs;
+  }
+
+  async setThrottle(percentage: number): Promise<void> {
+    await this.#call('setThrottle');
+    this.guest.throttle = percentage;
+    this.throttles.push(percentage);
+  }
+
+  async setDirtyLimit(limit: number | undefined): Promise<void> {
+    await this.#call('setDirtyLimit');
+    this.dirtyLimits.push(limit);
   }
 
   async stopDirtyLog(): Promise<void> {

@@ -3,6 +3,7 @@ import { GodwitError } from '../../src/error.ts';
 import type { BlockCounters, BlockInfo } from '../../src/monitor/block.ts';
 import type { CharStream } from '../../src/monitor/char-stream.ts';
 import { monitorContext } from '../../src/monitor/commands.ts';
+import type { DirtyLimitInfo, DirtyRateInfo, DirtyRateRequest } from '../../src/monitor/dirty.ts';
 import {
   type Capabilities,
   defaultCapabilities,
@@ -48,6 +49,23 @@ export class FakeTarget implements MonitorTarget {
   /** Physical memory from MEMORY on; a hart's virtual addresses lie 0x10_0000 higher for each hart. */
   readonly memory = new Uint8Array(256);
   readonly values = new Map([['pc', BigInt(MEMORY)]]);
+
+  readonly dirty = {
+    rate: {
+      status: 'unstarted',
+      'start-time': 0,
+      'calc-time': 0,
+      'sample-pages': 0,
+      mode: 'page-sampling',
+    } as DirtyRateInfo,
+    list: [] as DirtyLimitInfo[],
+    queryRate: () => this.dirty.rate,
+    measureRate: async ({ calcTime, mode, samplePages }: DirtyRateRequest) =>
+      void this.calls.push(`measureRate ${calcTime} ${mode} ${samplePages}`),
+    limits: async () => this.dirty.list,
+    setLimit: async (limit: number | undefined, hart?: number) =>
+      void this.calls.push(`setLimit ${limit} ${hart}`),
+  };
 
   async registers(hart: number) {
     this.calls.push(`registers ${hart}`);

@@ -1,0 +1,88 @@
+/** What another thread has switched on in the machine's thread ends with it, however it ends. */
+import { openSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { expect, test } from 'vitest';
+import { Attention } from '../../src/host/attention.ts';
+import type { MachineApi } from '../../src/host/machine-thread.ts';
+import { newMachine } from '../../src/host/new-machine.ts';
+import { connect, type Remote } from '../../src/host/rpc.ts';
+import { machineLayout } from '../../src/machine/machine.ts';
+import { DirtyLog } from '../../src/memory/dirty-log.ts';
+import { createSharedMemory } from '../../src/memory/layout.ts';
+import { guestImage } from '../support/guests.ts';
+import { poll } from '../support/vm-process.ts';
+
+const THREAD = fileURLToPath(new URL('../../dist/programs/machine-thread.js', import.meta.url));
+
+async function machine() {
+  const worker = new Worker(THREAD);
+  const { configuration, boot } = newMachine({
+    bios: { kind: 'none' },
+    harts: 1,
+    ram: 64 * 1024 * 1024,
+    cpu: 'rv64',
+    kernel: guestImage('dirty'),
+    append: 'size=32M report=1000',
+  });
+  const layout = machineLayout(configuration);
+  const memory = createSharedMemory(layout);
+  const attention = new Attention(memory, layout);
+  const ring = (): void => attention.ring();
+  const nothing = (): void => {};
+  const main = connect<MachineApi>(
+    worker,
+    { console: nothing, poweredOff: nothing, resetRequested: nothing, guestError: nothing },
+    { ring },
+  ).remote;
+  await main.build({
+    configuration,
+    memory,
+    boot: { rom: boot.rom, boot: boot.boot },
+    accel: 'jit',
+    rtc: {},
+    drives: [],
+    log: { fd: openSync('/dev/null', 'w'), items: new Set() },
+  });
+  await main.start();
+  const attach = async (): Promise<{ port: MessagePort; remote: Remote<MachineApi> }> => {
+    const { port1, port2 } = new MessageChannel();
+    await main.attach(port1);
+    return { port: port2, remote: connect<MachineApi>(port2, {}, { ring }).remote };
+  };
+  return { worker, main, attach, log: new DirtyLog(memory, layout) };
+}
+
+/** Passes over its memory that the guest makes in a while, by what the log counts. */
+async function running(remote: Remote<MachineApi>): Promise<number> {
+  const [from, start] = [await remote.syncDirtyLog(), performance.now()];
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  return ((await remote.syncDirtyLog()) - from) / 1e6 / (performance.now() - start);
+}
+
+test('throttle, limit and log are gone when the other end of the port is, or the next migration comes', async () => {
+  const { worker, main, attach, log } = await machine();
+  try {
+    for (const end of ['close', 'next'] as const) {
+      const { port, remote } = await attach();
+      await remote.startDirtyLog('migration');
+      await remote.setThrottle(95);
+      expect(log.on).toBe(true);
+      expect(await running(remote)).toBeLessThan(0.2);
+      await remote.setDirtyLimit('migration', 1);
+      expect(await main.dirtyLimits()).toHaveLength(1);
+      if (end === 'close') port.close();
+      else await attach();
+      await poll(async () => (await main.dirtyLimits()).length === 0 || undefined);
+      expect(log.on).toBe(false);
+      expect(await running(main)).toBeGreaterThan(0.5);
+    }
+    // What an earlier thread leaves behind when it ends at last, is no business of the present one.
+    const [old, present] = [await attach(), await attach()];
+    await present.remote.setThrottle(90);
+    old.port.close();
+    expect(await running(present.remote)).toBeLessThan(0.3);
+  } finally {
+    await worker.terminate();
+  }
+});
