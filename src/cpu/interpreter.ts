@@ -80,7 +80,7 @@ class Interpreter {
     this.#loadContext();
     f.i64(1n); // no page begins there
     f.set(this.#frame.slotPc);
-    f.i32(ARRIVAL.start);
+    f.i32(ARRIVAL.unmarked);
     f.set(this.#arrival);
     this.#frame.exit = f.block();
     this.#frame.goto = f.loop();

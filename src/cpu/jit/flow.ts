@@ -5,6 +5,7 @@
  * Where control can enter a loop at several nodes, a selector says at its front which one is meant.
  */
 import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts';
+import { type Component, Components, type FlowGraph } from './components.ts';
 
 /** The ways from the node whose code is being written. */
 export interface Jumps {
@@ -16,24 +17,12 @@ export interface Jumps {
   select(nodes: readonly number[]): void;
 }
 
-export interface Flow {
+export interface Flow extends FlowGraph {
   readonly f: FunctionBuilder;
-  /** successors[n]: the nodes that n's code may go to. */
-  readonly successors: readonly (readonly number[])[];
-  /** Of several nodes where control enters a loop, the one with the lowest rank is its front. */
-  readonly rank: readonly number[];
   /** i32: the number of the node that is meant, where there is a choice. */
   readonly selector: Local;
   /** Writes a node's code, which ends by going somewhere. */
   emit(node: number, jumps: Jumps): void;
-}
-
-/** One node, or nodes that reach each other. */
-interface Component {
-  readonly nodes: readonly number[];
-  readonly isLoop: boolean;
-  /** Where control enters it, the front first. */
-  readonly entries: readonly number[];
 }
 
 /** A sequence of components that is being written; the inside of a loop, but for the outermost one. */
@@ -61,7 +50,7 @@ export function emitFlow(flow: Flow): void {
 
 class FlowWriter {
   readonly #flow: Flow;
-  readonly #predecessors: readonly number[][];
+  readonly #components: Components;
   /** Fronts of the loops that are being written: the edges to them are branches to the loop. */
   readonly #fronts = new Set<number>();
   readonly #levels: Level[] = [];
@@ -69,10 +58,7 @@ class FlowWriter {
 
   constructor(flow: Flow) {
     this.#flow = flow;
-    this.#predecessors = flow.successors.map(() => []);
-    for (const [node, successors] of flow.successors.entries()) {
-      for (const successor of successors) this.#predecessors[successor]?.push(node);
-    }
+    this.#components = new Components(flow);
     this.#jumps = {
       to: (node) => this.#to(node),
       toIf: (node) => this.#toIf(node),
@@ -87,7 +73,7 @@ class FlowWriter {
   /** @param loop the loop that these nodes are the inside of, and the nodes where control enters it. */
   #writeLevel(nodes: readonly number[], loop?: { label: Label; entries: readonly number[] }): void {
     const { f } = this.#flow;
-    const components = this.#components(nodes, loop?.entries ?? [0]);
+    const components = this.#components.of(nodes, loop?.entries ?? [0], this.#fronts);
     const indexOf = new Map<number, number>();
     for (const [i, component] of components.entries()) {
       for (const node of component.nodes) indexOf.set(node, i);
@@ -184,55 +170,5 @@ class FlowWriter {
       return { label, chosen: isLoop && entries.length > 1 };
     }
     throw new Error(`node ${node} is out of reach`);
-  }
-
-  /**
-   * The strongly connected components of some nodes, without the edges to the fronts of open loops, in topological
-   * order (Tarjan's algorithm, which finds them the other way round).
-   */
-  #components(nodes: readonly number[], roots: readonly number[]): Component[] {
-    const { successors } = this.#flow;
-    const inside = new Set(nodes);
-    const number = new Map<number, number>();
-    const low = new Map<number, number>();
-    const stack: number[] = [];
-    const onStack = new Set<number>();
-    const found: number[][] = [];
-    const visit = (node: number): void => {
-      const own = number.size;
-      number.set(node, own);
-      low.set(node, own);
-      stack.push(node);
-      onStack.add(node);
-      for (const next of successors[node] ?? []) {
-        if (!inside.has(next) || this.#fronts.has(next)) continue;
-        if (!number.has(next)) {
-          visit(next);
-          low.set(node, Math.min(low.get(node) as number, low.get(next) as number));
-        } else if (onStack.has(next)) {
-          low.set(node, Math.min(low.get(node) as number, number.get(next) as number));
-        }
-      }
-      if (low.get(node) !== own) return;
-      const members = stack.splice(stack.indexOf(node));
-      for (const member of members) onStack.delete(member);
-      found.push(members);
-    };
-    for (const node of [...roots, ...nodes]) if (!number.has(node)) visit(node);
-    return found.reverse().map((members) => this.#component(members));
-  }
-
-  #component(nodes: readonly number[]): Component {
-    const first = nodes[0] as number;
-    const { successors, rank } = this.#flow;
-    const isLoop =
-      nodes.length > 1 || (successors[first]?.includes(first) === true && !this.#fronts.has(first));
-    if (!isLoop) return { nodes, isLoop, entries: [first] };
-    const inside = new Set(nodes);
-    const entered = nodes.filter(
-      (node) => node === 0 || this.#predecessors[node]?.some((from) => !inside.has(from)) === true,
-    );
-    const entries = entered.sort((a, b) => (rank[a] ?? 0) - (rank[b] ?? 0));
-    return { nodes, isLoop, entries };
   }
 }

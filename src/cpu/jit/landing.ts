@@ -8,7 +8,7 @@ import { ENTRY } from '../operations.ts';
 
 /** What the interpreter has to know to work beside the JIT. */
 export interface JitHooks {
-  /** Type of a region's function: (hart, state, instructions left, address of the base page) → left << 1 | bailed. */
+  /** Type of a region's function: (hart, state, instructions left, address of the base page) → left << ARRIVAL_BITS | ARRIVAL. */
   readonly region: FunctionType;
   readonly layout: Layout;
 }
@@ -17,11 +17,14 @@ export interface JitHooks {
 export const ARRIVAL = {
   /** By a jump: where jumps lead, regions begin. */
   jump: 0,
-  /** At the start of a slice. */
-  start: 1,
+  /** At the start of a slice, or from a region to code on its pages that it lacks: no entry is missing there. */
+  unmarked: 1,
   /** A region can't run this instruction. */
   bail: 2,
 } as const;
+
+/** How many bits an ARRIVAL takes. */
+export const ARRIVAL_BITS = 2;
 
 /**
  * Where jumps land: enters the region that begins here, if one does. Else the page gets hotter, and what `goto` found
@@ -87,23 +90,22 @@ export function emitLanding(frame: InterpreterFrame, arrival: Local, { region, l
   add(HART.entered, () => f.i64(1));
   add(HART.bailed, () => {
     f.get(state);
-    f.op('i64.extend_i32_u');
-    f.i64(1);
-    f.op('i64.and');
+    f.i32(ARRIVAL.bail);
+    f.op('i32.and');
+    f.i32(1);
+    f.op('i32.shr_u', 'i64.extend_i32_u');
   });
   add(HART.translated, () => {
     f.get(frame.left);
     f.get(state);
-    f.i32(1);
+    f.i32(ARRIVAL_BITS);
     f.op('i32.shr_s');
     f.tee(frame.left);
     f.op('i32.sub', 'i64.extend_i32_s');
   });
   f.get(state);
-  f.i32(1);
+  f.i32((1 << ARRIVAL_BITS) - 1);
   f.op('i32.and');
-  f.i32(1);
-  f.op('i32.shl');
   f.set(arrival);
   f.get(frame.hart);
   f.load('i64.load', HART.pc);

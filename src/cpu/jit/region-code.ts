@@ -2,7 +2,7 @@
  * Writes a region as one WebAssembly function. Its registers are locals; they are read at its start, and written back
  * at its one end, where pc and count are exact: behind a jump, or at an instruction that is left to the interpreter.
  *
- *     (hart, state, instructions left, address of the base page) → instructions left << 1 | bailed
+ *     (hart, state, instructions left, address of the base page) → instructions left << ARRIVAL_BITS | ARRIVAL
  *
  * A block takes its length from the count when it begins. If it can't run to its end, or an instruction in its middle
  * can't be done here, what has not run is given back.
@@ -10,12 +10,12 @@
 import { PAGE_SIZE, SLOT, TLB } from '../../memory/layout.ts';
 import type { FunctionBuilder } from '../../wasm/function.ts';
 import { isStraight } from '../action-lowering.ts';
+import { type Block, type BlockEnd, pageOf, type RegionInstruction } from './block.ts';
 import { emitFlow, type Jumps } from './flow.ts';
-import { type Block, type BlockEnd, pageOf, type Region, type RegionInstruction, targets } from './region.ts';
+import { ARRIVAL } from './landing.ts';
+import type { Region } from './region.ts';
 import { type RegionCalls, RegionFrame } from './region-frame.ts';
-
-/** The node of the graph where control comes in, and where jumps to computed addresses choose. */
-const ENTRANCE = 0;
+import { ENTRANCE, RegionGraph } from './region-graph.ts';
 
 /** @param index the function's index in the table. */
 export function emitRegion(f: FunctionBuilder, calls: RegionCalls, region: Region, index: number): void {
@@ -33,9 +33,9 @@ class RegionCode {
   readonly #region: Region;
   readonly #index: number;
   readonly #slots: ReadonlyMap<number, number>;
-  /** The blocks by node; the entrance has none. */
-  readonly #blocks: (Block | undefined)[] = [undefined];
-  readonly #nodes = new Map<number, number>();
+  readonly #graph: RegionGraph;
+  /** The node that is being written. */
+  #node = ENTRANCE;
 
   constructor(f: FunctionBuilder, calls: RegionCalls, region: Region, index: number) {
     this.#f = f;
@@ -43,13 +43,7 @@ class RegionCode {
     this.#region = region;
     this.#index = index;
     this.#slots = new Map(region.pages.map(({ slot, delta }) => [delta, slot]));
-    const entries = new Set(region.entries);
-    const rest = region.blocks.filter(({ at }) => !entries.has(at));
-    const byAddress = new Map(region.blocks.map((block) => [block.at, block]));
-    for (const block of [...region.entries.map((at) => byAddress.get(at) as Block), ...rest]) {
-      this.#nodes.set(block.at, this.#blocks.length);
-      this.#blocks.push(block);
-    }
+    this.#graph = new RegionGraph(region);
   }
 
   emit(): void {
@@ -61,27 +55,21 @@ class RegionCode {
     this.#frame.begin();
     emitFlow({
       f: this.#f,
-      successors: this.#blocks.map((block) => this.#successors(block)),
-      rank: this.#blocks.map((block) => block?.at ?? Number.NEGATIVE_INFINITY),
+      successors: this.#graph.successors,
+      rank: this.#graph.rank,
       selector: this.#frame.state,
-      emit: (node, jumps) => this.#emitNode(this.#blocks[node], jumps),
+      emit: (node, jumps) => this.#emitNode(node, jumps),
     });
     this.#frame.end();
   }
 
-  #successors(block: Block | undefined): number[] {
-    if (block === undefined) return this.#region.entries.map((at) => this.#nodes.get(at) as number);
-    if (block.end.kind === 'indirect') return [ENTRANCE];
-    return targets(block.end)
-      .map((at) => this.#nodes.get(at))
-      .filter((node) => node !== undefined);
-  }
-
-  #emitNode(block: Block | undefined, jumps: Jumps): void {
+  #emitNode(node: number, jumps: Jumps): void {
+    const block = this.#graph.blocks[node];
     if (block === undefined) {
-      jumps.select(this.#region.entries.map((at) => this.#nodes.get(at) as number));
+      jumps.select(this.#graph.entries);
       return;
     }
+    this.#node = node;
     const frame = this.#frame;
     const { at, instructions, end } = block;
     frame.beginBlock(at, instructions.length + ('instruction' in end ? 1 : 0));
@@ -115,7 +103,7 @@ class RegionCode {
         const { action } = end.instruction.instruction;
         if (action.kind !== 'branch') throw new Error('no branch');
         this.#frame.expr(action.condition);
-        const node = this.#nodes.get(end.taken);
+        const node = this.#graph.nodeAt(this.#node, end.taken);
         if (node !== undefined && pageOf(end.taken) === page) {
           jumps.toIf(node);
         } else {
@@ -147,13 +135,14 @@ class RegionCode {
 
   /** Goes to a known address, from one on `page`. Another page must still be the one that was translated. */
   #goTo(page: number, to: number, jumps: Jumps): void {
-    const node = this.#nodes.get(to);
-    const leave = (): void => this.#frame.leaveAt(to);
+    const node = this.#graph.nodeAt(this.#node, to);
+    // A page of the region that is another one now, or none of the region: a region should begin where this leads.
+    const leave = (arrival: number): void => this.#frame.leaveAt(to, arrival);
     if (node === undefined) {
-      leave();
+      leave(this.#slots.has(pageOf(to)) ? ARRIVAL.unmarked : ARRIVAL.jump);
       return;
     }
-    if (pageOf(to) !== page) this.#emitPageCheck(pageOf(to), leave);
+    if (pageOf(to) !== page) this.#emitPageCheck(pageOf(to), () => leave(ARRIVAL.jump));
     jumps.to(node);
   }
 

@@ -16,7 +16,8 @@ import {
 } from '../action-lowering.ts';
 import { emitLookup, emitTlbOffset } from '../lookup.ts';
 import { ENTRY } from '../operations.ts';
-import type { RegionInstruction } from './region.ts';
+import type { RegionInstruction } from './block.ts';
+import { ARRIVAL, ARRIVAL_BITS } from './landing.ts';
 import { operandsOf, RegionRegisters } from './region-registers.ts';
 import { isWord, type Leaves, narrowed } from './words.ts';
 
@@ -60,7 +61,8 @@ export class RegionFrame implements ActionFrame {
   /** Of an end at a known address: that address less the base page's, and how many instructions to give back. */
   readonly #at: Local;
   readonly #back: Local;
-  readonly #bailed: Local;
+  /** An ARRIVAL: how the interpreter goes on. */
+  readonly #arrival: Local;
   /** The region's ends, from the outermost one. */
   #leaveTo!: Label;
   #leaveAt!: Label;
@@ -97,7 +99,7 @@ export class RegionFrame implements ActionFrame {
     this.target = f.local('i64');
     this.#at = f.local('i32');
     this.#back = f.local('i32');
-    this.#bailed = f.local('i32');
+    this.#arrival = f.local('i32');
     this.registers = new RegionRegisters(f);
   }
 
@@ -126,8 +128,8 @@ export class RegionFrame implements ActionFrame {
     f.get(this.#back);
     f.op('i32.add');
     f.set(this.left);
-    f.i32(1);
-    f.set(this.#bailed);
+    f.i32(ARRIVAL.bail);
+    f.set(this.#arrival);
     f.end(); // leaveAt
     f.get(this.base);
     f.get(this.#at);
@@ -139,9 +141,9 @@ export class RegionFrame implements ActionFrame {
     f.store('i64.store', HART.pc);
     this.registers.emitWriteBack(this.hart);
     f.get(this.left);
-    f.i32(1);
+    f.i32(ARRIVAL_BITS);
     f.op('i32.shl');
-    f.get(this.#bailed);
+    f.get(this.#arrival);
     f.op('i32.or');
   }
 
@@ -179,11 +181,13 @@ export class RegionFrame implements ActionFrame {
     return action.kind === 'load' && action.float !== true && WORD_LOADS.has(action.op);
   }
 
-  /** Goes on behind the region at the address that is `at` bytes from the base page. */
-  leaveAt(at: number): void {
+  /** Goes on behind the region at the address that is `at` bytes from the base page. @param arrival an ARRIVAL. */
+  leaveAt(at: number, arrival: number): void {
     const f = this.f;
     f.i32(at);
     f.set(this.#at);
+    f.i32(arrival);
+    f.set(this.#arrival);
     f.br(this.#leaveAt);
   }
 

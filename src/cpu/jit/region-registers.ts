@@ -3,7 +3,7 @@ import type { Instruction } from '../../isa/instruction.ts';
 import { HART } from '../../memory/layout.ts';
 import type { FunctionBuilder, Local } from '../../wasm/function.ts';
 import { ENTRY } from '../operations.ts';
-import type { RegionInstruction } from './region.ts';
+import type { RegionInstruction } from './block.ts';
 
 type RegisterFile = (Local | undefined)[];
 

@@ -2,10 +2,11 @@
  * Finds the code of a region: the instructions of one or a few pages that have been run before, in basic blocks. What
  * has never run is left out: it is mostly error paths, and it may not be code.
  */
-import type { Instruction } from '../../isa/instruction.ts';
 import { relativeTarget } from '../../isa/semantics.ts';
 import { ENTRY_SIZE, PAGE_SIZE } from '../../memory/layout.ts';
 import { ENTRY, type Entry, OPERATIONS, type Predecode } from '../operations.ts';
+import { type Block, type BlockEnd, pageOf, type RegionInstruction, targets } from './block.ts';
+import { loopEntries } from './loop-entries.ts';
 
 /** A page of a region. */
 export interface RegionPage {
@@ -19,49 +20,14 @@ export interface RegionPage {
   readonly mayStraddle: boolean;
 }
 
-/** A predecoded instruction. */
-export interface RegionInstruction {
-  readonly instruction: Instruction;
-  /** Its address less that of the base page, in bytes. */
-  readonly at: number;
-  readonly length: 2 | 4;
-  /** It ends on the next page. */
-  readonly straddles: boolean;
-  readonly rd: number;
-  readonly rs1: number;
-  readonly rs2: number;
-  readonly immediate: number;
-}
-
-/** What a block ends with. Addresses are relative to the base page. */
-export type BlockEnd =
-  /** Goes on at `to`, which begins another block or is no part of the region. */
-  | { readonly kind: 'next'; readonly to: number }
-  | {
-      readonly kind: 'branch';
-      readonly instruction: RegionInstruction;
-      readonly taken: number;
-      readonly to: number;
-    }
-  /** A jump to a known address. */
-  | { readonly kind: 'jump'; readonly instruction: RegionInstruction; readonly to: number }
-  | { readonly kind: 'indirect'; readonly instruction: RegionInstruction }
-  /** The instruction at `at` is the interpreter's. */
-  | { readonly kind: 'interpret'; readonly at: number };
-
-export interface Block {
-  readonly at: number;
-  /** Those before the end's own. */
-  readonly instructions: readonly RegionInstruction[];
-  readonly end: BlockEnd;
-}
-
 export interface Region {
   readonly pages: readonly RegionPage[];
   /** Blocks that can be reached from the entries. */
   readonly blocks: readonly Block[];
   /** Addresses of the blocks where control may enter. */
   readonly entries: readonly number[];
+  /** Those of them that are entries only so that control can come back into a loop. */
+  readonly resumptions: ReadonlySet<number>;
   /** Instructions. */
   readonly size: number;
 }
@@ -105,11 +71,6 @@ export function survey(view: DataView, page: RegionPage): Survey {
   return { size, neighbours };
 }
 
-/** The page of an address, relative to the same one. */
-export function pageOf(at: number): number {
-  return Math.floor(at / PAGE_SIZE) * PAGE_SIZE;
-}
-
 class RegionFinder {
   readonly #view: DataView;
   readonly #pages: readonly RegionPage[];
@@ -136,24 +97,30 @@ class RegionFinder {
     const entries = new Set(this.#entries);
     for (const found of this.#decoded.values()) if (found !== undefined) this.#lead(found, entries);
     for (const entry of entries) this.#leaders.add(entry);
-    const chosen = [...entries]
-      .filter((at) => {
-        const found = this.#decoded.get(at);
-        return found !== undefined && !isInterpreted(found);
-      })
-      .sort((a, b) => a - b)
-      .slice(0, MAX_ENTRIES);
+    const landings = new Set([...entries].filter((at) => this.#mayEnter(at)));
+    const resumptions = new Set(loopEntries(this.#blocks(this.#leaders), landings));
+    const chosen = [...landings, ...resumptions].sort((a, b) => a - b).slice(0, MAX_ENTRIES);
+    const blocks = this.#blocks(chosen);
+    const size = blocks.reduce((sum, block) => sum + block.instructions.length + 1, 0);
+    return { pages: this.#pages, blocks, entries: chosen, resumptions, size };
+  }
+
+  #mayEnter(at: number): boolean {
+    const found = this.#decoded.get(at);
+    return found !== undefined && !isInterpreted(found);
+  }
+
+  /** The blocks that can be reached from some addresses, in order. */
+  #blocks(from: Iterable<number>): Block[] {
     const blocks = new Map<number, Block>();
-    const waiting = [...chosen];
+    const waiting = [...from].filter((at) => this.#decoded.has(at));
     for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
       if (blocks.has(at)) continue;
       const block = this.#block(at);
       blocks.set(at, block);
       for (const next of targets(block.end)) if (this.#decoded.has(next)) waiting.push(next);
     }
-    const ordered = [...blocks.values()].sort((a, b) => a.at - b.at);
-    const size = ordered.reduce((sum, block) => sum + block.instructions.length + 1, 0);
-    return { pages: this.#pages, blocks: ordered, entries: chosen, size };
+    return [...blocks.values()].sort((a, b) => a.at - b.at);
   }
 
   #read({ slot, delta }: RegionPage): void {
@@ -197,14 +164,12 @@ class RegionFinder {
     });
   }
 
-  /** Marks where blocks begin because of this instruction; the front of a loop is an entry, too. */
+  /** Marks where blocks begin because of this instruction. */
   #lead(found: RegionInstruction, entries: Set<number>): void {
     const { action } = found.instruction;
     const after = found.at + found.length;
     if (action.kind === 'branch' || (action.kind === 'jump' && action.target === relativeTarget)) {
-      const to = found.at + found.immediate;
-      this.#leaders.add(to).add(after);
-      if (to <= found.at && this.#decoded.has(to)) entries.add(to);
+      this.#leaders.add(found.at + found.immediate).add(after);
     }
     if (action.kind === 'jump' && found.rd !== 0 && this.#decoded.has(after)) entries.add(after);
     if (isInterpreted(found) && this.#decoded.has(after)) entries.add(after);
@@ -239,17 +204,4 @@ class RegionFinder {
 /** Whether the interpreter has to do it, always. */
 function isInterpreted({ instruction: { action } }: RegionInstruction): boolean {
   return action.kind === 'helper' || (action.kind === 'float' && action.fast === undefined);
-}
-
-/** The known addresses where a block may lead. */
-export function targets(end: BlockEnd): number[] {
-  switch (end.kind) {
-    case 'next':
-    case 'jump':
-      return [end.to];
-    case 'branch':
-      return [end.taken, end.to];
-    default:
-      return [];
-  }
 }
