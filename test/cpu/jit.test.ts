@@ -133,3 +133,20 @@ test('a loop across two pages, with an instruction across the boundary, stays in
   expect(m.hart.x(5)).toBe(10025n);
   expect(m.hart.x(7)).toBe(3n * 10025n);
 });
+
+test('slices that end in a loop inside another come back into it', () => {
+  const lines: Line[] = [
+    ['addi', { rd: 6, rs1: 0, imm: 100 }],
+    ['addi', { rd: 7, rs1: 7, imm: 1 }],
+    ['addi', { rd: 6, rs1: 6, imm: -1 }],
+    ['bne', { rs1: 6, rs2: 0, imm: -8 }],
+    ['addi', { rd: 8, rs1: 8, imm: 1 }],
+    ['jal', { rd: 0, imm: -20 }],
+  ];
+  const [a, b] = [machine({ dispatch: 'table' }, ...lines), machine(HOT, ...lines)];
+  for (let i = 0; i < 500; i++) {
+    expect(b.run(37)).toBe(a.run(37));
+    expect(stateOf(b)).toEqual(stateOf(a));
+  }
+  expect(b.hart.translated.instructions).toBeGreaterThan(0.75 * 500 * 37);
+});
