@@ -70,6 +70,7 @@ async function send(mib, fill) {
       setDirtyLimit: none,
       syncDirtyLog: async () => 0,
       stopDirtyLog: none,
+      instructions: () => 0,
       stop: async () => true,
       resume: none,
       saveState: async () => new Uint8Array(1000),

@@ -2,10 +2,11 @@
 import type { CommandModule } from 'yargs';
 import { GodwitError } from '../error.ts';
 import { parseSize } from '../monitor/migration-parameter-text.ts';
-import type { MigrationInfo } from '../monitor/target.ts';
+import type { MigrationInfo, MigrationSamples } from '../monitor/target.ts';
 import { followMigration } from './migrate.ts';
 import { finalReport, progressBar } from './migration-report.ts';
-import { MonitorClient, parseMonitorSocket } from './monitor-client.ts';
+import { MonitorClient, parseMonitorSocket, QmpCommandError } from './monitor-client.ts';
+import { reportFile } from './report/report-file.ts';
 
 interface MigrateArguments {
   from: string;
@@ -15,6 +16,7 @@ interface MigrateArguments {
   downtimeLimit?: number | undefined;
   quit: boolean;
   json: boolean;
+  report?: string | undefined;
 }
 
 export const migrateCommand: CommandModule<object, MigrateArguments> = {
@@ -43,13 +45,30 @@ export const migrateCommand: CommandModule<object, MigrateArguments> = {
         default: false,
         describe: "end the source's process when it is done",
       })
-      .option('json', { type: 'boolean', default: false, describe: 'print the figures as JSON' }),
+      .option('json', { type: 'boolean', default: false, describe: 'print the figures as JSON' })
+      .option('report', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'write a page with plots: FILE.html or FILE.svg',
+      }),
   async handler(args) {
-    process.exit(await migrate(args));
+    process.exit(await (args.json ? migrateOrTell(args) : migrate(args)));
   },
 };
 
+/** Whoever reads JSON also finds why it did not begin there. */
+async function migrateOrTell(args: MigrateArguments): Promise<number> {
+  try {
+    return await migrate(args);
+  } catch (error) {
+    if (!(error instanceof GodwitError) || error.kind === 'usage') throw error;
+    process.stdout.write(`${JSON.stringify({ status: 'failed', 'error-desc': error.message })}\n`);
+    return 1;
+  }
+}
+
 async function migrate(args: MigrateArguments): Promise<number> {
+  const report = args.report === undefined ? undefined : reportFile(args.report);
   const from = await MonitorClient.connect(parseMonitorSocket(args.from));
   const to = args.to === undefined ? undefined : await MonitorClient.connect(parseMonitorSocket(args.to));
   const parameters = parametersOf(args);
@@ -63,6 +82,7 @@ async function migrate(args: MigrateArguments): Promise<number> {
     onProgress: (progress) => bar.show(progress),
   });
   bar.end();
+  report?.write(info, await samplesOf(from));
   process.stdout.write(args.json ? `${JSON.stringify(info)}\n` : `${finalReport(info)}\n`);
   if (info.status !== 'completed') return 1;
   if (args.quit) await from.execute('quit');
@@ -82,11 +102,20 @@ function parametersOf({ maxBandwidth, downtimeLimit }: MigrateArguments): Record
   return parameters;
 }
 
+/** A VM of another kind has none. */
+async function samplesOf(from: MonitorClient): Promise<MigrationSamples> {
+  const known = from.execute('x-query-migrate-samples').catch((error) => {
+    if (error instanceof QmpCommandError && error.errorClass === 'CommandNotFound') return [];
+    throw error;
+  });
+  return (await known) as unknown as MigrationSamples;
+}
+
 /** The bar rewrites its line on a terminal; elsewhere there is none. */
 export function progressOutput(stream: NodeJS.WriteStream) {
   return {
     show(info: MigrationInfo): void {
-      if (stream.isTTY) stream.write(`\r\x1b[2K${progressBar(info)}`.slice(0, stream.columns + 5));
+      if (stream.isTTY) stream.write(`\r\x1b[2K${progressBar(info, stream.columns)}`);
     },
     end(): void {
       if (stream.isTTY) stream.write('\n');

@@ -1,52 +1,74 @@
-/** A migration's figures as people read them: the bar while it runs, the table at its end. */
+/** A migration's figures as people read them: the bar while it runs, the tables at its end. */
 import type { MigrationInfo } from '../monitor/target.ts';
 import { formatTable } from './table.ts';
 
 const MiB = 1024 * 1024;
-const BAR_WIDTH = 24;
+/** Columns of the bar itself: as many as there is room for, between these. */
+const BAR = { min: 10, max: 30 };
 
 const mib = (bytes: number): string => `${(bytes / MiB).toFixed(1)} MiB`;
 const ms = (value: number | undefined): string => (value === undefined ? '' : `${value.toFixed(1)} ms`);
+const duration = (value: number): string =>
+  value < 10_000 ? `${value} ms` : `${(value / 1000).toFixed(0)} s`;
 
-/** One line: bar, pass, rate, what remains, the pause to be expected. */
-export function progressBar(info: MigrationInfo): string {
+/**
+ * One line: status, bar, pass, what remains, rate, the pause and the time to be expected, throttle, dirty rate.
+ * @param columns of the terminal: what does not fit is left out, the last of these first.
+ */
+export function progressBar(info: MigrationInfo, columns = 120): string {
   const { ram, status = 'none' } = info;
-  if (ram === undefined) return status;
+  if (ram === undefined) return status.slice(0, columns);
   const done = ram.total === 0 ? 1 : 1 - ram.remaining / ram.total;
-  const filled = Math.max(0, Math.min(BAR_WIDTH, Math.round(done * BAR_WIDTH)));
   const expected = info['expected-downtime'];
-  return [
-    `${status.padEnd(9)} [${'█'.repeat(filled)}${'·'.repeat(BAR_WIDTH - filled)}]`,
-    `pass ${(info.passes?.length ?? 0) + (status === 'completed' ? 0 : 1)}`,
-    `${(ram.mbps / 8).toFixed(0)} MB/s`,
+  const throttle = info['cpu-throttle-percentage'] ?? 0;
+  const left = info['expected-time-left'];
+  const facts = [
+    `pass ${(info.passes?.at(-1)?.pass ?? 0) + (status === 'completed' ? 0 : 1)}`,
     `${mib(ram.remaining)} left`,
-    `dirty ${ram['dirty-pages-rate']} pages/s`,
-    ...(expected === undefined ? [] : [`pause ~${expected} ms`]),
-  ].join('  ');
+    `${(ram.mbps / 8).toFixed(0)} MB/s`,
+    ...(info.downtime === undefined ? [] : [`pause ${duration(info.downtime)}`]),
+    ...(expected === undefined ? [] : [`pause ~${duration(expected)}`]),
+    ...(left === undefined ? [] : [left === null ? 'does not converge' : `~${duration(left)} to go`]),
+    ...(throttle === 0 ? [] : [`throttle ${throttle} %`]),
+    `dirty ${((ram['dirty-pages-rate'] * ram['page-size']) / 1e6).toFixed(0)} MB/s`,
+  ];
+  const label = status.padEnd(9);
+  const room = (shown: readonly string[]): number => columns - label.length - shown.join('  ').length - 5;
+  while (facts.length > 1 && room(facts) < BAR.min) facts.pop();
+  const width = Math.max(BAR.min, Math.min(BAR.max, room(facts)));
+  const filled = Math.max(0, Math.min(width, Math.round(done * width)));
+  return `${label} [${'█'.repeat(filled)}${'·'.repeat(width - filled)}]  ${facts.join('  ')}`.slice(
+    0,
+    columns,
+  );
 }
 
-/** The passes, and what became of the migration. */
-export function finalReport(info: MigrationInfo): string {
-  const { ram, passes = [], pause } = info;
-  const parts: string[] = [];
-  if (passes.length > 0) {
-    parts.push(
-      formatTable([
-        ['pass', 'duration', 'pages', 'sent', 'dirtied meanwhile'],
-        ...passes.map((p) => [
-          String(p.pass),
-          ms(p.duration),
-          String(p.pages),
-          mib(p.bytes),
-          `${Math.round(p['dirty-pages-rate'])} pages/s`,
-        ]),
-      ]),
-    );
-  }
-  const rows = [
+/** A row for each pass, under a head. */
+export function passRows({ passes = [] }: MigrationInfo): string[][] {
+  const deltas = passes.some(({ delta }) => delta > 0);
+  return [
+    ['pass', 'duration', 'pages', 'zero', ...(deltas ? ['delta'] : []), 'sent', 'dirtied meanwhile'],
+    ...passes.map((p) => [
+      String(p.pass),
+      ms(p.duration),
+      String(p.pages),
+      String(p.duplicate),
+      ...(deltas ? [String(p.delta)] : []),
+      mib(p.bytes),
+      `${Math.round(p['dirty-pages-rate'])} pages/s`,
+    ]),
+  ];
+}
+
+/** What became of the migration: names and values. */
+export function resultRows(info: MigrationInfo): string[][] {
+  const { ram, pause, disk } = info;
+  const cache = info['xbzrle-cache'];
+  const throttle = info['cpu-throttle-percentage'];
+  return [
     ['status', info.status ?? 'none'],
     ...(info['error-desc'] === undefined ? [] : [['reason', info['error-desc']]]),
-    ['total time', ms(info['total-time'])],
+    ...(info['total-time'] === undefined ? [] : [['total time', ms(info['total-time'])]]),
     ...(info.downtime === undefined ? [] : [['pause', ms(info.downtime)]]),
     ...(info.downtime === undefined || pause === undefined
       ? []
@@ -59,8 +81,19 @@ export function finalReport(info: MigrationInfo): string {
           ['zero pages', String(ram.duplicate)],
           ['throughput', `${(ram.mbps / 8).toFixed(0)} MB/s`],
         ]),
+    ...(cache === undefined || cache.pages === 0
+      ? []
+      : [['xbzrle pages', `${cache.pages}, ${mib(cache.bytes)}`]]),
+    ...(disk === undefined ? [] : [['disks', `${mib(disk.transferred)} of ${mib(disk.total)}`]]),
+    ...(throttle === undefined ? [] : [['throttle', `${throttle} %`]]),
   ];
+}
+
+/** The passes, and what became of the migration. */
+export function finalReport(info: MigrationInfo): string {
+  const passes = passRows(info);
+  const rows = resultRows(info);
   const width = Math.max(...rows.map(([label = '']) => label.length));
-  parts.push(rows.map(([label = '', value = '']) => `${label.padEnd(width)}  ${value}`).join('\n'));
-  return parts.join('\n\n');
+  const result = rows.map(([label = '', value = '']) => `${label.padEnd(width)}  ${value}`).join('\n');
+  return passes.length > 1 ? `${formatTable(passes)}\n\n${result}` : result;
 }

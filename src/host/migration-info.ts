@@ -1,6 +1,7 @@
 /** The migration engine's figures and addresses in the form that monitors show. */
+import type { MigrationSample as EngineSample } from '../migration/samples.ts';
 import type { MigrationInfo as EngineInfo } from '../migration/statistics.ts';
-import type { MigrationInfo, MigrationStatus } from '../monitor/target.ts';
+import type { MigrationInfo, MigrationSamples, MigrationStatus } from '../monitor/target.ts';
 import { parseTransportAddress } from './transport-address.ts';
 
 /** QEMU's SocketAddress of what a source can connect to; a file is shown as one, too. None for the rest. */
@@ -23,12 +24,26 @@ export function socketAddresses(uri: string): Readonly<Record<string, string>>[]
 /** Milliseconds, to a hundredth. */
 const rounded = (ms: number): number => Math.round(ms * 100) / 100;
 
+/** A sample in the monitors' form. */
+export function monitorSample(sample: EngineSample): MigrationSamples[number] {
+  return {
+    time: rounded(sample.ms),
+    passes: sample.passes,
+    remaining: sample.remaining,
+    transferred: sample.transferred,
+    'dirty-pages-rate': Math.round(sample.dirtyPagesPerSecond),
+    'cpu-throttle-percentage': sample.throttle,
+    instructions: sample.instructions,
+  };
+}
+
 /** The engine's figures in the monitors' form. */
 export function monitorInfo(info: EngineInfo, status: MigrationStatus): MigrationInfo {
-  const { passes, pause, arrival, ...rest } = info;
+  const { passes, pause, arrival, 'stopped-at': stoppedAt, ...rest } = info;
   return {
     ...rest,
     status,
+    ...(stoppedAt === undefined ? {} : { 'stopped-at': rounded(stoppedAt) }),
     ...(passes === undefined
       ? {}
       : {

@@ -6,6 +6,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
+import { HART, HART_CSRS, type Layout } from '../memory/layout.ts';
 import type {
   Configuration,
   DestinationBuilder,
@@ -14,6 +15,7 @@ import type {
 } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
 import { Receiver } from '../migration/receiver.ts';
+import type { MigrationSample } from '../migration/samples.ts';
 import { type MigrationEvent, Sender } from '../migration/sender.ts';
 import type { MigrationInfo } from '../migration/statistics.ts';
 import { Attention } from './attention.ts';
@@ -59,6 +61,7 @@ export interface MigrationApi {
   arrivePaused(): boolean;
   setParameters(change: Partial<MigrationParameters>): void;
   info(): MigrationInfo;
+  samples(): readonly MigrationSample[];
 }
 
 /** What the migration thread calls in the main thread. */
@@ -81,6 +84,16 @@ function machineAt({ memory, configuration, port }: MachineHandle) {
   const attention = new Attention(memory, layout);
   const { remote } = connect<MachineApi>(port, {}, { ring: () => attention.ring() });
   return { layout, remote };
+}
+
+/** Gives how many instructions the harts have retired, slice by slice; what the guest writes to its counters shows. */
+function retired(memory: WebAssembly.Memory, layout: Layout): () => number {
+  const words = new BigUint64Array(memory.buffer);
+  const counters = Array.from(
+    { length: layout.harts },
+    (_, i) => (layout.hart(i) + HART.csr) / 8 + HART_CSRS.indexOf('minstret'),
+  );
+  return () => counters.reduce((sum, at) => sum + Number(words[at] ?? 0n), 0);
 }
 
 class MigrationThread implements MigrationApi {
@@ -158,12 +171,17 @@ class MigrationThread implements MigrationApi {
     return this.#sender?.info() ?? this.#receiver?.info() ?? { status: 'none' };
   }
 
+  samples(): readonly MigrationSample[] {
+    return this.#sender?.samples() ?? [];
+  }
+
   #source(machine: MachineHandle): SourceVm {
     const { remote, layout } = machineAt(machine);
     return {
       memory: machine.memory,
       layout,
       configuration: { ...machine.configuration },
+      instructions: retired(machine.memory, layout),
       startDirtyLog: () => remote.startDirtyLog('migration'),
       syncDirtyLog: () => remote.syncDirtyLog(),
       stopDirtyLog: () => remote.stopDirtyLog('migration'),

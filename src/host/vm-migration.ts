@@ -24,12 +24,13 @@ import {
   FINAL_MIGRATION_STATES,
   type MigrateRequest,
   type MigrationInfo,
+  type MigrationSamples,
   type MigrationStatus,
   type RunState,
 } from '../monitor/target.ts';
 import { didYouMean } from '../suggest.ts';
 import { migrationBlockers } from './migration-blockers.ts';
-import { monitorInfo, socketAddresses } from './migration-info.ts';
+import { monitorInfo, monitorSample, socketAddresses } from './migration-info.ts';
 import type {
   ConnectionSettings,
   MachineHandle,
@@ -275,6 +276,12 @@ export class VmMigration {
     const info = await this.#figures();
     const reasons = this.#blockers();
     return reasons.length === 0 ? info : { ...info, 'blocked-reasons': reasons };
+  }
+
+  /** How the present or last outgoing migration went. */
+  async samples(): Promise<MigrationSamples> {
+    const list = (await this.#thread?.connection.remote.samples().catch(() => undefined)) ?? [];
+    return list.map((sample) => monitorSample(sample));
   }
 
   async #figures(): Promise<MigrationInfo> {

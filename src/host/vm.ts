@@ -16,6 +16,7 @@ import type {
   MemoryAddress,
   MigrateRequest,
   MigrationInfo,
+  MigrationSamples,
   MigrationStatus,
   MonitorEvent,
   MonitorTarget,
@@ -222,6 +223,10 @@ export class Vm implements MonitorTarget {
 
   queryMigrate(): Promise<MigrationInfo> {
     return this.#migration.query();
+  }
+
+  migrationSamples(): Promise<MigrationSamples> {
+    return this.#migration.samples();
   }
 
   capabilities(): Capabilities {

@@ -12,6 +12,8 @@ export interface SourceVm {
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
   readonly configuration: Configuration;
+  /** Instructions that the harts have run, from any point on; to be asked at any time, and answered at once. */
+  instructions(): number;
   /** Turns the dirty log on, with nothing marked: from the moment this resolves, every write is logged. */
   startDirtyLog(): Promise<void>;
   /**

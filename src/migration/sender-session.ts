@@ -74,7 +74,6 @@ export class SenderSession {
   /** Connects, sends the configuration and a first device state, and waits until the destination accepts both. */
   async handshake(): Promise<void> {
     const { vm, parameters } = this.#options;
-    this.statistics.started();
     await this.#link.connect();
     await this.#link.send(
       'hello',
@@ -99,7 +98,7 @@ export class SenderSession {
   /** Stops the guest: from here on it is not here that it runs on, unless it is taken back. */
   async stopGuest(): Promise<void> {
     this.#pauseStartNs = this.#now();
-    this.statistics.precopyBytes = this.statistics.transferred;
+    this.statistics.stopped();
     this.#stopped = true;
     this.#running = await this.#vm.stop();
     this.#interrupt.check();

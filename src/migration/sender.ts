@@ -7,6 +7,7 @@ import { GodwitError } from '../error.ts';
 import { asGodwitError, Interrupt } from './interrupt.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
+import { type MigrationSample, Samples } from './samples.ts';
 import { SenderSession } from './sender-session.ts';
 import {
   SENDER_STATUS,
@@ -42,6 +43,7 @@ export class Sender {
   readonly #machine: StateMachine<SenderState, SenderEvent, SenderAction>;
   readonly #interrupt: Interrupt;
   readonly #session: SenderSession;
+  readonly #samples: Samples;
   #parameters: MigrationParameters;
   #status: MigrationStatus = 'none';
   #error: GodwitError | undefined;
@@ -64,6 +66,7 @@ export class Sender {
       parameters: () => this.#parameters,
       onPass: (pass) => this.#onEvent({ event: 'pass', pass }),
     });
+    this.#samples = new Samples(timers, () => this.#session.statistics.sample(vm.instructions()));
   }
 
   get state(): SenderState {
@@ -75,6 +78,11 @@ export class Sender {
     return this.#session.statistics.info(this.#status, this.#error?.message);
   }
 
+  /** How its figures went, from the start until now. */
+  samples(): readonly MigrationSample[] {
+    return this.#samples.list;
+  }
+
   /**
    * Runs the migration to its end. Resolves when the guest is the other side's, or the file is complete: the VM is
    * stopped then. Rejects after everything has been taken back, with the VM as it was before; only if the destination
@@ -82,6 +90,15 @@ export class Sender {
    * @throws GodwitError
    */
   async run(): Promise<void> {
+    try {
+      await this.#run();
+    } finally {
+      this.#samples.stop();
+    }
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  async #run(): Promise<void> {
     let event: SenderEvent = 'start';
     for (;;) {
       const action = this.#machine.fire(event);
@@ -94,7 +111,6 @@ export class Sender {
         event = await this.#failed(asGodwitError(thrown));
       }
     }
-    if (this.#error !== undefined) throw this.#error;
   }
 
   /**
@@ -143,6 +159,8 @@ export class Sender {
     const session = this.#session;
     switch (action) {
       case 'handshake':
+        session.statistics.started();
+        this.#samples.start();
         await session.handshake();
         return 'accepted';
       case 'iterate':

@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import type { Bandwidth } from './bandwidth.ts';
 import { addPages, encodedBytes, foundPages, noPages, type PageCounts, sentPages } from './page-counts.ts';
+import type { MigrationSample } from './samples.ts';
 
 export type MigrationStatus =
   | 'none'
@@ -126,6 +127,8 @@ export interface MigrationInfo {
   readonly ram?: RamStatistics;
   readonly 'xbzrle-cache'?: XbzrleStatistics;
   readonly passes?: readonly PassStatistics[];
+  /** When the guest was asked to stop, in ms since the start. */
+  readonly 'stopped-at'?: number;
   readonly pause?: PauseSplit;
   /** Only at the destination. */
   readonly arrival?: Partial<ArrivalSplit>;
@@ -159,6 +162,7 @@ export class Statistics {
   #startNs: number | undefined;
   #setupNs: number | undefined;
   #endNs: number | undefined;
+  #stoppedMs: number | undefined;
   readonly passes: PassStatistics[] = [];
   readonly pause: { -readonly [K in keyof PauseSplit]?: number } = {};
   transferred = 0;
@@ -213,8 +217,32 @@ export class Statistics {
     this.remainingPages = pendingPages;
   }
 
+  /** The guest has been asked to stop. */
+  stopped(): void {
+    this.precopyBytes = this.transferred;
+    this.#stoppedMs = this.#sinceStartMs();
+  }
+
   ended(): void {
     this.#endNs = this.#clock.nowNs();
+  }
+
+  /** The present moment, for plots. @param instructions that the guest has run so far. */
+  sample(instructions: number): MigrationSample | undefined {
+    if (this.#startNs === undefined) return undefined;
+    return {
+      ms: this.#sinceStartMs(),
+      passes: this.passes.at(-1)?.number ?? 0,
+      remaining: this.remainingPages * PAGE_SIZE,
+      transferred: this.transferred,
+      dirtyPagesPerSecond: this.dirtyPagesRate,
+      throttle: 0,
+      instructions,
+    };
+  }
+
+  #sinceStartMs(): number {
+    return (this.#clock.nowNs() - (this.#startNs ?? 0)) / 1e6;
   }
 
   info(status: MigrationStatus, error: string | undefined): MigrationInfo {
@@ -256,6 +284,7 @@ export class Statistics {
       },
       ...(this.#xbzrleCacheSize === 0 ? {} : { 'xbzrle-cache': this.#xbzrle() }),
       passes: [...this.passes],
+      ...(this.#stoppedMs === undefined ? {} : { 'stopped-at': this.#stoppedMs }),
       ...(done ? { pause: { ...NO_PAUSE, ...this.pause } } : {}),
     };
   }

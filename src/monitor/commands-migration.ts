@@ -173,6 +173,12 @@ export const MIGRATION_COMMANDS: readonly Command[] = [
     run: async ({ target }) => (await target.queryMigrate()) as unknown as Json,
   }),
   command({
+    name: 'x-query-migrate-samples',
+    help: 'the figures of the present or last migration over time, for plots',
+    arguments: {},
+    run: async ({ target }) => (await target.migrationSamples()) as unknown as Json,
+  }),
+  command({
     name: 'migrate-set-capabilities',
     help: 'Enable/Disable the usage of capabilities for migration',
     arguments: {

@@ -140,10 +140,29 @@ export interface MigrationInfo {
   readonly 'xbzrle-cache'?: MigrationXbzrle;
   readonly disk?: MigrationDisk;
   readonly 'cpu-throttle-percentage'?: number;
+  /** How many waits for a page took up to 2^(n+1) µs. */
+  readonly 'postcopy-latency-dist'?: readonly number[];
   readonly 'socket-address'?: readonly Readonly<Record<string, string | number | boolean>>[];
   readonly passes?: readonly MigrationPass[];
+  /** When the guest was stopped for the hand-over, ms since the start; godwit's own. */
+  readonly 'stopped-at'?: number;
   readonly pause?: MigrationPause;
 }
+
+/** A migration's figures over time, for plots; godwit's own. */
+export type MigrationSamples = readonly {
+  /** ms since the start. */
+  readonly time: number;
+  /** Passes that are over. */
+  readonly passes: number;
+  /** Bytes known to be pending, and handed over so far. */
+  readonly remaining: number;
+  readonly transferred: number;
+  readonly 'dirty-pages-rate': number;
+  readonly 'cpu-throttle-percentage': number;
+  /** Run by the guest, from any point on. */
+  readonly instructions: number;
+}[];
 
 /** Why a machine was reset or shut down (ShutdownCause), as far as it can happen here. */
 export type ShutdownCause =
@@ -281,6 +300,8 @@ export interface MonitorTarget {
   migrateContinue(state: MigrationStatus): Promise<void>;
   migrateIncoming(uri: string): Promise<void>;
   queryMigrate(): Promise<MigrationInfo>;
+  /** How the present or last outgoing migration went; empty if there was none. */
+  migrationSamples(): Promise<MigrationSamples>;
 
   /** The present ones. */
   capabilities(): Capabilities;

@@ -150,6 +150,10 @@ export class FakeSourceVm implements SourceVm {
     return this.guest.running;
   }
 
+  instructions(): number {
+    return this.#time.nowNs();
+  }
+
   /** The guest does what it does in the time that has passed. */
   catchUp(): void {
     const now = this.#time.nowNs();

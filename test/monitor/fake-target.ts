@@ -152,6 +152,9 @@ export class FakeTarget implements MonitorTarget {
   async migrateContinue(state: MigrationStatus) {
     this.calls.push(`migrateContinue ${state}`);
   }
+  async migrationSamples() {
+    return [];
+  }
   async migrateIncoming(uri: string) {
     this.calls.push(`migrateIncoming ${uri}`);
     throw new GodwitError('state', "'-incoming' was not specified on the command line");
