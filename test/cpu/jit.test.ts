@@ -150,3 +150,16 @@ test('slices that end in a loop inside another come back into it', () => {
   }
   expect(b.hart.translated.instructions).toBeGreaterThan(0.75 * 500 * 37);
 });
+
+test('what ran only before a page got hot is no part of its region', () => {
+  const m = machine(
+    { accel: 'jit', jit: { heat: 20, patience: 2 } },
+    ...Array.from({ length: 50 }, (): Line => ['addi', { rd: 9, rs1: 9, imm: 1 }]),
+    ...LOOP,
+  );
+  m.hart.setX(7, BigInt(RAM_BASE));
+  for (let i = 0; i < 50; i++) expect(m.run(103)).toBe(103);
+  expect(m.hart.x(9)).toBe(50n);
+  expect(m.hart.translated.instructions).toBeGreaterThan(4000);
+  expect(m.engine.jit?.statistics.instructions).toBeLessThanOrEqual(LOOP.length + 1);
+});

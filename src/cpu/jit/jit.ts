@@ -9,13 +9,14 @@ import { ModuleBuilder } from '../../wasm/module.ts';
 import type { CodeCache } from '../code-cache.ts';
 import type { DebugPoints } from '../debug-points.ts';
 import { ENTRY, type Predecode } from '../operations.ts';
+import { PageHistory } from './page-history.ts';
 import { findRegion, type Region, type RegionPage, survey } from './region.ts';
 import { emitRegion, regionStates } from './region-code.ts';
 
 export interface JitOptions {
   /** Jumps into a page that make it hot. */
   readonly heat: number;
-  /** Slices that a hot page may wait for others, to be compiled with them. */
+  /** Slices that a hot page waits: what runs in that time is translated, and with what else has waited. */
   readonly patience: number;
   /** Translate all that a page's first jump can reach before it is run, for tests: nothing is too cold. */
   readonly eager: boolean;
@@ -80,10 +81,11 @@ export class Jit {
   readonly #regions = new Map<number, LiveRegion>();
   readonly #live = new Set<LiveRegion>();
   readonly #freeIndices = Array.from({ length: MAX_REGIONS }, (_, i) => MAX_REGIONS - 1 - i);
-  /** Slots that are hot and wait, and how often a page has been translated. */
-  readonly #hot = new Set<number>();
-  readonly #times = new Map<number, number>();
-  #waited = 0;
+  readonly #history: PageHistory;
+  /** Pages that are hot, and how many slices they have waited; oldest first. */
+  readonly #hot = new Map<number, number>();
+  /** Pages of which all was forgotten that ran before they got hot. */
+  readonly #watched = new Set<number>();
   #modules = 0;
   #translated = 0;
   #invalidated = 0;
@@ -108,6 +110,7 @@ export class Jit {
     this.#table = table;
     this.#imports = imports;
     this.#options = options;
+    this.#history = new PageHistory(memory);
     this.#view = new DataView(memory.memory.buffer);
     this.#control = new Int32Array(memory.memory.buffer, memory.layout.control, PAGE_SIZE / 4);
     code.heat = options.heat;
@@ -116,18 +119,37 @@ export class Jit {
 
   /** To be called between two slices: takes note of what got hot, and translates. */
   update(): void {
+    const { patience } = this.#options;
     const count = this.#control[CONTROL.hotCount / 4] ?? 0;
-    if (count > 0) {
-      for (let i = 0; i < count; i++) this.#hot.add(this.#control[CONTROL.hotSlots / 4 + i] ?? 0);
-      this.#control[CONTROL.hotCount / 4] = 0;
+    if (count === 0 && this.#hot.size === 0) return;
+    for (let i = 0; i < count; i++) {
+      const page = this.#code.pageOfEntry(this.#control[CONTROL.hotSlots / 4 + i] ?? 0);
+      if (page < 0 || this.#hot.has(page)) continue;
+      this.#hot.set(page, 0);
+      if (patience > 0) this.#watch(page);
     }
-    if (this.#hot.size === 0) return;
-    if (++this.#waited <= this.#options.patience && this.#hot.size < MODULE_REGIONS) return;
-    this.#waited = 0;
-    const pages = [...this.#hot].map((slot) => this.#code.pageOfEntry(slot)).filter((page) => page >= 0);
-    this.#hot.clear();
-    for (let i = 0; i < pages.length; i += MODULE_REGIONS)
-      this.#translate(pages.slice(i, i + MODULE_REGIONS));
+    this.#control[CONTROL.hotCount / 4] = 0;
+    for (const [page, waited] of this.#hot) this.#hot.set(page, waited + 1);
+    const [longest = 0] = this.#hot.values();
+    if (longest <= patience) return;
+    const ready = [...this.#hot].filter(([, waited]) => waited > patience / 2).map(([page]) => page);
+    for (const page of ready) this.#hot.delete(page);
+    if (this.#hot.size === 0) this.#watched.clear();
+    for (let i = 0; i < ready.length; i += MODULE_REGIONS)
+      this.#translate(ready.slice(i, i + MODULE_REGIONS));
+  }
+
+  /**
+   * Forgets what has run on a page, and on those that would be translated with it: what matters is what runs while it
+   * waits. Programs begin with much that is never run again, and a region that has it takes longer to compile.
+   */
+  #watch(page: number): void {
+    for (const { slot } of this.#group(page)) {
+      const member = this.#code.pageOfEntry(slot);
+      if (this.#watched.has(member) || this.#regions.has(member) || this.#history.times(member) > 0) continue;
+      this.#watched.add(member);
+      this.#code.forget(member, 0, PAGE_SIZE);
+    }
   }
 
   /** Translates one page at once. */
@@ -228,15 +250,14 @@ export class Jit {
   /** Code that is not in the region yet may get hot as well, but each time it takes more to try again. */
   #cool(slot: number): void {
     const page = this.#code.pageOfEntry(slot);
-    const times = (this.#times.get(page) ?? 0) + 1;
-    this.#times.set(page, times);
+    const times = this.#history.count(page);
     const heat = this.#options.eager ? 1 : this.#options.heat * 2 ** Math.min(times, MAX_DOUBLINGS);
     this.#view.setInt32(slot + SLOT.heat, heat, true);
   }
 
   #isWarm(page: number): boolean {
     const slot = this.#code.slotAt(page);
-    if (slot === 0 || (this.#times.get(page) ?? 0) > MAX_JOINS) return false;
+    if (slot === 0 || this.#history.times(page) > MAX_JOINS) return false;
     return this.#regions.has(page) || this.#view.getInt32(slot + SLOT.heat, true) <= this.#options.heat / 2;
   }
 
