@@ -37,13 +37,12 @@ export class LateMemory {
   }
 
   /** All pages are here. */
-  end(): WaitFigures {
+  end(): void {
     const { missing } = this.#machine.memory;
     missing.any = false;
     missing.deliver();
     this.#port?.close();
     this.#port = undefined;
-    return this.figures();
   }
 
   figures(): WaitFigures {

@@ -121,7 +121,7 @@ export interface MachineApi {
   beginPostcopy(wanted: MessagePort): void;
   setPostcopyLink(up: boolean): void;
   waitFigures(): WaitFigures;
-  endPostcopy(): WaitFigures;
+  endPostcopy(): void;
   /** Serves the thread of a migration on this port; what it switches on ends with it, or with the next one. */
   attach(port: MessagePort): void;
   /** Serves a MachineDebugger on this port; to be called while the machine stands still. */
@@ -393,10 +393,9 @@ class MachineThread implements MachineApi {
     return this.#late.figures();
   }
 
-  endPostcopy(): WaitFigures {
-    const figures = this.#late.end();
+  endPostcopy(): void {
+    this.#late.end();
     this.#schedule();
-    return figures;
   }
 
   attach(port: MessagePort): void {

@@ -1,4 +1,5 @@
 /** The migration engine's figures and addresses in the form that monitors show. */
+import type { WaitFigures } from '../machine/wait-times.ts';
 import type { MigrationSample as EngineSample } from '../migration/samples.ts';
 import type { MigrationInfo as EngineInfo } from '../migration/statistics.ts';
 import type { MigrationInfo, MigrationSamples, MigrationStatus } from '../monitor/target.ts';
@@ -72,5 +73,24 @@ export function monitorInfo(info: EngineInfo, status: MigrationStatus): Migratio
             resume: rounded(pause.resumeMs),
           },
         }),
+  };
+}
+
+/** What `postcopy-blocktime` adds, of how long harts waited for pages. */
+export function waitInfo({ blocked, harts, distribution, median, p99, longest }: WaitFigures): MigrationInfo {
+  const ms = (ns: number): number => Math.round(ns / 1e6);
+  const mean = (of: readonly { blocked: number; waits: number }[]): number => {
+    const waits = of.reduce((sum, hart) => sum + hart.waits, 0);
+    return waits === 0 ? 0 : Math.round(of.reduce((sum, hart) => sum + hart.blocked, 0) / waits);
+  };
+  return {
+    'postcopy-blocktime': ms(blocked),
+    'postcopy-vcpu-blocktime': harts.map((hart) => ms(hart.blocked)),
+    'postcopy-latency': mean(harts),
+    'postcopy-vcpu-latency': harts.map((hart) => mean([hart])),
+    'postcopy-latency-dist': distribution,
+    'postcopy-latency-median': median,
+    'postcopy-latency-p99': p99,
+    'postcopy-latency-max': longest,
   };
 }

@@ -2,7 +2,7 @@
  * The migration thread: runs the sender or the receiver, owns their connections and scans memory. With the machine
  * thread it only speaks at the documented hand-shakes; the run state is the main thread's.
  */
-import { type MessagePort, parentPort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
@@ -55,6 +55,13 @@ export interface MigrationApi {
   /** Takes the connection and runs the incoming migration to its end. */
   receive(parameters: Partial<MigrationParameters>): Promise<void>;
   cancel(): void;
+  /** Post-copy, of the source: see Sender. */
+  startPostcopy(): void;
+  resume(uri: string, settings: ConnectionSettings): void;
+  /** Of either side. */
+  pausePostcopy(): void;
+  /** Of the destination: listens for another connection, and resolves with the address where. */
+  recover(uri: string, settings: ConnectionSettings): Promise<string>;
   /** Ends the wait before the hand-over; false if nothing waits there. */
   continue(): boolean;
   /** The guest, stopped for the hand-over, is to arrive paused; false if it is too late for that. */
@@ -83,7 +90,7 @@ function machineAt({ memory, configuration, port }: MachineHandle) {
   const layout = machineLayout(configuration);
   const attention = new Attention(memory, layout);
   const { remote } = connect<MachineApi>(port, {}, { ring: () => attention.ring() });
-  return { layout, remote };
+  return { layout, remote, attention };
 }
 
 /** Gives how many instructions the harts have retired, slice by slice; what the guest writes to its counters shows. */
@@ -101,6 +108,8 @@ class MigrationThread implements MigrationApi {
   #listener: TransportListener | undefined;
   #sender: Sender | undefined;
   #receiver: Receiver | undefined;
+  /** Leads to the machine that is arriving. */
+  #arriving: MessagePort | undefined;
 
   constructor(port: NonNullable<typeof parentPort>) {
     this.#main = connect<MigrationListener>(port, this).remote;
@@ -148,10 +157,43 @@ class MigrationThread implements MigrationApi {
     });
     this.#receiver = receiver;
     await receiver.run();
+    this.#arriving?.close();
   }
 
   cancel(): void {
     this.#sender?.cancel();
+  }
+
+  startPostcopy(): void {
+    if (this.#sender === undefined) {
+      throw new GodwitError('state', 'Postcopy must be started after migration has been started');
+    }
+    this.#sender.startPostcopy();
+  }
+
+  resume(uri: string, settings: ConnectionSettings): void {
+    if (this.#sender === undefined) {
+      throw new GodwitError('state', 'Cannot resume if there is no paused migration');
+    }
+    this.#sender.recover(() => connectTransport(uri, settings));
+  }
+
+  pausePostcopy(): void {
+    const side = this.#sender ?? this.#receiver;
+    if (side === undefined) throw new GodwitError('state', 'there is no migration');
+    side.pause();
+  }
+
+  async recover(uri: string, settings: ConnectionSettings): Promise<string> {
+    if (this.#receiver?.paused !== true) {
+      throw new GodwitError('state', 'Migrate recover can only be run when postcopy is paused.');
+    }
+    const listener = await listenTransport(uri, {
+      ...settings,
+      onRefused: (reason) => void this.#main.connectionRefused(reason),
+    });
+    this.#receiver.recover(listener);
+    return listener.address;
   }
 
   continue(): boolean {
@@ -197,16 +239,24 @@ class MigrationThread implements MigrationApi {
     return {
       build: async (configuration): Promise<DestinationVm> => {
         const machine = await this.#main.buildIncoming(configuration);
-        const { remote, layout } = machineAt(machine);
+        const { remote, layout, attention } = machineAt(machine);
+        this.#arriving = machine.port;
         return {
           memory: machine.memory,
           layout,
           checkState: (state) => remote.checkState(state),
           loadState: (state) => remote.loadState(state),
-          start: async (runningAtSource) => {
-            await this.#main.startIncoming(runningAtSource);
-            machine.port.close();
+          postcopy: {
+            begin: async (wanted) => {
+              const { port1, port2 } = new MessageChannel();
+              port1.on('message', wanted);
+              await remote.beginPostcopy(port2);
+            },
+            arrived: () => attention.ring(),
+            setLink: (up) => remote.setPostcopyLink(up),
+            end: () => remote.endPostcopy(),
           },
+          start: (runningAtSource) => this.#main.startIncoming(runningAtSource),
         };
       },
     };

@@ -30,7 +30,7 @@ import {
 } from '../monitor/target.ts';
 import { didYouMean } from '../suggest.ts';
 import { migrationBlockers } from './migration-blockers.ts';
-import { monitorInfo, monitorSample, socketAddresses } from './migration-info.ts';
+import { monitorInfo, monitorSample, socketAddresses, waitInfo } from './migration-info.ts';
 import type {
   ConnectionSettings,
   MachineHandle,
@@ -63,6 +63,8 @@ export class VmMigration {
   /** Whether the present migration gives the guest to somebody who says so, and not to a file or into a pipe. */
   #handsOver = false;
   #handedOver = false;
+  /** Whether the guest came here before its memory. */
+  #cameLate = false;
   #capabilities: Capabilities = defaultCapabilities();
   #parameters: Parameters = defaultParameters();
 
@@ -72,7 +74,8 @@ export class VmMigration {
 
   // --- outgoing
 
-  async migrate({ uri }: MigrateRequest): Promise<void> {
+  async migrate({ uri, resume }: MigrateRequest): Promise<void> {
+    if (resume === true) return await this.#resumePostcopy(uri);
     const { state, built } = this.#machine;
     if (state === 'inmigrate') throw new GodwitError('state', 'Guest is waiting for an incoming migration');
     if (!FINAL_MIGRATION_STATES.has(this.#status)) {
@@ -84,6 +87,9 @@ export class VmMigration {
     if (blocker !== undefined) throw new GodwitError('state', blocker);
     const settings = this.#connectionSettings();
     this.#handsOver = hasReturnPath(uri, settings);
+    if (this.#capabilities['postcopy-ram'] && !this.#handsOver) {
+      throw new GodwitError('usage', `Postcopy needs a destination that answers, which ${uri} does not`);
+    }
     const { remote } = this.#unusedThread().connection;
     this.#lastInfo = { status: 'setup' };
     this.#setStatus('setup');
@@ -93,7 +99,49 @@ export class VmMigration {
     );
   }
 
+  /** Goes on with a paused post-copy over another connection. */
+  async #resumePostcopy(uri: string): Promise<void> {
+    if (this.#incoming !== undefined || this.#status !== 'postcopy-paused' || this.#thread === undefined) {
+      throw new GodwitError('state', 'Cannot resume if there is no paused migration');
+    }
+    await this.#thread.connection.remote.resume(uri, this.#connectionSettings());
+  }
+
+  async startPostcopy(): Promise<void> {
+    if (!this.#capabilities['postcopy-ram']) {
+      throw new GodwitError(
+        'state',
+        'Enable postcopy with migrate_set_capability before the start of migration',
+      );
+    }
+    if (this.#incoming !== undefined || this.#thread === undefined) {
+      throw new GodwitError('state', 'Postcopy must be started after migration has been started');
+    }
+    await this.#thread.connection.remote.startPostcopy();
+  }
+
+  async pausePostcopy(): Promise<void> {
+    if (this.#thread === undefined) {
+      throw new GodwitError(
+        'state',
+        'migrate-pause is currently only supported during postcopy-active or postcopy-recover state',
+      );
+    }
+    await this.#thread.connection.remote.pausePostcopy();
+  }
+
+  async recover(uri: string): Promise<void> {
+    if (this.#incoming === undefined || this.#thread === undefined) {
+      throw new GodwitError('state', 'Migrate recover can only be run when postcopy is paused.');
+    }
+    const address = await this.#thread.connection.remote.recover(uri, this.#connectionSettings());
+    this.#lastInfo = { ...this.#lastInfo, 'socket-address': socketAddresses(address) };
+  }
+
   async cancel(): Promise<void> {
+    if (this.#status.startsWith('postcopy')) {
+      throw new GodwitError('state', 'Postcopy cannot be cancelled: the guest is at the destination');
+    }
     if (this.#incoming === undefined) await this.#thread?.connection.remote.cancel();
   }
 
@@ -245,6 +293,8 @@ export class VmMigration {
       downtimeLimitMs: this.#parameters['downtime-limit'],
       maxBandwidth: this.#parameters['max-bandwidth'],
       stallTimeoutMs: this.#parameters['stall-timeout'],
+      maxPostcopyBandwidth: this.#parameters['max-postcopy-bandwidth'],
+      postcopy: this.#capabilities['postcopy-ram'],
       pauseBeforeSwitchover: this.#capabilities['pause-before-switchover'],
       availSwitchoverBandwidth: this.#parameters['avail-switchover-bandwidth'],
       xbzrle: this.#capabilities.xbzrle,
@@ -273,7 +323,7 @@ export class VmMigration {
   }
 
   async query(): Promise<MigrationInfo> {
-    const info = await this.#figures();
+    const info = { ...(await this.#figures()), ...(await this.#waits()) };
     const reasons = this.#blockers();
     return reasons.length === 0 ? info : { ...info, 'blocked-reasons': reasons };
   }
@@ -282,6 +332,12 @@ export class VmMigration {
   async samples(): Promise<MigrationSamples> {
     const list = (await this.#thread?.connection.remote.samples().catch(() => undefined)) ?? [];
     return list.map((sample) => monitorSample(sample));
+  }
+
+  /** How long harts waited for pages: of a post-copy that came here. */
+  async #waits(): Promise<MigrationInfo> {
+    if (!this.#capabilities['postcopy-blocktime'] || !this.#cameLate) return {};
+    return waitInfo(await this.#machine.remote.waitFigures());
   }
 
   async #figures(): Promise<MigrationInfo> {
@@ -346,6 +402,7 @@ export class VmMigration {
     if (status === this.#status) return;
     this.#status = status;
     this.#machine.options.log.line('migration', `migration: ${status}`);
+    if (status === 'postcopy-active' && this.#incoming !== undefined) this.#cameLate = true;
     // Before anybody is told, so that nobody can run the guest a second time.
     if (this.#incoming === undefined) {
       if (status === 'completed') {

@@ -217,6 +217,18 @@ export class Vm implements MonitorTarget {
     return this.#migration.continue(state);
   }
 
+  migrateStartPostcopy(): Promise<void> {
+    return this.#migration.startPostcopy();
+  }
+
+  migratePause(): Promise<void> {
+    return this.#migration.pausePostcopy();
+  }
+
+  migrateRecover(uri: string): Promise<void> {
+    return this.#migration.recover(uri);
+  }
+
   migrateIncoming(uri: string): Promise<void> {
     return this.#migration.listen(uri);
   }

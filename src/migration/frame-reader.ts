@@ -19,9 +19,9 @@ export interface Frame {
   readonly at: number | undefined;
 }
 
-/** Where payloads of one type are to be put: directly into the shared memory. */
+/** Where payloads of some types are to be put: directly into the shared memory. */
 export interface Landing {
-  readonly type: FrameName;
+  readonly types: readonly FrameName[];
   readonly kernels: Kernels;
   /** Byte offset in the kernels' memory, a multiple of 8, with room for the largest payload of the type and 8 bytes. */
   readonly at: number;
@@ -48,7 +48,7 @@ export class FrameReader {
     return this.#offset;
   }
 
-  /** From now on payloads of this type go straight to the shared memory. */
+  /** From now on payloads of these types go straight to the shared memory. */
   land(landing: Landing): void {
     this.#landing = landing;
     this.#kernels = landing.kernels;
@@ -73,7 +73,7 @@ export class FrameReader {
     const { type, length, check } = this.#header(header, where, offset);
     const checksum = new DataView(header.buffer).getBigUint64(16, true);
     const named = `${where} "${type}"`;
-    const landing = this.#landing?.type === type ? this.#landing : undefined;
+    const landing = this.#landing?.types.includes(type) ? this.#landing : undefined;
     let at: number | undefined;
     let payload: Uint8Array;
     let hash: bigint;

@@ -51,8 +51,26 @@ export interface DestinationVm {
   checkState(state: Uint8Array): Promise<void>;
   /** Validates, then swaps the state in. The VM is complete afterwards, and stopped. */
   loadState(state: Uint8Array): Promise<void>;
+  /** Undefined if this side can't run a guest before all of its memory is here. */
+  readonly postcopy?: PostcopyVm;
   /** The guest is this side's now: runs it, or leaves it paused if it was paused at the source or `-S` was given. */
   start(runningAtSource: boolean): Promise<void>;
+}
+
+/** A VM whose memory arrives while it runs. */
+export interface PostcopyVm {
+  /**
+   * From now on pages whose bit in `layout.receivedBitmap` is clear are missing. Whoever places one sets its bit behind
+   * its content, atomically.
+   * @param wanted called with the index of each page that the machine needs and does not have, once.
+   */
+  begin(wanted: (page: number) => void): Promise<void>;
+  /** Pages have been placed, and CONTROL.wanting says that somebody waits. */
+  arrived(): void;
+  /** Whether pages can come at all, as things are. */
+  setLink(up: boolean): Promise<void>;
+  /** No page is missing any more. */
+  end(): Promise<void>;
 }
 
 /** Builds the destination's VM, after comparing it with what the user asked for. */

@@ -15,6 +15,10 @@ export interface MigrationParameters {
   readonly xbzrle: boolean;
   /** Bytes of old pages that are kept for that, a power of two: `xbzrle-cache-size`. */
   readonly xbzrleCacheSize: number;
+  /** Bytes per second of the sweep in post-copy, 0 for no cap: `max-postcopy-bandwidth`. Pages asked for are not capped. */
+  readonly maxPostcopyBandwidth: number;
+  /** Whether the guest may be switched to the destination before all memory has moved: the capability `postcopy-ram`. */
+  readonly postcopy: boolean;
   /** How long the other side may keep us waiting (one hand-shake, one write) before it is given up: `stall-timeout`. */
   readonly stallTimeoutMs: number;
   /** Whether to wait for the user's word when the guest has been stopped: `pause-before-switchover`. */
@@ -27,6 +31,8 @@ export const DEFAULT_PARAMETERS: MigrationParameters = {
   availSwitchoverBandwidth: 0,
   xbzrle: false,
   xbzrleCacheSize: 64 * 1024 * 1024,
+  maxPostcopyBandwidth: 0,
+  postcopy: false,
   stallTimeoutMs: 30_000,
   pauseBeforeSwitchover: false,
 };
@@ -41,6 +47,7 @@ const LIMITS: Readonly<Record<NumberName, readonly [min: number, max: number]>> 
   maxBandwidth: [0, Number.MAX_SAFE_INTEGER],
   availSwitchoverBandwidth: [0, Number.MAX_SAFE_INTEGER],
   xbzrleCacheSize: [4096, Number.MAX_SAFE_INTEGER],
+  maxPostcopyBandwidth: [0, Number.MAX_SAFE_INTEGER],
   stallTimeoutMs: [1, 2_000_000_000],
 };
 

@@ -37,6 +37,37 @@
  *
  *     hello, checkState, (ram …, pass) …, state, end, go
  *
+ * Post-copy (feature "postcopy"; connections only): instead of a final pass, at any moment after `accepted`,
+ *
+ *    stops the guest                               |
+ *       | discard, state, switch {id, running}     |
+ *       |----------------------------------------->|  forgets the pages that are missing; loads the state
+ *       |                                    ready |
+ *       |<-----------------------------------------|
+ *       | go                                       |  from here on the guest is the destination's
+ *       |----------------------------------------->|
+ *       |                                  running |
+ *       |<-----------------------------------------|  starts the guest, which needs pages:
+ *       |                     request, placed, …   |
+ *       |<-----------------------------------------|
+ *       | pages, pages …                           |  those that were asked for first
+ *       |----------------------------------------->|
+ *       | swept                                    |  all have been sent
+ *       |----------------------------------------->|  all are here?
+ *       |                                    whole |
+ *       |<-----------------------------------------|
+ *    completed                                  completed
+ *
+ * The source keeps all memory until `whole`. If the connection goes after `go` was said (or, at the destination, after
+ * `ready`), both sides pause; over a new one they go on:
+ *
+ *       | resume {id}                              |
+ *       |----------------------------------------->|
+ *       |                received {started, pages} |  which pages are here
+ *       |<-----------------------------------------|
+ *       | resumed, or go if it has not started     |  what is not there, is sent (again)
+ *       |----------------------------------------->|
+ *
  * Versions: a stream opens with the protocol's version, and a receiver takes exactly the versions it knows. The number
  * grows when a frame changes its meaning. What can be added beside the rest (another encoding of pages, more channels,
  * post-copy, disks) is a *feature* with a name in `hello`: the receiver refuses a feature that it does not know, before
@@ -58,6 +89,7 @@ import {
 import { isRecord, Place, shown } from '../vmstate/place.ts';
 import { scan } from '../vmstate/scan.ts';
 import type { Configuration } from './migratable-vm.ts';
+import { MAX_PAGES_PAYLOAD } from './pages-frame.ts';
 import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
 
 export const PROTOCOL_VERSION = 1;
@@ -66,8 +98,9 @@ export const PROTOCOL_VERSION = 1;
  * The features this code can send and receive, all optional.
  *
  * xbzrle: `ram` frames may hold deltas.
+ * postcopy: the guest may be switched to the destination before its memory is there.
  */
-export const FEATURES: readonly string[] = ['xbzrle'];
+export const FEATURES: readonly string[] = ['xbzrle', 'postcopy'];
 
 /** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */
 export const DIRECTION = { forward: 0, return: 1 } as const;
@@ -76,6 +109,10 @@ export type Direction = keyof typeof DIRECTION;
 const MAX_REASON = 4096;
 const MAX_MESSAGE = 64 * 1024;
 const MAX_CONFIGURATION = 1024 * 1024;
+/** Bytes of a bitmap with a bit for each page that WebAssembly can address. */
+const MAX_BITMAP = 2 ** 32 / 4096 / 8;
+/** Bytes that name one migration among all. */
+export const MIGRATION_ID_BYTES = 16;
 /** Bytes of a device state. */
 export const MAX_STATE = 16 * 1024 * 1024;
 
@@ -87,7 +124,7 @@ interface FrameType {
   readonly max: number;
 }
 
-/** All frames. Codes below 0x8000 go forward; 0x10 to 0x2f are kept for disks, post-copy and further channels. */
+/** All frames. Codes below 0x8000 go forward; 0x10 to 0x3f are kept for disks, post-copy and further channels. */
 export const FRAMES = {
   hello: { code: 1, direction: 'forward', max: MAX_CONFIGURATION + MAX_MESSAGE },
   checkState: { code: 2, direction: 'forward', max: MAX_STATE },
@@ -97,12 +134,26 @@ export const FRAMES = {
   end: { code: 6, direction: 'forward', max: MAX_MESSAGE },
   go: { code: 7, direction: 'forward', max: 0 },
   abort: { code: 8, direction: 'forward', max: MAX_MESSAGE },
+  /** The pages that are missing when the guest starts: a bit each, as in PageBitmap. */
+  discard: { code: 0x20, direction: 'forward', max: MAX_BITMAP },
+  switch: { code: 0x21, direction: 'forward', max: MAX_MESSAGE },
+  /** See pages-frame.ts. */
+  pages: { code: 0x22, direction: 'forward', max: MAX_PAGES_PAYLOAD },
+  swept: { code: 0x23, direction: 'forward', max: 0 },
+  resume: { code: 0x24, direction: 'forward', max: MAX_MESSAGE },
+  resumed: { code: 0x25, direction: 'forward', max: 0 },
   accepted: { code: 0x8001, direction: 'return', max: 0 },
   refused: { code: 0x8002, direction: 'return', max: MAX_MESSAGE },
   passed: { code: 0x8003, direction: 'return', max: MAX_MESSAGE },
   ready: { code: 0x8004, direction: 'return', max: 0 },
   running: { code: 0x8005, direction: 'return', max: 0 },
   failed: { code: 0x8006, direction: 'return', max: MAX_MESSAGE },
+  /** u32 page index: the guest waits for this page. */
+  request: { code: 0x8020, direction: 'return', max: 4 },
+  /** A frame of `pages` is in place. */
+  placed: { code: 0x8021, direction: 'return', max: 0 },
+  whole: { code: 0x8022, direction: 'return', max: 0 },
+  received: { code: 0x8023, direction: 'return', max: MAX_BITMAP + MAX_MESSAGE },
 } as const satisfies Readonly<Record<string, FrameType>>;
 
 export type FrameName = keyof typeof FRAMES;
@@ -144,6 +195,19 @@ export const MESSAGES = {
     passes: u32(),
     /** Whether the guest ran until it was stopped for the hand-over; otherwise the user had paused it. */
     running: bool(),
+  },
+  switch: {
+    /** Names this migration, for a connection that resumes it. */
+    id: bytesUpTo(MIGRATION_ID_BYTES),
+    /** As in `end`. */
+    running: bool(),
+  },
+  resume: { id: bytesUpTo(MIGRATION_ID_BYTES) },
+  received: {
+    /** Whether "go" has arrived. */
+    started: bool(),
+    /** A bit for each page that is here. */
+    pages: bytesUpTo(MAX_BITMAP),
   },
   passed: { number: u32() },
   abort: { reason: string(MAX_REASON) },

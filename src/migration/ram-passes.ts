@@ -46,6 +46,8 @@ export interface RamPassesOptions {
   readonly parameters: () => MigrationParameters;
   readonly statistics: Statistics;
   readonly onPass: (number: number) => void;
+  /** Whether the user wants post-copy: passes end at once then, wherever they are. */
+  readonly postcopyWanted: () => boolean;
 }
 
 export class RamPasses {
@@ -88,11 +90,16 @@ export class RamPasses {
     if (this.#logging) this.#setCache();
   }
 
+  /** Looks again at `postcopyWanted`. */
+  wake(): void {
+    this.#limiter.wake();
+  }
+
   /**
-   * Passes over memory while the guest runs, until the rest fits the pause limit.
+   * Passes over memory while the guest runs, until the rest fits the pause limit, or post-copy is wanted.
    * @param stateBytes what a device state takes in the stream.
    */
-  async iterate(stateBytes: number): Promise<void> {
+  async iterate(stateBytes: number): Promise<'converged' | 'postcopy'> {
     const statistics = this.#statistics;
     this.#logging = true;
     await this.#vm.startDirtyLog();
@@ -109,6 +116,7 @@ export class RamPasses {
     for (;;) {
       const startNs = this.#now();
       const pass = await this.#sendPass(false);
+      if (pass === undefined) return 'postcopy';
       const durationMs = (this.#now() - startNs) / 1e6;
       const wait = MIN_PASS_MS - durationMs;
       const written = this.#ram.dirty;
@@ -118,7 +126,7 @@ export class RamPasses {
       const converged = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
       this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: rate });
-      if (converged) return;
+      if (converged) return 'converged';
       if (wait > 0 && this.#pass > HURRIED_PASSES) await this.#interrupt.sleep(wait);
     }
   }
@@ -130,8 +138,16 @@ export class RamPasses {
   async finalPass(startNs: number): Promise<void> {
     await this.#sync(0);
     const pass = await this.#sendPass(true);
+    if (pass === undefined) return;
     const durationMs = (this.#now() - startNs) / 1e6;
     this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: 0 });
+  }
+
+  /** What a guest that stands still has not been sent is pending after this. */
+  async syncLast(): Promise<void> {
+    await this.#vm.syncDirtyLog();
+    this.#interrupt.check();
+    this.#statistics.dirtySyncCount++;
   }
 
   /** Nothing is pending any more. */
@@ -151,10 +167,13 @@ export class RamPasses {
     }
   }
 
-  /** Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one). */
+  /**
+   * Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one).
+   * @returns undefined if it was left because post-copy is wanted.
+   */
   async #sendPass(
     final: boolean,
-  ): Promise<Pick<PassStatistics, 'pages' | 'zeroPages' | 'deltaPages' | 'bytes'>> {
+  ): Promise<Pick<PassStatistics, 'pages' | 'zeroPages' | 'deltaPages' | 'bytes'> | undefined> {
     const statistics = this.#statistics;
     const link = this.#link;
     const number = ++this.#pass;
@@ -163,7 +182,11 @@ export class RamPasses {
     this.#ram.beginPass(number, final);
     for (;;) {
       this.#interrupt.check();
-      const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt);
+      const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt, this.#options.postcopyWanted);
+      if (!final && this.#options.postcopyWanted()) {
+        await link.guard(this.#ring.drain(), 'take more data');
+        return undefined;
+      }
       const startNs = this.#now();
       const slot = await link.guard(this.#ring.acquire(), 'take more data');
       const packNs = this.#now();

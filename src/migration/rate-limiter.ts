@@ -36,24 +36,34 @@ export class RateLimiter {
     this.#wake();
   }
 
+  /** Whoever waits looks again whether it still wants to. */
+  wake(): void {
+    this.#wake();
+  }
+
   /** `bytes` were sent. */
   charge(bytes: number): void {
     this.#used += bytes;
   }
 
   /**
-   * Waits until more may be sent. Returns the nanoseconds waited.
+   * Waits until more may be sent, or `enough` says so when woken. Returns the nanoseconds waited.
    * @throws what the interrupt was fired with.
    */
-  async ready(interrupt: Interrupt): Promise<number> {
+  async ready(interrupt: Interrupt, enough: () => boolean = () => false): Promise<number> {
     const start = this.#clock.nowNs();
     for (;;) {
       const left = this.#leftNs();
-      if (left <= 0) return this.#clock.nowNs() - start;
+      if (left <= 0 || enough()) return this.#clock.nowNs() - start;
       await interrupt.sleep(left / 1e6, (wake) => {
         this.#wake = wake;
       });
     }
+  }
+
+  /** Milliseconds until something may be sent; 0 or less for now. */
+  get leftMs(): number {
+    return this.#leftNs() / 1e6;
   }
 
   /** Nanoseconds until something may be sent; 0 or less for now. */

@@ -16,6 +16,22 @@ export type ReceiverState =
   | 'ready'
   /** "go" has arrived: the guest is ours. */
   | 'starting'
+  /** Post-copy: which pages are missing is known. */
+  | 'switching'
+  /** The device state has arrived, of a guest that is to run without them. */
+  | 'switched'
+  | 'postcopy-loading'
+  /** Waiting for "go". From here on a lost connection is no end. */
+  | 'postcopy-ready'
+  | 'postcopy-starting'
+  /** The guest runs, and memory arrives. */
+  | 'postcopy-active'
+  /** The connection is gone, and another one is waited for. */
+  | 'postcopy-paused'
+  /** Listening for it. */
+  | 'postcopy-recover-setup'
+  /** Connected; the source learns what is here. */
+  | 'postcopy-recover'
   | 'completed'
   | 'failed';
 
@@ -24,6 +40,15 @@ export type ReceiverEvent =
   /** The stream has ended between two frames. */
   | 'closed'
   | 'started'
+  /** The state of a post-copy's guest is loaded. */
+  | 'loaded'
+  /** The user listens for another connection; it has come. */
+  | 'recover'
+  | 'connected'
+  /** "go" has come over another connection, and not before. */
+  | 'approved'
+  /** All memory is here. */
+  | 'finished'
   | 'cancel'
   | 'error';
 
@@ -35,6 +60,17 @@ export type ReceiverAction =
   | 'endPass'
   | 'keepState'
   | 'complete'
+  | 'discard'
+  | 'loadPostcopy'
+  | 'sayReady'
+  | 'attach'
+  | 'place'
+  | 'finish'
+  /** Gives the connection up, and waits for `recover`. */
+  | 'pause'
+  | 'awaitLink'
+  | 'sayReceived'
+  | 'checkGo'
   | 'start'
   | 'conclude'
   /** Ends whatever is waited for; an "error" follows. */
@@ -48,7 +84,23 @@ export type ReceiverAction =
   /** A frame that can't come here. */
   | 'outOfOrder';
 
+/** What only post-copy's states take. */
+const NO_POSTCOPY = {
+  discard: ['failed', 'outOfOrder'],
+  switch: ['failed', 'outOfOrder'],
+  pages: ['failed', 'outOfOrder'],
+  swept: ['failed', 'outOfOrder'],
+  resume: ['failed', 'outOfOrder'],
+  resumed: ['failed', 'outOfOrder'],
+  loaded: ['failed', 'defect'],
+  recover: ['failed', 'defect'],
+  connected: ['failed', 'defect'],
+  finished: ['failed', 'defect'],
+  approved: ['failed', 'defect'],
+} as const;
+
 const REFUSED = {
+  ...NO_POSTCOPY,
   hello: ['failed', 'outOfOrder'],
   checkState: ['failed', 'outOfOrder'],
   ram: ['failed', 'outOfOrder'],
@@ -68,6 +120,17 @@ const waiting = <S extends ReceiverState>(state: S) =>
 /** No frame is read any more. */
 const deaf = <S extends ReceiverState>(state: S) =>
   ({
+    discard: [state, 'defect'],
+    switch: [state, 'defect'],
+    pages: [state, 'defect'],
+    swept: [state, 'defect'],
+    resume: [state, 'defect'],
+    resumed: [state, 'defect'],
+    loaded: [state, 'defect'],
+    recover: [state, 'defect'],
+    connected: [state, 'defect'],
+    finished: [state, 'defect'],
+    approved: [state, 'defect'],
     hello: [state, 'defect'],
     checkState: [state, 'defect'],
     ram: [state, 'defect'],
@@ -82,6 +145,34 @@ const deaf = <S extends ReceiverState>(state: S) =>
     cancel: [state, 'ignore'],
   }) as const;
 
+/** What went wrong is the connection's fault: the guest is ours, or may be. */
+const kept = <S extends ReceiverState>(state: S) =>
+  ({
+    hello: [state, 'outOfOrder'],
+    checkState: [state, 'outOfOrder'],
+    ram: [state, 'outOfOrder'],
+    pass: [state, 'outOfOrder'],
+    state: [state, 'outOfOrder'],
+    end: [state, 'outOfOrder'],
+    go: [state, 'outOfOrder'],
+    abort: [state, 'outOfOrder'],
+    discard: [state, 'outOfOrder'],
+    switch: [state, 'outOfOrder'],
+    pages: [state, 'outOfOrder'],
+    swept: [state, 'outOfOrder'],
+    resume: [state, 'outOfOrder'],
+    resumed: [state, 'outOfOrder'],
+    started: [state, 'defect'],
+    loaded: [state, 'defect'],
+    recover: [state, 'defect'],
+    connected: [state, 'defect'],
+    finished: [state, 'defect'],
+    approved: [state, 'defect'],
+    closed: [state, 'cutShort'],
+    error: ['postcopy-paused', 'pause'],
+    cancel: [state, 'ignore'],
+  }) as const;
+
 export const RECEIVER_TABLE: Table<ReceiverState, ReceiverEvent, ReceiverAction> = {
   setup: { ...waiting('setup'), hello: ['checking', 'build'] },
   checking: { ...waiting('checking'), checkState: ['active', 'tryState'] },
@@ -90,10 +181,42 @@ export const RECEIVER_TABLE: Table<ReceiverState, ReceiverEvent, ReceiverAction>
     ram: ['active', 'applyRam'],
     pass: ['active', 'endPass'],
     state: ['device', 'keepState'],
+    discard: ['switching', 'discard'],
   },
   device: { ...waiting('device'), end: ['ready', 'complete'] },
   ready: { ...waiting('ready'), go: ['starting', 'start'] },
   starting: { ...deaf('starting'), started: ['completed', 'conclude'], error: ['failed', 'fail'] },
+  switching: { ...waiting('switching'), state: ['switched', 'keepState'] },
+  switched: { ...waiting('switched'), switch: ['postcopy-loading', 'loadPostcopy'] },
+  'postcopy-loading': { ...waiting('postcopy-loading'), loaded: ['postcopy-ready', 'sayReady'] },
+  'postcopy-ready': {
+    ...kept('postcopy-ready'),
+    go: ['postcopy-starting', 'start'],
+    abort: ['failed', 'abandoned'],
+  },
+  'postcopy-starting': {
+    ...deaf('postcopy-starting'),
+    started: ['postcopy-active', 'conclude'],
+    error: ['failed', 'fail'],
+  },
+  'postcopy-active': {
+    ...kept('postcopy-active'),
+    pages: ['postcopy-active', 'place'],
+    swept: ['postcopy-active', 'finish'],
+    finished: ['completed', 'conclude'],
+  },
+  'postcopy-paused': { ...deaf('postcopy-paused'), recover: ['postcopy-recover-setup', 'awaitLink'] },
+  'postcopy-recover-setup': {
+    ...kept('postcopy-recover-setup'),
+    connected: ['postcopy-recover', 'conclude'],
+  },
+  'postcopy-recover': {
+    ...kept('postcopy-recover'),
+    resume: ['postcopy-recover', 'sayReceived'],
+    resumed: ['postcopy-active', 'attach'],
+    go: ['postcopy-recover', 'checkGo'],
+    approved: ['postcopy-starting', 'start'],
+  },
   completed: deaf('completed'),
   failed: deaf('failed'),
 };
@@ -105,6 +228,15 @@ export const RECEIVER_STATUS: Readonly<Record<ReceiverState, MigrationStatus>> =
   device: 'device',
   ready: 'device',
   starting: 'device',
+  switching: 'device',
+  switched: 'device',
+  'postcopy-loading': 'device',
+  'postcopy-ready': 'device',
+  'postcopy-starting': 'device',
+  'postcopy-active': 'postcopy-active',
+  'postcopy-paused': 'postcopy-paused',
+  'postcopy-recover-setup': 'postcopy-recover-setup',
+  'postcopy-recover': 'postcopy-recover',
   completed: 'completed',
   failed: 'failed',
 };

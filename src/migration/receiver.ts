@@ -5,12 +5,12 @@
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE, SCRATCH_SIZE } from '../memory/layout.ts';
-import { type Frame, FrameReader } from './frame-reader.ts';
-import { FrameWriter } from './frame-writer.ts';
+import type { Frame } from './frame-reader.ts';
 import { asGodwitError, Interrupt } from './interrupt.ts';
 import { KERNEL_SCRATCH, Kernels } from './kernels.ts';
 import type { DestinationBuilder, DestinationVm } from './migratable-vm.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
+import { PostcopyDestination } from './postcopy-destination.ts';
 import {
   decodeConfiguration,
   decodeMessage,
@@ -22,6 +22,7 @@ import {
 } from './protocol.ts';
 import { RamLoad } from './ram-load.ts';
 import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
+import { ReceiverLink } from './receiver-link.ts';
 import {
   RECEIVER_STATUS,
   RECEIVER_TABLE,
@@ -66,15 +67,20 @@ export interface Arrival {
 interface Built {
   readonly vm: DestinationVm;
   readonly ram: RamLoad;
+  readonly kernels: Kernels;
+}
+
+/** Where another connection is to come from. */
+export interface RecoveryListener {
+  accept(): Promise<Transport>;
+  close(): void;
 }
 
 export class Receiver {
   readonly #options: ReceiverOptions;
   #parameters: MigrationParameters;
   readonly #machine: StateMachine<ReceiverState, ReceiverEvent, ReceiverAction>;
-  readonly #interrupt: Interrupt;
-  readonly #reader: FrameReader;
-  readonly #writer: FrameWriter;
+  #link: ReceiverLink;
   readonly #startNs: number;
   #endNs: number | undefined;
   /** When the source was told that it has a pass; the guest stands still not long after the last time. */
@@ -87,18 +93,24 @@ export class Receiver {
   #end: Message<'end'> | undefined;
   /** Whether "running" was handed to the connection: from then on the source gives the guest up. */
   #saidRunning = false;
+  /** Those of the stream. */
+  #features: readonly string[] = [];
+  /** Whether the guest ran at the source. */
+  #running = false;
+  #postcopy: PostcopyDestination | undefined;
+  #recovery: RecoveryListener | undefined;
+  #recover: (listener: RecoveryListener) => void = () => {};
+  /** Ends the wait for another connection. */
+  #waiting: Interrupt | undefined;
   #error: GodwitError | undefined;
   /** The state in which a failure struck. */
   #before: ReceiverState = 'setup';
-  #reading: Promise<unknown> = Promise.resolve();
 
   /** @throws GodwitError kind "usage" for a parameter out of range. */
   constructor(options: ReceiverOptions) {
     this.#options = options;
     this.#parameters = changedParameters(DEFAULT_PARAMETERS, options.parameters ?? {});
-    this.#interrupt = new Interrupt(options.timers);
-    this.#reader = new FrameReader(options.transport, 'forward');
-    this.#writer = new FrameWriter(options.transport, Kernels.standalone(), 'return');
+    this.#link = new ReceiverLink(options.transport, options.timers);
     this.#startNs = options.clock.nowNs();
     this.#machine = new StateMachine<ReceiverState, ReceiverEvent, ReceiverAction>(
       RECEIVER_TABLE,
@@ -130,16 +142,16 @@ export class Receiver {
     const { pages, zeroPages, passes, remaining } = ram.progress;
     return {
       ...NO_RAM,
-      transferred: this.#reader.offset,
+      transferred: this.#link.reader.offset,
       remaining: remaining * PAGE_SIZE,
       total: vm.layout.pages * PAGE_SIZE,
       duplicate: zeroPages,
       normal: pages - zeroPages,
       'normal-bytes': (pages - zeroPages) * PAGE_SIZE,
-      mbps: seconds > 0 ? (this.#reader.offset * 8) / seconds / 1e6 : 0,
+      mbps: seconds > 0 ? (this.#link.reader.offset * 8) / seconds / 1e6 : 0,
       'pages-per-second': seconds > 0 ? Math.round(pages / seconds) : 0,
       'dirty-sync-count': passes,
-      'precopy-bytes': this.#reader.offset,
+      'precopy-bytes': this.#link.reader.offset,
     };
   }
 
@@ -162,15 +174,13 @@ export class Receiver {
       try {
         if (event === undefined) {
           frame = await this.#next();
-          this.#interrupt.check();
+          this.#link.interrupt.check();
           event = (frame?.type ?? 'closed') as ReceiverEvent;
         }
         const action: ReceiverAction = this.#machine.fire(event);
         event = await this.#perform(action, frame);
       } catch (thrown) {
-        this.#error ??= asGodwitError(thrown);
-        if (this.#machine.state !== 'failed') this.#machine.fire('error');
-        await this.#fail(this.#error);
+        event = await this.#failed(asGodwitError(thrown));
       }
     }
     this.#endNs = this.#options.clock.nowNs();
@@ -179,7 +189,41 @@ export class Receiver {
       throw this.#error;
     }
     await this.#close();
-    return { vm: this.#vm().vm, runningAtSource: this.#end?.running === true };
+    return { vm: this.#vm().vm, runningAtSource: this.#running };
+  }
+
+  /** What follows an error: the end, or, where the guest is ours or may be, a pause. */
+  async #failed(error: GodwitError): Promise<ReceiverEvent | undefined> {
+    const { state } = this.#machine;
+    if (RECEIVER_TABLE[state].error[1] === 'pause') this.#error = error;
+    this.#error ??= error;
+    if (state !== 'failed' && this.#machine.fire('error') === 'pause') return await this.#awaitRecovery();
+    await this.#fail(this.#error);
+    return undefined;
+  }
+
+  /** Ends the connection of a post-copy: both sides are paused then. @throws GodwitError kind "state". */
+  pause(): void {
+    const { state } = this.#machine;
+    const reason = new GodwitError('transport', 'the migration was paused by the user');
+    if (state === 'postcopy-recover-setup') this.#waiting?.fire(reason);
+    else if (state === 'postcopy-active' || state === 'postcopy-recover') this.#link.interrupt.fire(reason);
+    else {
+      throw new GodwitError(
+        'state',
+        'migrate-pause is currently only supported during postcopy-active or postcopy-recover state',
+      );
+    }
+  }
+
+  /** Whether a post-copy waits for another connection. */
+  get paused(): boolean {
+    return this.#machine.state === 'postcopy-paused';
+  }
+
+  /** Goes on with a paused post-copy over the connection that comes. */
+  recover(listener: RecoveryListener): void {
+    this.#recover(listener);
   }
 
   /**
@@ -188,20 +232,25 @@ export class Receiver {
    */
   cancel(reason = 'the destination was told to give up'): boolean {
     if (this.#machine.fire('cancel') !== 'interrupt') return false;
-    this.#interrupt.fire(new GodwitError('cancelled', reason));
+    this.#link.interrupt.fire(new GodwitError('cancelled', reason));
     return true;
   }
 
   /** The next frame; undefined at the end of the stream. Memory may take its time, hand-shakes may not. */
   #next(): Promise<Frame | undefined> {
     const { state } = this.#machine;
-    const patient = state === 'active' || state === 'device';
+    const patient = ['active', 'device', 'postcopy-active'].includes(state);
     const ms = this.#parameters.stallTimeoutMs;
-    const next = this.#reader.next();
-    this.#reading = next;
-    return this.#interrupt.guard(
+    const next = this.#link.reader.next();
+    this.#link.reading = next;
+    return this.#link.interrupt.guard(
       next,
-      patient ? undefined : { ms, what: state === 'ready' ? 'say "go"' : 'go on with the hand-shake' },
+      patient
+        ? undefined
+        : {
+            ms,
+            what: state === 'ready' || state === 'postcopy-ready' ? 'say "go"' : 'go on with the hand-shake',
+          },
     );
   }
 
@@ -213,7 +262,7 @@ export class Receiver {
         'migration stream',
         'frames up to "go"',
         'the end of the stream',
-        this.#reader.offset,
+        this.#link.reader.offset,
       );
     }
     if (action === 'start') {
@@ -221,6 +270,11 @@ export class Receiver {
       return 'started';
     }
     if (action === 'conclude') return undefined;
+    if (action === 'awaitLink') return await this.#awaitLink();
+    if (action === 'sayReady') {
+      await this.#say('ready');
+      return undefined;
+    }
     if (frame === undefined)
       throw new GodwitError('internal', `migration: action "${action}" without a frame`);
     const { type, payload, offset } = frame;
@@ -230,7 +284,7 @@ export class Receiver {
         break;
       case 'tryState':
         await this.#vm().vm.checkState(payload);
-        this.#interrupt.check();
+        this.#link.interrupt.check();
         await this.#say('accepted');
         this.#accepted = true;
         break;
@@ -252,10 +306,62 @@ export class Receiver {
         break;
       case 'complete':
         this.#end = decodeMessage('end', payload, offset);
+        this.#running = this.#end.running;
         this.#vm().ram.verifyComplete(this.#end, offset);
         await this.#timed('loadMs', () => this.#vm().vm.loadState(this.#state as Uint8Array));
-        this.#interrupt.check();
+        this.#link.interrupt.check();
         await this.#say('ready');
+        break;
+      case 'checkGo':
+        if (this.#late.started) {
+          throw GodwitError.unexpected('format', 'migration stream', '"resumed"', `"${type}"`, offset);
+        }
+        return 'approved';
+      case 'discard': {
+        if (!this.#features.includes('postcopy')) {
+          throw GodwitError.unexpected('format', 'migration stream', EXPECTED.active, `"${type}"`, offset);
+        }
+        const { vm, kernels, ram } = this.#vm();
+        const { postcopy } = vm;
+        if (postcopy === undefined) throw new GodwitError('internal', 'migration: no post-copy');
+        const patienceMs = (): number => this.#parameters.stallTimeoutMs;
+        const { timers } = this.#options;
+        this.#postcopy = new PostcopyDestination({
+          vm,
+          postcopy,
+          kernels,
+          touched: ram.received,
+          timers,
+          patienceMs,
+        });
+        this.#postcopy.discard(frame);
+        break;
+      }
+      case 'loadPostcopy': {
+        const message = decodeMessage('switch', payload, offset);
+        this.#running = message.running;
+        await this.#timed('loadMs', () => this.#late.load(message, this.#state as Uint8Array));
+        this.#link.interrupt.check();
+        return 'loaded';
+      }
+      case 'place':
+        this.#late.place(frame);
+        break;
+      case 'finish':
+        await this.#late.finish(offset);
+        // Whether the source hears it or not: everything is here.
+        await this.#politely(() => this.#say('whole'));
+        return 'finished';
+      case 'sayReceived':
+        this.#late.checkResume(decodeMessage('resume', payload, offset), offset);
+        await this.#say('received', this.#late.received());
+        break;
+      case 'attach':
+        if (!this.#late.started) {
+          throw GodwitError.unexpected('format', 'migration stream', '"go"', `"${type}"`, offset);
+        }
+        this.#error = undefined;
+        await this.#late.attach(this.#link);
         break;
       case 'abandoned':
         throw new GodwitError(
@@ -286,45 +392,89 @@ export class Receiver {
         unknown.join(', '),
       );
     }
+    this.#features = hello.features;
+    if (this.#features.includes('postcopy') && !this.#link.transport.duplex) {
+      throw GodwitError.unexpected('mismatch', 'post-copy', 'a connection', 'a file');
+    }
     if (hello.pageSize !== PAGE_SIZE) {
       throw GodwitError.unexpected('mismatch', 'page size', `${PAGE_SIZE}`, `${hello.pageSize}`);
     }
     const vm = await this.#options.builder.build(decodeConfiguration(hello.configuration, offset));
-    this.#interrupt.check();
+    this.#link.interrupt.check();
+    if (this.#features.includes('postcopy') && vm.postcopy === undefined) {
+      throw new GodwitError('mismatch', 'this side takes no post-copy');
+    }
     const blocks = (list: readonly { name: string; size: number }[]): string =>
       list.map(({ name, size }) => `${name} ${size}`).join(', ') || 'none';
     const [ours, theirs] = [blocks(vm.layout.blocks), blocks(hello.blocks)];
     if (ours !== theirs) throw GodwitError.unexpected('mismatch', 'memory blocks', ours, theirs);
     const kernels = new Kernels(vm.memory, vm.layout.scratch);
     const codec = hello.features.includes('xbzrle') ? new XbzrleCodec(vm.memory) : undefined;
-    this.#built = { vm, ram: new RamLoad(kernels, vm.layout, codec) };
-    this.#reader.land({ type: 'ram', kernels, at: vm.layout.scratch + LANDING });
+    this.#built = { vm, kernels, ram: new RamLoad(kernels, vm.layout, codec) };
+    this.#land();
+  }
+
+  #land(): void {
+    const { vm, kernels } = this.#vm();
+    this.#link.reader.land({ types: ['ram', 'pages'], kernels, at: vm.layout.scratch + LANDING });
+  }
+
+  get #late(): PostcopyDestination {
+    if (this.#postcopy === undefined) throw new GodwitError('internal', 'migration: no post-copy');
+    return this.#postcopy;
+  }
+
+  /** Gives the connection up, and waits until there may be another. */
+  async #awaitRecovery(): Promise<ReceiverEvent> {
+    this.#link.transport.destroy();
+    await this.#late.detach();
+    this.#recovery = await new Promise<RecoveryListener>((resolve) => {
+      this.#recover = resolve;
+    });
+    return 'recover';
+  }
+
+  async #awaitLink(): Promise<ReceiverEvent> {
+    const listener = this.#recovery;
+    if (listener === undefined) throw new GodwitError('internal', 'migration: nobody listens');
+    const waiting = new Interrupt(this.#options.timers);
+    this.#waiting = waiting;
+    try {
+      this.#link = new ReceiverLink(await waiting.guard(listener.accept()), this.#options.timers);
+    } finally {
+      this.#waiting = undefined;
+      listener.close();
+    }
+    this.#land();
+    return 'connected';
   }
 
   /** The guest is ours now. Whether the source hears of it or not, it will not run it any more. */
   async #start(): Promise<void> {
-    const { transport } = this.#options;
+    const { transport } = this.#link;
+    if (this.#postcopy !== undefined) this.#postcopy.started = true;
     if (transport.duplex) {
       this.#saidRunning = true;
       try {
-        await this.#interrupt.guard(this.#writer.send('running'), {
+        await this.#link.interrupt.guard(this.#link.writer.send('running'), {
           ms: Math.min(COURTESY_MS, this.#parameters.stallTimeoutMs),
           what: 'take "running"',
         });
       } catch {
         // The source stays stopped and tells its user so; here the guest goes on.
       }
-    } else if ((await this.#reader.next()) !== undefined) {
+    } else if ((await this.#link.reader.next()) !== undefined) {
       throw GodwitError.unexpected(
         'format',
         'migration stream',
         'the end after "go"',
         'another frame',
-        this.#reader.offset,
+        this.#link.reader.offset,
       );
     }
+    await this.#postcopy?.attach(this.#link);
     try {
-      await this.#timed('startMs', () => this.#vm().vm.start(this.#end?.running === true));
+      await this.#timed('startMs', () => this.#vm().vm.start(this.#running));
       if (this.#passedNs !== undefined) {
         this.#pause.downtimeMs = (this.#options.clock.nowNs() - this.#passedNs) / 1e6;
       }
@@ -339,14 +489,14 @@ export class Receiver {
   }
 
   async #fail(error: GodwitError): Promise<void> {
-    const { transport } = this.#options;
+    const { transport } = this.#link;
     if (transport.duplex && !this.#saidRunning && error.kind !== 'refused') {
       const type = this.#accepted ? 'failed' : 'refused';
       await this.#politely(async () => {
-        await this.#writer.send(type, encodeMessage(type, { reason: reasonOf(error) }));
+        await this.#link.writer.send(type, encodeMessage(type, { reason: reasonOf(error) }));
         await transport.end();
         // A connection that is dropped with unread bytes in it may take our last words with it.
-        await this.#reading.catch(() => {});
+        await this.#link.reading.catch(() => {});
         while ((await transport.read()) !== undefined);
       });
     }
@@ -354,7 +504,7 @@ export class Receiver {
   }
 
   async #close(): Promise<void> {
-    const { transport } = this.#options;
+    const { transport } = this.#link;
     if (transport.duplex) await this.#politely(() => transport.end());
     transport.destroy();
   }
@@ -366,8 +516,8 @@ export class Receiver {
   }
 
   async #say(type: ReturnFrame, payload?: Uint8Array): Promise<void> {
-    if (!this.#options.transport.duplex) return;
-    await this.#interrupt.guard(this.#writer.send(type, payload), {
+    if (!this.#link.transport.duplex) return;
+    await this.#link.interrupt.guard(this.#link.writer.send(type, payload), {
       ms: this.#parameters.stallTimeoutMs,
       what: `take "${type}"`,
     });
@@ -410,6 +560,15 @@ export class Receiver {
 
 /** What may come next, for errors. */
 const EXPECTED: Readonly<Record<ReceiverState, string>> = {
+  switching: '"state"',
+  switched: '"switch"',
+  'postcopy-loading': 'nothing',
+  'postcopy-ready': '"go"',
+  'postcopy-starting': 'nothing',
+  'postcopy-active': '"pages" or "swept"',
+  'postcopy-paused': 'nothing',
+  'postcopy-recover-setup': 'nothing',
+  'postcopy-recover': '"resume", then "resumed" or "go"',
   setup: '"hello"',
   checking: '"checkState"',
   active: '"ram", "pass" or "state"',

@@ -4,18 +4,29 @@ import type { Frame, FrameReader } from './frame-reader.ts';
 import { asGodwitError, type Interrupt, type Patience } from './interrupt.ts';
 import { decodeMessage, type ReturnFrame } from './protocol.ts';
 
+/** What is done at once with frames that nobody expects at a certain moment. */
+export type FrameHandlers = Readonly<Partial<Record<ReturnFrame, (frame: Frame) => void>>>;
+
 export class ReturnPath {
   readonly #reader: FrameReader;
   readonly #interrupt: Interrupt;
   readonly #frames: Frame[] = [];
   #arrived: () => void = () => {};
+  #last: ReturnFrame = 'running';
+  #handlers: FrameHandlers = {};
 
   constructor(reader: FrameReader, interrupt: Interrupt) {
     this.#reader = reader;
     this.#interrupt = interrupt;
   }
 
-  /** Reads until "running", or until something ends the migration, which is fired at the interrupt. Never rejects. */
+  /** From now on `last` is the last frame that is read, and these go to their handlers. */
+  hear(last: ReturnFrame, handlers: FrameHandlers): void {
+    this.#last = last;
+    this.#handlers = handlers;
+  }
+
+  /** Reads until the last frame ("running" if nothing else is said), or until something ends the migration, which is fired at the interrupt. Never rejects. */
   async listen(): Promise<void> {
     try {
       for (;;) {
@@ -29,9 +40,14 @@ export class ReturnPath {
             `the destination ${type === 'failed' ? 'failed' : 'refuses'}: ${reason}`,
           );
         }
+        const handler = this.#handlers[type as ReturnFrame];
+        if (handler !== undefined) {
+          handler(frame);
+          continue;
+        }
         this.#frames.push(frame);
         this.#arrived();
-        if (type === 'running') return;
+        if (type === this.#last) return;
       }
     } catch (error) {
       this.#interrupt.fire(asGodwitError(error));

@@ -7,17 +7,18 @@
  * finds the VM in a known state.
  */
 import type { Clock } from '../clock.ts';
-import type { GodwitError } from '../error.ts';
+import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { Bandwidth } from './bandwidth.ts';
 import { FrameWriter } from './frame-writer.ts';
-import type { Interrupt } from './interrupt.ts';
+import { Interrupt } from './interrupt.ts';
 import { Kernels } from './kernels.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import type { MigrationParameters } from './parameters.ts';
+import { PostcopySource, type PostcopySourceOptions, type ServedLink } from './postcopy-source.ts';
 import { encodeConfiguration, encodeMessage } from './protocol.ts';
 import { RamPasses } from './ram-passes.ts';
-import { SourceLink } from './source-link.ts';
+import { SourceLink, type SourceLinkOptions } from './source-link.ts';
 import { Statistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
@@ -35,8 +36,11 @@ export interface SessionOptions {
 export class SenderSession {
   readonly #options: SessionOptions;
   readonly #vm: SourceVm;
-  readonly #interrupt: Interrupt;
-  readonly #link: SourceLink;
+  readonly #parts: Omit<SourceLinkOptions, 'open' | 'interrupt'> & PostcopySourceOptions;
+  #interrupt: Interrupt;
+  #link: SourceLink;
+  #postcopy: PostcopySource | undefined;
+  #postcopyWanted = false;
   readonly #ram: RamPasses;
   readonly statistics: Statistics;
   #stateBytes = 0;
@@ -57,8 +61,9 @@ export class SenderSession {
     const bandwidth = new Bandwidth();
     this.statistics = new Statistics(clock, vm.layout.pages, bandwidth);
     const parts = { ...options, kernels, bandwidth, statistics: this.statistics };
+    this.#parts = parts;
     this.#link = new SourceLink(parts);
-    this.#ram = new RamPasses({ ...parts, link: this.#link });
+    this.#ram = new RamPasses({ ...parts, link: this.#link, postcopyWanted: () => this.#postcopyWanted });
   }
 
   /** Whether the other side may run the guest: "go" was handed to a connection. A file runs nothing. */
@@ -69,16 +74,21 @@ export class SenderSession {
   /** Takes over a change of `parameters()`. */
   parametersChanged(): void {
     this.#ram.parametersChanged();
+    this.#postcopy?.parametersChanged();
   }
 
   /** Connects, sends the configuration and a first device state, and waits until the destination accepts both. */
   async handshake(): Promise<void> {
     const { vm, parameters } = this.#options;
     await this.#link.connect();
+    const { postcopy, xbzrle } = parameters();
+    if (postcopy && !this.#link.duplex) {
+      throw new GodwitError('usage', 'post-copy needs a destination that answers: a socket, not a file');
+    }
     await this.#link.send(
       'hello',
       encodeMessage('hello', {
-        features: parameters().xbzrle ? ['xbzrle'] : [],
+        features: [...(xbzrle ? ['xbzrle'] : []), ...(postcopy ? ['postcopy'] : [])],
         pageSize: PAGE_SIZE,
         blocks: vm.layout.blocks.map(({ name, size }) => ({ name, size })),
         configuration: encodeConfiguration(vm.configuration),
@@ -90,9 +100,20 @@ export class SenderSession {
     await this.#link.expect('accepted', 'accept the machine');
   }
 
-  /** Passes over memory while the guest runs, until the rest fits the pause limit. */
-  async iterate(): Promise<void> {
-    await this.#ram.iterate(this.#stateBytes);
+  /** Passes over memory while the guest runs, until the rest fits the pause limit, or post-copy is wanted. */
+  iterate(): Promise<'converged' | 'postcopy'> {
+    return this.#ram.iterate(this.#stateBytes);
+  }
+
+  /** Ends the passes: the guest is to run at the destination, whatever is missing there. */
+  wantPostcopy(): void {
+    this.#postcopyWanted = true;
+    this.#ram.wake();
+  }
+
+  /** Whether the guest is being stopped, or was, for post-copy. */
+  get postcopy(): boolean {
+    return this.#postcopyWanted;
   }
 
   /** Stops the guest: from here on it is not here that it runs on, unless it is taken back. */
@@ -148,6 +169,63 @@ export class SenderSession {
     pause.loadAndReadyMs = (this.#now() - t3) / 1e6;
   }
 
+  /** Tells the destination what it lacks, and sends the device state. Returns when it is ready to run without the rest. */
+  async switchToPostcopy(): Promise<void> {
+    const { pause } = this.statistics;
+    const t0 = this.#now();
+    await this.#ram.syncLast();
+    const state = await this.#vm.saveState();
+    this.#interrupt.check();
+    const t1 = this.#now();
+    pause.takeStateMs = (t1 - t0) / 1e6;
+    this.#postcopy = new PostcopySource(this.#parts);
+    this.#toldRunning = true;
+    await this.#postcopy.switchOver(this.#served, state, this.#running);
+    const t2 = this.#now();
+    pause.sendStateMs = (t2 - t1) / 1e6;
+    await this.#link.expect('ready', 'get ready');
+    pause.loadAndReadyMs = (this.#now() - t2) / 1e6;
+    this.#postcopy.listen(this.#served);
+  }
+
+  /** Serves what the destination lacks; returns when it has everything. */
+  async serve(): Promise<void> {
+    await this.#ram.stopLogging();
+    await this.#store.serve(this.#served);
+  }
+
+  /** Ends the connection, and so what is being done over it. */
+  breakLink(reason: GodwitError): void {
+    this.#interrupt.fire(reason);
+    this.#link.destroy();
+  }
+
+  /** Connects again, after the link of a post-copy is gone. */
+  async reconnect(open: () => Promise<Transport>): Promise<void> {
+    this.#interrupt = new Interrupt(this.#options.timers);
+    this.#link = new SourceLink({ ...this.#parts, open, interrupt: this.#interrupt });
+    await this.#link.connect();
+    this.#store.listen(this.#served);
+  }
+
+  /** Learns what the destination has, and lets it go on. */
+  async resync(): Promise<void> {
+    if (await this.#store.resume(this.#served)) await this.#link.send('resumed');
+    else {
+      await this.#link.send('go');
+      await this.#link.expect('running', 'say that it runs');
+    }
+  }
+
+  get #served(): ServedLink {
+    return { link: this.#link, interrupt: this.#interrupt };
+  }
+
+  get #store(): PostcopySource {
+    if (this.#postcopy === undefined) throw new GodwitError('internal', 'migration: no post-copy');
+    return this.#postcopy;
+  }
+
   /** Says "go", and waits until the destination says that it runs, or until the file is on disk. */
   async handOver(): Promise<void> {
     const t0 = this.#now();
@@ -159,6 +237,7 @@ export class SenderSession {
     const now = this.#now();
     this.statistics.pause.resumeMs = (now - t0) / 1e6;
     this.statistics.downtimeMs = (now - this.#pauseStartNs) / 1e6;
+    this.statistics.resumedBytes = this.statistics.transferred;
   }
 
   /** The guest is gone: what is left here is cleaned up. Never rejects. */

@@ -1,4 +1,4 @@
-/** The source's states: QEMU's, and three of ours between them. What each action does is in sender.ts. */
+/** The source's states: QEMU's, and some of ours between them. What each action does is in sender.ts. */
 import type { CommonAction, Table } from './state-machine.ts';
 import type { MigrationStatus } from './statistics.ts';
 
@@ -16,6 +16,18 @@ export type SenderState =
   | 'device'
   /** "go" is being said. From here on the guest may be the other side's. */
   | 'handover'
+  /** The guest is stopped, and is to run at the destination before its memory is there. */
+  | 'postcopy-device'
+  /** As `handover`. */
+  | 'postcopy-handover'
+  /** The guest runs at the destination, and gets its memory from here. */
+  | 'postcopy-active'
+  /** The connection is gone, and another one is waited for; the guest is the destination's, its memory still here. */
+  | 'postcopy-paused'
+  /** Connecting again. */
+  | 'postcopy-recover-setup'
+  /** Learning what the destination has. */
+  | 'postcopy-recover'
   /** Taking everything back after an error. */
   | 'failing'
   | 'cancelling'
@@ -29,6 +41,15 @@ export type SenderEvent =
   | 'accepted'
   /** The rest fits the pause limit. */
   | 'converged'
+  /** The user wants post-copy from here on. */
+  | 'postcopy'
+  /** As `stopped`, for post-copy. */
+  | 'split'
+  /** The destination has all memory. */
+  | 'served'
+  /** There is another connection to try. */
+  | 'recover'
+  | 'connected'
   /** The guest stands still, and the hand-over may go on; or it waits for the user's word. */
   | 'stopped'
   | 'held'
@@ -56,6 +77,12 @@ export type SenderAction =
   | 'release'
   | 'switchOver'
   | 'handOver'
+  | 'switchToPostcopy'
+  | 'serve'
+  /** Gives the connection up, and waits for `recover`. */
+  | 'pause'
+  | 'reconnect'
+  | 'resync'
   | 'finish'
   /** Ends whatever the engine waits for; what it was doing then ends with an event. */
   | 'interrupt'
@@ -72,6 +99,11 @@ const NEVER = {
   stopped: ['none', 'defect'],
   held: ['none', 'defect'],
   continue: ['none', 'defect'],
+  postcopy: ['none', 'defect'],
+  split: ['none', 'defect'],
+  served: ['none', 'defect'],
+  recover: ['none', 'defect'],
+  connected: ['none', 'defect'],
   ready: ['none', 'defect'],
   running: ['none', 'defect'],
   cancel: ['none', 'ignore'],
@@ -87,17 +119,27 @@ const INTACT = {
   error: ['failing', 'takeBack'],
 } as const;
 
+/** The guest is the destination's, and what it lacks is here: nothing ends that but its having all. */
+const given = <S extends SenderState>(state: S) =>
+  ({ ...NEVER, cancel: [state, 'ignore'], unclear: ['postcopy-paused', 'pause'] }) as const;
+
 const over = <S extends SenderState>(state: S) => ({ ...NEVER, cancel: [state, 'ignore'] }) as const;
 
 export const SENDER_TABLE: Table<SenderState, SenderEvent, SenderAction> = {
   none: { ...NEVER, start: ['setup', 'handshake'] },
   setup: { ...INTACT, accepted: ['active', 'iterate'] },
-  active: { ...INTACT, converged: ['stopping', 'stopGuest'] },
-  stopping: { ...INTACT, stopped: ['device', 'switchOver'], held: ['pre-switchover', 'hold'] },
+  active: { ...INTACT, converged: ['stopping', 'stopGuest'], postcopy: ['stopping', 'stopGuest'] },
+  stopping: {
+    ...INTACT,
+    stopped: ['device', 'switchOver'],
+    split: ['postcopy-device', 'switchToPostcopy'],
+    held: ['pre-switchover', 'hold'],
+  },
   'pre-switchover': {
     ...INTACT,
     continue: ['pre-switchover', 'release'],
     stopped: ['device', 'switchOver'],
+    split: ['postcopy-device', 'switchToPostcopy'],
   },
   device: { ...INTACT, ready: ['handover', 'handOver'] },
   handover: {
@@ -108,12 +150,27 @@ export const SENDER_TABLE: Table<SenderState, SenderEvent, SenderAction> = {
     error: ['failing', 'takeBack'],
     unclear: ['failed', 'leaveStopped'],
   },
+  'postcopy-device': { ...INTACT, ready: ['postcopy-handover', 'handOver'] },
+  'postcopy-handover': {
+    ...given('postcopy-handover'),
+    running: ['postcopy-active', 'serve'],
+    error: ['failing', 'takeBack'],
+  },
+  'postcopy-active': { ...given('postcopy-active'), served: ['completed', 'finish'] },
+  'postcopy-paused': { ...given('postcopy-paused'), recover: ['postcopy-recover-setup', 'reconnect'] },
+  'postcopy-recover-setup': {
+    ...given('postcopy-recover-setup'),
+    connected: ['postcopy-recover', 'resync'],
+  },
+  'postcopy-recover': { ...given('postcopy-recover'), running: ['postcopy-active', 'serve'] },
   failing: { ...NEVER, cancel: ['failing', 'ignore'], restored: ['failed', 'conclude'] },
   cancelling: {
     ...NEVER,
     // What the engine was doing when it was interrupted may have succeeded at that very moment.
     accepted: ['cancelling', 'takeBack'],
     converged: ['cancelling', 'takeBack'],
+    postcopy: ['cancelling', 'takeBack'],
+    split: ['cancelling', 'takeBack'],
     stopped: ['cancelling', 'takeBack'],
     held: ['cancelling', 'takeBack'],
     ready: ['cancelling', 'takeBack'],
@@ -136,6 +193,12 @@ export const SENDER_STATUS: Readonly<Record<SenderState, MigrationStatus | undef
   'pre-switchover': 'pre-switchover',
   device: 'device',
   handover: 'device',
+  'postcopy-device': 'device',
+  'postcopy-handover': 'device',
+  'postcopy-active': 'postcopy-active',
+  'postcopy-paused': 'postcopy-paused',
+  'postcopy-recover-setup': 'postcopy-recover-setup',
+  'postcopy-recover': 'postcopy-recover',
   // "failed" is said when the guest runs again.
   failing: undefined,
   cancelling: 'cancelling',

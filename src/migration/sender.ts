@@ -47,11 +47,14 @@ export class Sender {
   #parameters: MigrationParameters;
   #status: MigrationStatus = 'none';
   #error: GodwitError | undefined;
+  #open: () => Promise<Transport>;
+  #recover: (open: () => Promise<Transport>) => void = () => {};
 
   /** @throws GodwitError kind "usage" for a parameter out of range. */
   constructor(options: SenderOptions) {
     const { vm, open, clock, timers } = options;
     this.#parameters = changedParameters(DEFAULT_PARAMETERS, options.parameters ?? {});
+    this.#open = open;
     this.#onEvent = options.onEvent ?? (() => {});
     this.#machine = new StateMachine<SenderState, SenderEvent, SenderAction>(SENDER_TABLE, 'none', (state) =>
       this.#stateChanged(state),
@@ -139,6 +142,46 @@ export class Sender {
   }
 
   /**
+   * Lets the guest run at the destination as soon as may be, and gives it its memory then. Without effect if it is being
+   * handed over already.
+   * @throws GodwitError kind "state" if there is no migration that could.
+   */
+  startPostcopy(): void {
+    if (!this.#parameters.postcopy) {
+      throw new GodwitError(
+        'state',
+        'Enable postcopy with migrate_set_capability before the start of migration',
+      );
+    }
+    if (['none', 'failing', 'cancelling', 'completed', 'cancelled', 'failed'].includes(this.state)) {
+      throw new GodwitError('state', 'Postcopy must be started after migration has been started');
+    }
+    if (this.state === 'setup' || this.state === 'active') this.#session.wantPostcopy();
+  }
+
+  /** Ends the connection of a post-copy: both sides are paused then. @throws GodwitError kind "state". */
+  pause(): void {
+    if (!['postcopy-active', 'postcopy-recover-setup', 'postcopy-recover'].includes(this.state)) {
+      throw new GodwitError(
+        'state',
+        'migrate-pause is currently only supported during postcopy-active or postcopy-recover state',
+      );
+    }
+    this.#session.breakLink(new GodwitError('transport', 'the migration was paused by the user'));
+  }
+
+  /**
+   * Goes on with a paused post-copy over another connection.
+   * @throws GodwitError kind "state" if none is paused.
+   */
+  recover(open: () => Promise<Transport>): void {
+    if (this.state !== 'postcopy-paused') {
+      throw new GodwitError('state', 'Cannot resume if there is no paused migration');
+    }
+    this.#recover(open);
+  }
+
+  /**
    * Changes parameters; they take effect at once.
    * @throws GodwitError kind "usage" for a number out of range, or a cache that the host has no memory for; then nothing
    *   has changed.
@@ -164,14 +207,34 @@ export class Sender {
         await session.handshake();
         return 'accepted';
       case 'iterate':
-        await session.iterate();
-        return 'converged';
+        return await session.iterate();
       case 'stopGuest':
         await session.stopGuest();
-        return this.#parameters.pauseBeforeSwitchover ? 'held' : 'stopped';
+        if (this.#parameters.pauseBeforeSwitchover) return 'held';
+        return session.postcopy ? 'split' : 'stopped';
       case 'hold':
         await session.hold();
-        return 'stopped';
+        return session.postcopy ? 'split' : 'stopped';
+      case 'switchToPostcopy':
+        await session.switchToPostcopy();
+        return 'ready';
+      case 'serve':
+        this.#error = undefined;
+        await session.serve();
+        return 'served';
+      case 'pause': {
+        session.breakLink(this.#error ?? new GodwitError('internal', 'no reason'));
+        this.#open = await new Promise<() => Promise<Transport>>((resolve) => {
+          this.#recover = resolve;
+        });
+        return 'recover';
+      }
+      case 'reconnect':
+        await session.reconnect(this.#open);
+        return 'connected';
+      case 'resync':
+        await session.resync();
+        return 'running';
       case 'switchOver':
         await session.switchOver();
         return 'ready';
@@ -195,12 +258,20 @@ export class Sender {
     }
   }
 
+  /** Whether the guest runs at the destination for certain, with what it lacks here. */
+  get #recoverable(): boolean {
+    const { state } = this.#machine;
+    return state.startsWith('postcopy-') && state !== 'postcopy-device' && state !== 'postcopy-handover';
+  }
+
   async #failed(error: GodwitError): Promise<SenderEvent> {
     // A cancel is the reason for whatever it made fail.
     const cancelled = this.#interrupt.error?.kind === 'cancelled' ? this.#interrupt.error : undefined;
     const reason = cancelled ?? (await this.#session.reasonFor(error));
     this.#error = reason;
+    if (this.#recoverable) return 'unclear';
     if (!this.#session.mayRunElsewhere || reason.kind === 'refused') return 'error';
+    if (this.#machine.state === 'postcopy-handover') return 'unclear';
     this.#error = extended(
       reason,
       'the guest had been handed over and may be running at the destination: continue it here only if you know that it is not',

@@ -11,7 +11,7 @@ import type { Interrupt, Patience } from './interrupt.ts';
 import type { Kernels } from './kernels.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { encodeMessage, type ForwardFrame, type ReturnFrame } from './protocol.ts';
-import { ReturnPath } from './return-path.ts';
+import { type FrameHandlers, ReturnPath } from './return-path.ts';
 import type { Statistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
@@ -96,6 +96,11 @@ export class SourceLink {
   sent(bytes: number, pages: number, startNs: number, waitedNs: number, bulky?: boolean): void {
     this.#options.bandwidth.add(bytes, pages, this.#now() - startNs, waitedNs, bulky);
     this.#options.statistics.transferred += bytes;
+  }
+
+  /** See ReturnPath.hear. */
+  hear(last: ReturnFrame, handlers: FrameHandlers): void {
+    this.#returnPath?.hear(last, handlers);
   }
 
   /** The destination's next answer, which must be of this type; undefined if nobody answers. */

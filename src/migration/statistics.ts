@@ -14,6 +14,10 @@ export type MigrationStatus =
   | 'active'
   | 'pre-switchover'
   | 'device'
+  | 'postcopy-active'
+  | 'postcopy-paused'
+  | 'postcopy-recover-setup'
+  | 'postcopy-recover'
   | 'completed'
   | 'cancelling'
   | 'cancelled'
@@ -177,6 +181,9 @@ export class Statistics {
   /** Bytes handed over when the guest was stopped. */
   precopyBytes: number | undefined;
   forecast: () => Forecast | undefined = () => undefined;
+  /** The same when it ran again, at the destination, of a post-copy. */
+  resumedBytes: number | undefined;
+  postcopyRequests = 0;
   downtimeMs: number | undefined;
 
   constructor(clock: Clock, totalPages: number, bandwidth: Bandwidth) {
@@ -252,12 +259,14 @@ export class Statistics {
     const done = status === 'completed';
     const precopy = this.precopyBytes ?? this.transferred;
     const forecast = EXPECTING.has(status) ? this.forecast() : undefined;
+    const resumed = this.resumedBytes ?? this.transferred;
+    const stopped = done || status.startsWith('postcopy');
     return {
       status,
       ...(error === undefined ? {} : { 'error-desc': error }),
       'total-time': ms(this.#endNs ?? this.#clock.nowNs()),
       ...(this.#setupNs === undefined ? {} : { 'setup-time': ms(this.#setupNs) }),
-      ...(done && this.downtimeMs !== undefined ? { downtime: Math.round(this.downtimeMs) } : {}),
+      ...(stopped && this.downtimeMs !== undefined ? { downtime: Math.round(this.downtimeMs) } : {}),
       ...(forecast === undefined
         ? {}
         : {
@@ -276,10 +285,10 @@ export class Statistics {
         'dirty-pages-rate': Math.round(this.dirtyPagesRate),
         'dirty-sync-count': this.dirtySyncCount,
         'page-size': PAGE_SIZE,
-        'postcopy-requests': 0,
+        'postcopy-requests': this.postcopyRequests,
         'precopy-bytes': precopy,
-        'downtime-bytes': this.transferred - precopy,
-        'postcopy-bytes': 0,
+        'downtime-bytes': resumed - precopy,
+        'postcopy-bytes': this.transferred - resumed,
         'multifd-bytes': 0,
       },
       ...(this.#xbzrleCacheSize === 0 ? {} : { 'xbzrle-cache': this.#xbzrle() }),

@@ -34,7 +34,7 @@ import {
   string,
   uint,
 } from './schema.ts';
-import { FINAL_MIGRATION_STATES, MIGRATION_STATUSES } from './target.ts';
+import { FINAL_MIGRATION_STATES, MIGRATION_STATUSES, type MigrateRequest } from './target.ts';
 
 function parameterFields(): Fields {
   const schemaOf = (row: ParameterRow): Schema<ParameterValue> => {
@@ -70,7 +70,11 @@ async function setCapabilities({ target }: MonitorContext, changes: Partial<Capa
 }
 
 /** Migrates and returns when the migration has ended, however it did; prints how it goes meanwhile. */
-async function migrateAndWait(context: MonitorContext, uri: string, output: HumanOutput): Promise<void> {
+async function migrateAndWait(
+  context: MonitorContext,
+  request: MigrateRequest,
+  output: HumanOutput,
+): Promise<void> {
   const { target, host } = context;
   let last = '';
   const report = async () => {
@@ -91,7 +95,7 @@ async function migrateAndWait(context: MonitorContext, uri: string, output: Huma
   });
   const stopTicking = host.every(1000, tryReport);
   try {
-    await target.migrate({ uri });
+    await target.migrate(request);
     await end;
   } finally {
     unsubscribe();
@@ -130,14 +134,15 @@ export const MIGRATION_COMMANDS: readonly Command[] = [
         { kind: 'word', name: 'uri' },
       ],
       async run(context, { uri, detach, blk, inc, resume }, output) {
-        refuseUnavailable({ '-b': blk === true, '-i': inc === true, '-r': resume === true });
-        if (detach === true || !output.mayWait) await context.target.migrate({ uri: String(uri) });
-        else await migrateAndWait(context, String(uri), output);
+        refuseUnavailable({ '-b': blk === true, '-i': inc === true });
+        const request = { uri: String(uri), resume: resume === true };
+        if (detach === true || !output.mayWait) await context.target.migrate(request);
+        else await migrateAndWait(context, request, output);
       },
     },
     async run({ target }, { uri, blk, inc, resume }) {
-      refuseUnavailable({ blk, inc, resume });
-      await target.migrate({ uri });
+      refuseUnavailable({ blk, inc });
+      await target.migrate({ uri, resume: resume === true });
       return undefined;
     },
   }),
@@ -164,6 +169,27 @@ export const MIGRATION_COMMANDS: readonly Command[] = [
     arguments: { uri: required(string) },
     human: { names: ['migrate_incoming'], arguments: [{ kind: 'word', name: 'uri' }] },
     run: async ({ target }, { uri }) => void (await target.migrateIncoming(uri)),
+  }),
+  command({
+    name: 'migrate-start-postcopy',
+    help: 'Switch a migration to postcopy mode (the capability postcopy-ram must be on)',
+    arguments: {},
+    human: { names: ['migrate_start_postcopy'], arguments: [] },
+    run: async ({ target }) => void (await target.migrateStartPostcopy()),
+  }),
+  command({
+    name: 'migrate-pause',
+    help: 'Pause a migration that is in postcopy mode',
+    arguments: {},
+    human: { names: ['migrate_pause'], arguments: [] },
+    run: async ({ target }) => void (await target.migratePause()),
+  }),
+  command({
+    name: 'migrate-recover',
+    help: 'Continue a paused incoming postcopy migration: listen at URI',
+    arguments: { uri: required(string) },
+    human: { names: ['migrate_recover'], arguments: [{ kind: 'word', name: 'uri' }] },
+    run: async ({ target }, { uri }) => void (await target.migrateRecover(uri)),
   }),
   command({
     name: 'query-migrate',

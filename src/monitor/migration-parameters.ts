@@ -18,9 +18,9 @@ export const CAPABILITIES = {
   'auto-converge': { supported: false, help: 'throttle the guest when it dirties memory too fast' },
   'zero-blocks': { supported: true, help: 'send zero disk blocks as a mark (always done)' },
   events: { supported: true, help: 'send MIGRATION and MIGRATION_PASS events' },
-  'postcopy-ram': { supported: false, help: 'let the destination run before all memory has moved' },
+  'postcopy-ram': { supported: true, help: 'let the destination run before all memory has moved' },
   'postcopy-preempt': { supported: false, help: 'a channel of their own for post-copy page requests' },
-  'postcopy-blocktime': { supported: false, help: 'measure how long harts waited for pages' },
+  'postcopy-blocktime': { supported: true, help: 'measure how long harts waited for pages' },
   'release-ram': { supported: false, help: 'free memory at the source as it is sent in post-copy' },
   block: { supported: false, help: 'migrate disks too' },
   'return-path': {
@@ -176,6 +176,7 @@ export const PARAMETERS = {
     0,
     [0, MAX_BYTES],
     'cap on the sweep in post-copy; 0 for none',
+    { supported: true },
   ),
   'vcpu-dirty-limit': integer('MB/s', 1, [1, 1_000_000], 'dirty rate a hart is held to with dirty-limit'),
 } as const satisfies Record<string, ParameterRow>;

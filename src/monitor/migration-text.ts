@@ -52,6 +52,18 @@ export function migrationLines(info: MigrationInfo): string[] {
       if (bytes > 0) lines.push(`${when} ram: ${kbytes(bytes)}`);
     }
   }
+  add('postcopy blocktime', info['postcopy-blocktime'], ' ms');
+  const perHart = info['postcopy-vcpu-blocktime'];
+  if (perHart !== undefined) lines.push(`postcopy vcpu blocktime: ${perHart.join(', ')} ms`);
+  const latency = info['postcopy-latency'];
+  if (latency !== undefined) {
+    const us = (ns: number | undefined): string => `${((ns ?? 0) / 1000).toFixed(0)} us`;
+    lines.push(
+      `postcopy latency: mean ${us(latency)}, median ${us(info['postcopy-latency-median'])}, ` +
+        `p99 ${us(info['postcopy-latency-p99'])}, longest ${us(info['postcopy-latency-max'])}`,
+      ...distributionLines(info['postcopy-latency-dist'] ?? []),
+    );
+  }
   if (info.disk !== undefined) {
     lines.push(
       `transferred disk: ${kbytes(info.disk.transferred)}`,
@@ -85,6 +97,13 @@ export function migrationLines(info: MigrationInfo): string[] {
   });
   if (addresses.length > 0) lines.push('socket address: [', ...addresses, ']');
   return lines;
+}
+
+/** How many waits took how long. */
+function distributionLines(counts: readonly number[]): string[] {
+  return counts.flatMap((count, bucket) =>
+    count === 0 ? [] : [`  ${bucket === 0 ? 0 : 2 ** bucket} to ${2 ** (bucket + 1)} us: ${count}`],
+  );
 }
 
 /** One line on how far a migration is, or undefined while there is nothing to say. */

@@ -140,13 +140,23 @@ export interface MigrationInfo {
   readonly 'xbzrle-cache'?: MigrationXbzrle;
   readonly disk?: MigrationDisk;
   readonly 'cpu-throttle-percentage'?: number;
-  /** How many waits for a page took up to 2^(n+1) µs. */
-  readonly 'postcopy-latency-dist'?: readonly number[];
   readonly 'socket-address'?: readonly Readonly<Record<string, string | number | boolean>>[];
   readonly passes?: readonly MigrationPass[];
   /** When the guest was stopped for the hand-over, ms since the start; godwit's own. */
   readonly 'stopped-at'?: number;
   readonly pause?: MigrationPause;
+  /** At the destination of a post-copy: ms during which all harts waited for pages, and how long each did. */
+  readonly 'postcopy-blocktime'?: number;
+  readonly 'postcopy-vcpu-blocktime'?: readonly number[];
+  /** How long a hart waited for a page, ns: the mean, of all and of each hart. */
+  readonly 'postcopy-latency'?: number;
+  readonly 'postcopy-vcpu-latency'?: readonly number[];
+  /** Waits by duration: element N counts those of 2^N to 2^(N+1) µs. */
+  readonly 'postcopy-latency-dist'?: readonly number[];
+  /** The same in ns, godwit's own: half of the waits were shorter, 99 of 100 were, and the longest. */
+  readonly 'postcopy-latency-median'?: number;
+  readonly 'postcopy-latency-p99'?: number;
+  readonly 'postcopy-latency-max'?: number;
 }
 
 /** A migration's figures over time, for plots; godwit's own. */
@@ -215,6 +225,8 @@ export interface AnnounceParameters {
 
 export interface MigrateRequest {
   readonly uri: string;
+  /** Goes on with a paused post-copy. */
+  readonly resume?: boolean;
 }
 
 /** A further `info` topic of the human monitor, given by the machine ("registers"). */
@@ -299,6 +311,12 @@ export interface MonitorTarget {
   /** Lets a migration go on that waits in `state`. @throws GodwitError kind 'state' if it has another one. */
   migrateContinue(state: MigrationStatus): Promise<void>;
   migrateIncoming(uri: string): Promise<void>;
+  /** Switches a migration to post-copy. @throws GodwitError kind 'state' if it can't be. */
+  migrateStartPostcopy(): Promise<void>;
+  /** Ends the connection of a post-copy, of either side: both are paused then. @throws GodwitError kind 'state'. */
+  migratePause(): Promise<void>;
+  /** Listens for another connection of a paused post-copy. @throws GodwitError kind 'state' or 'transport'. */
+  migrateRecover(uri: string): Promise<void>;
   queryMigrate(): Promise<MigrationInfo>;
   /** How the present or last outgoing migration went; empty if there was none. */
   migrationSamples(): Promise<MigrationSamples>;

@@ -42,7 +42,7 @@ export function contents(memory: WebAssembly.Memory, layout: Layout): Uint8Array
  * A guest that sweeps upwards through its pages for ever and adds 1 to byte 0 of each: the a-b rule. It runs whenever
  * virtual time passes.
  */
-class Guest {
+export class Guest {
   readonly #bytes: Uint8Array;
   readonly #log: DirtyLog;
   readonly #layout: Layout;
@@ -54,6 +54,8 @@ class Guest {
   /** Percent of the time that it does not run. */
   throttle = 0;
   ranNs = 0;
+  /** Says whether the guest can have a page, by its index; it stands still until it can. */
+  has: (page: number) => boolean = () => true;
 
   constructor(memory: WebAssembly.Memory, layout: Layout, nsPerPage: number, position = 0) {
     this.#bytes = new Uint8Array(memory.buffer);
@@ -72,6 +74,10 @@ class Guest {
     this.ranNs += ns * (1 - this.throttle / 100);
     this.#owedNs += ns * (1 - this.throttle / 100);
     while (this.#owedNs >= this.#nsPerPage) {
+      if (!this.has(SWEEP.first + this.#position)) {
+        this.#owedNs = this.#nsPerPage;
+        return;
+      }
       this.#owedNs -= this.#nsPerPage;
       this.step();
     }

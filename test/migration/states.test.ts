@@ -44,17 +44,25 @@ describe.each([
 });
 
 test('the source takes back from every state in which it has the guest, and only from "go" on is anything unclear', () => {
-  for (const state of ['setup', 'active', 'device', 'handover'] as const) {
+  const unclear = { handover: 'leaveStopped', 'postcopy-handover': 'pause' } as Record<string, string>;
+  for (const state of [
+    'setup',
+    'active',
+    'device',
+    'handover',
+    'postcopy-device',
+    'postcopy-handover',
+  ] as const) {
     expect(SENDER_TABLE[state].error).toEqual(['failing', 'takeBack']);
-    expect(SENDER_TABLE[state].unclear[1]).toBe(state === 'handover' ? 'leaveStopped' : 'defect');
+    expect(SENDER_TABLE[state].unclear[1]).toBe(unclear[state] ?? 'defect');
   }
 });
 
-test('the destination starts the guest in one place of the table', () => {
+test('the destination starts the guest only where "go" comes', () => {
   const starts = Object.entries(RECEIVER_TABLE).flatMap(([state, row]) =>
     Object.entries(row).flatMap(([event, [, action]]) => (action === 'start' ? [`${state} × ${event}`] : [])),
   );
-  expect(starts).toEqual(['ready × go']);
+  expect(starts).toEqual(['ready × go', 'postcopy-ready × go', 'postcopy-recover × approved']);
 });
 
 test('an event that can not occur is a defect that names state and event', () => {

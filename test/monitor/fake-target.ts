@@ -139,8 +139,8 @@ export class FakeTarget implements MonitorTarget {
   async quit() {
     this.calls.push('quit');
   }
-  async migrate({ uri }: MigrateRequest) {
-    this.calls.push(`migrate ${uri}`);
+  async migrate({ uri, resume }: MigrateRequest) {
+    this.calls.push(`migrate ${uri}${resume ? ' resume' : ''}`);
     if (uri.startsWith('foo')) {
       throw new GodwitError('usage', "Parameter 'uri' expects a valid migration protocol");
     }
@@ -148,6 +148,15 @@ export class FakeTarget implements MonitorTarget {
   }
   async migrateCancel() {
     this.calls.push('migrateCancel');
+  }
+  async migrateStartPostcopy() {
+    this.calls.push('migrateStartPostcopy');
+  }
+  async migratePause() {
+    this.calls.push('migratePause');
+  }
+  async migrateRecover(uri: string) {
+    this.calls.push(`migrateRecover ${uri}`);
   }
   async migrateContinue(state: MigrationStatus) {
     this.calls.push(`migrateContinue ${state}`);

@@ -1,0 +1,154 @@
+/**
+ * The destination's side of post-copy: which pages are here, kept in the shared received bitmap, and the placing of those
+ * that arrive. A page is placed once: what the guest has written to it since is never overwritten.
+ */
+import { GodwitError } from '../error.ts';
+import { CONTROL, type Layout, PAGE_SIZE } from '../memory/layout.ts';
+import type { Frame } from './frame-reader.ts';
+import type { Kernels } from './kernels.ts';
+import type { PageBitmap } from './page-bitmap.ts';
+import { DATA_OFFSET, MAX_PAGES_DATA, PAGES_HEADER_SIZE, SENT_OFFSET, WINDOW_PAGES } from './pages-frame.ts';
+
+export class LatePages {
+  readonly #kernels: Kernels;
+  readonly #layout: Layout;
+  readonly #bytes: Uint8Array;
+  readonly #received: Int32Array;
+  readonly #control: Int32Array;
+  /** Pages whose memory may be other than zero. */
+  readonly #touched: PageBitmap;
+  #missing = 0;
+
+  /** @param touched pages that have arrived before. */
+  constructor(kernels: Kernels, layout: Layout, touched: PageBitmap) {
+    const { buffer } = kernels.memory;
+    this.#kernels = kernels;
+    this.#layout = layout;
+    this.#touched = touched;
+    this.#bytes = new Uint8Array(buffer);
+    this.#control = new Int32Array(buffer, layout.control, CONTROL.hotSlots / 4);
+    this.#received = new Int32Array(buffer, layout.receivedBitmap, Math.ceil(layout.pages / 32));
+  }
+
+  /** Pages that are not here. */
+  get missing(): number {
+    return this.#missing;
+  }
+
+  isHere(page: number): boolean {
+    return ((Atomics.load(this.#received, page >>> 5) >>> (page & 31)) & 1) === 1;
+  }
+
+  /** Whether the machine waits for a page. */
+  get awaited(): boolean {
+    return Atomics.load(this.#control, CONTROL.wanting / 4) !== 0;
+  }
+
+  /** A copy, for `received`. */
+  bitmap(): Uint8Array {
+    const { buffer, byteOffset, byteLength } = this.#received;
+    return new Uint8Array(buffer, byteOffset, byteLength).slice();
+  }
+
+  /**
+   * The pages of this `discard` are missing, all others are here.
+   * @throws GodwitError kind "format" if that can't be; then nothing has changed.
+   */
+  discard({ payload, offset }: Frame): void {
+    const { pages } = this.#layout;
+    const length = this.#received.length * 4;
+    if (payload.length !== length) {
+      throw unexpected('frame "discard", length', `${length} bytes`, String(payload.length), offset);
+    }
+    const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+    const bit = (page: number): number => (payload[page >>> 3] as number) & (1 << (page & 7));
+    let missing = 0;
+    for (let page = 0; page < length * 8; page++) {
+      if (bit(page) !== 0) {
+        if (page >= pages) throw unexpected('frame "discard"', `${pages} pages`, `page ${page}`, offset);
+        missing++;
+      } else if (page < pages && !this.#touched.has(page)) {
+        throw unexpected(
+          'frame "discard"',
+          'every page to have arrived or to be missing',
+          `page ${page}`,
+          offset,
+        );
+      }
+    }
+    for (let word = 0; word < this.#received.length; word++) {
+      Atomics.store(this.#received, word, ~view.getUint32(word * 4, true));
+    }
+    this.#missing = missing;
+  }
+
+  /**
+   * Places the pages of a `pages` frame whose payload stands in the shared memory; those that are here already are left
+   * as they are.
+   * @returns how many were placed.
+   * @throws GodwitError kind "format"; then none was.
+   */
+  place(frame: Frame): number {
+    const { payload, at } = frame;
+    if (at === undefined) throw new GodwitError('internal', 'a pages frame was read to the wrong memory');
+    const first = this.#check(frame);
+    let from = at + PAGES_HEADER_SIZE;
+    let placed = 0;
+    for (let i = 0; i < WINDOW_PAGES; i++) {
+      const [byte, mask] = [i >>> 3, 1 << (i & 7)];
+      if (((payload[SENT_OFFSET + byte] as number) & mask) === 0) continue;
+      const page = first + i;
+      const hasBytes = ((payload[DATA_OFFSET + byte] as number) & mask) !== 0;
+      if (!this.isHere(page)) {
+        this.#put(page, hasBytes ? from : undefined);
+        placed++;
+      }
+      if (hasBytes) from += PAGE_SIZE;
+    }
+    this.#missing -= placed;
+    return placed;
+  }
+
+  #put(page: number, from: number | undefined): void {
+    const to = this.#layout.blocksBase + page * PAGE_SIZE;
+    if (from !== undefined) this.#kernels.copy(to, from, PAGE_SIZE);
+    else if (this.#touched.has(page)) this.#bytes.fill(0, to, to + PAGE_SIZE);
+    // Whoever sees the bit sees the content.
+    Atomics.or(this.#received, page >>> 5, 1 << (page & 31));
+  }
+
+  /** @returns the window's first page. */
+  #check({ payload, offset }: Frame): number {
+    const fail = (what: string, expected: string, got: string | number): GodwitError =>
+      unexpected(`frame "pages", ${what}`, expected, String(got), offset);
+    if (payload.length < PAGES_HEADER_SIZE) {
+      throw fail('length', `at least ${PAGES_HEADER_SIZE} bytes`, payload.length);
+    }
+    const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+    const first = view.getUint32(0, true);
+    if (first % 32 !== 0 || first >= this.#layout.pages) {
+      throw fail('first', `a multiple of 32 below ${this.#layout.pages}`, first);
+    }
+    if (view.getUint32(4, true) !== 0) throw fail('reserved', '0', view.getUint32(4, true));
+    let [sent, data] = [0, 0];
+    for (let i = 0; i < WINDOW_PAGES; i++) {
+      const [byte, mask] = [i >>> 3, 1 << (i & 7)];
+      const isSent = ((payload[SENT_OFFSET + byte] as number) & mask) !== 0;
+      const hasBytes = ((payload[DATA_OFFSET + byte] as number) & mask) !== 0;
+      if (isSent && first + i >= this.#layout.pages) throw fail('sent', 'pages that exist', first + i);
+      if (hasBytes && !isSent) throw fail('data', 'pages that are sent', first + i);
+      sent += isSent ? 1 : 0;
+      data += hasBytes ? 1 : 0;
+    }
+    if (sent === 0) throw fail('sent', 'at least one page', 0);
+    const length = PAGES_HEADER_SIZE + data * PAGE_SIZE;
+    if (data > MAX_PAGES_DATA || payload.length !== length) {
+      throw fail('length', `${length} bytes`, payload.length);
+    }
+    return first;
+  }
+}
+
+function unexpected(where: string, expected: string, got: string, offset: number): GodwitError {
+  return GodwitError.unexpected('format', where, expected, got, offset);
+}

@@ -1,0 +1,144 @@
+/**
+ * The destination in post-copy: keeps what is here, asks for what the guest waits for, places what arrives. A connection
+ * may go and another one come; what is here stays, and what is waited for is asked for again.
+ */
+import { GodwitError } from '../error.ts';
+import type { Frame } from './frame-reader.ts';
+import type { Kernels } from './kernels.ts';
+import { LatePages } from './late-pages.ts';
+import type { DestinationVm, PostcopyVm } from './migratable-vm.ts';
+import type { PageBitmap } from './page-bitmap.ts';
+import { encodeMessage, type Message } from './protocol.ts';
+import type { ReceiverLink } from './receiver-link.ts';
+import type { Timers } from './timers.ts';
+
+export interface PostcopyDestinationOptions {
+  readonly vm: DestinationVm;
+  /** That of `vm`. */
+  readonly postcopy: PostcopyVm;
+  readonly kernels: Kernels;
+  /** Pages that have arrived at least once. */
+  readonly touched: PageBitmap;
+  readonly timers: Timers;
+  /** How long a page may be waited for before the connection is given up. */
+  readonly patienceMs: () => number;
+}
+
+export class PostcopyDestination {
+  readonly #options: PostcopyDestinationOptions;
+  readonly #pages: LatePages;
+  /** Pages that the guest waits for. */
+  readonly #wanted = new Set<number>();
+  #link: ReceiverLink | undefined;
+  #id = new Uint8Array(0);
+  #forgetTimer: () => void = () => {};
+  /** Frames placed, as of the last look at whether anything comes. */
+  #placed = 0;
+  /** Whether "go" has come. */
+  started = false;
+
+  constructor(options: PostcopyDestinationOptions) {
+    this.#options = options;
+    this.#pages = new LatePages(options.kernels, options.vm.layout, options.touched);
+  }
+
+  /** Pages that are not here. */
+  get missing(): number {
+    return this.#pages.missing;
+  }
+
+  /** @throws GodwitError kind "format". */
+  discard(frame: Frame): void {
+    this.#pages.discard(frame);
+  }
+
+  /** Makes the VM ready to run without the pages that are missing. */
+  async load({ id }: Message<'switch'>, state: Uint8Array): Promise<void> {
+    const { vm, postcopy } = this.#options;
+    this.#id = Uint8Array.from(id);
+    await postcopy.begin((page) => this.#want(page));
+    await vm.loadState(state);
+  }
+
+  /** From now on pages are asked for over this connection. */
+  async attach(link: ReceiverLink): Promise<void> {
+    this.#link = link;
+    for (const page of this.#wanted) {
+      if (this.#pages.isHere(page)) this.#wanted.delete(page);
+      else this.#ask(page);
+    }
+    await this.#options.postcopy.setLink(true);
+  }
+
+  /** There is no connection. */
+  async detach(): Promise<void> {
+    this.#link = undefined;
+    this.#forgetTimer();
+    if (this.started) await this.#options.postcopy.setLink(false);
+  }
+
+  /** Places pages, wakes who waits for them, and confirms. @throws GodwitError kind "format". */
+  place(frame: Frame): void {
+    this.#pages.place(frame);
+    this.#placed++;
+    if (this.#pages.awaited) this.#options.postcopy.arrived();
+    const link = this.#link;
+    link?.writer.send('placed').catch((error) => link.interrupt.fire(error as GodwitError));
+  }
+
+  /** @throws GodwitError kind "format" if the connection is that of another migration. */
+  checkResume({ id }: Message<'resume'>, offset: number): void {
+    const hex = (bytes: Uint8Array): string =>
+      bytes.reduce((text, b) => text + b.toString(16).padStart(2, '0'), '');
+    if (hex(id) !== hex(this.#id)) {
+      throw GodwitError.unexpected('format', 'frame "resume", id', hex(this.#id), hex(id), offset);
+    }
+  }
+
+  /** The payload of `received`. */
+  received(): Uint8Array {
+    return encodeMessage('received', { started: this.started, pages: this.#pages.bitmap() });
+  }
+
+  /** The source has sent everything. @throws GodwitError kind "format" if that is not so. */
+  async finish(offset: number): Promise<void> {
+    if (this.missing > 0) {
+      throw GodwitError.unexpected('format', 'frame "swept"', 'no page missing', `${this.missing}`, offset);
+    }
+    this.#forgetTimer();
+    await this.#options.postcopy.end();
+  }
+
+  #want(page: number): void {
+    if (this.#pages.isHere(page)) {
+      // It came while this was on its way.
+      this.#options.postcopy.arrived();
+      return;
+    }
+    this.#wanted.add(page);
+    this.#ask(page);
+  }
+
+  #ask(page: number): void {
+    const link = this.#link;
+    if (link === undefined) return;
+    const payload = new Uint8Array(4);
+    new DataView(payload.buffer).setUint32(0, page, true);
+    link.writer.send('request', payload).catch((error) => link.interrupt.fire(error as GodwitError));
+    this.#watch(link);
+  }
+
+  /** Gives a connection up over which nothing comes while pages are waited for. */
+  #watch(link: ReceiverLink): void {
+    const ms = this.#options.patienceMs();
+    const placed = this.#placed;
+    this.#forgetTimer();
+    this.#forgetTimer = this.#options.timers.after(ms, () => {
+      for (const page of this.#wanted) if (this.#pages.isHere(page)) this.#wanted.delete(page);
+      if (this.#wanted.size === 0 || this.#link !== link) return;
+      if (this.#placed !== placed) this.#watch(link);
+      else
+        link.interrupt.fire(new GodwitError('transport', `the source did not send a page within ${ms} ms`));
+    });
+  }
+}

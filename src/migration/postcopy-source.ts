@@ -1,0 +1,206 @@
+/**
+ * The source in post-copy: the guest runs at the destination, and this is the store of its memory. Serves pages that are
+ * asked for first, sweeps over the others, and ends when the destination says that all are there; nothing is given up
+ * before. Over a new link it goes on from what the destination has.
+ */
+import type { Clock } from '../clock.ts';
+import { GodwitError } from '../error.ts';
+import type { Frame } from './frame-reader.ts';
+import { FrameWriter } from './frame-writer.ts';
+import { asGodwitError, type Interrupt } from './interrupt.ts';
+import type { Kernels } from './kernels.ts';
+import type { SourceVm } from './migratable-vm.ts';
+import { noPages } from './page-counts.ts';
+import { PageSweep, type PagesPayload } from './page-sweep.ts';
+import { MAX_PAGES_DATA } from './pages-frame.ts';
+import type { MigrationParameters } from './parameters.ts';
+import { decodeMessage, encodeMessage, MIGRATION_ID_BYTES } from './protocol.ts';
+import { RateLimiter } from './rate-limiter.ts';
+import { SendRing } from './send-ring.ts';
+import type { SourceLink } from './source-link.ts';
+import type { Statistics } from './statistics.ts';
+import { SweepWindow } from './sweep-window.ts';
+import type { Timers } from './timers.ts';
+
+export interface PostcopySourceOptions {
+  readonly vm: SourceVm;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly kernels: Kernels;
+  readonly parameters: () => MigrationParameters;
+  readonly statistics: Statistics;
+}
+
+/** A connection, and what ends the waits on it. */
+export interface ServedLink {
+  readonly link: SourceLink;
+  readonly interrupt: Interrupt;
+}
+
+export class PostcopySource {
+  readonly #options: PostcopySourceOptions;
+  readonly #sweep: PageSweep;
+  readonly #limiter: RateLimiter;
+  readonly #id = crypto.getRandomValues(new Uint8Array(MIGRATION_ID_BYTES));
+  #window: SweepWindow;
+  #ring: SendRing;
+  /** Pages that the guest waits for, in the order in which they were asked for. */
+  #requests: number[] = [];
+  #wake: () => void = () => {};
+
+  /** Of a guest that stands still, with the dirty log synced: what is pending is what the destination lacks. */
+  constructor(options: PostcopySourceOptions) {
+    const { clock, kernels, vm, parameters } = options;
+    this.#options = options;
+    this.#sweep = new PageSweep(kernels, vm.layout);
+    this.#limiter = new RateLimiter(clock, parameters().maxPostcopyBandwidth);
+    this.#window = new SweepWindow(clock);
+    this.#ring = new SendRing(vm.layout.scratch);
+  }
+
+  parametersChanged(): void {
+    this.#limiter.setRate(this.#options.parameters().maxPostcopyBandwidth);
+    this.#wake();
+  }
+
+  /** Sends what makes the destination ready to run: which pages it lacks, the device state. */
+  async switchOver({ link }: ServedLink, state: Uint8Array, running: boolean): Promise<void> {
+    await link.send('discard', this.#sweep.bitmap());
+    await link.send('state', state);
+    await link.send('switch', encodeMessage('switch', { id: this.#id, running }));
+  }
+
+  /** Hears what the destination needs and has placed, from now on. */
+  listen({ link, interrupt }: ServedLink): void {
+    this.#requests = [];
+    this.#window = new SweepWindow(this.#options.clock);
+    this.#ring = new SendRing(this.#options.vm.layout.scratch);
+    link.hear('whole', {
+      request: (frame) => this.#requested(frame, interrupt),
+      placed: (frame) => {
+        if (this.#window.placed()) this.#wake();
+        else interrupt.fire(unexpectedPlaced(frame));
+      },
+    });
+  }
+
+  /** Over a new link: learns what the destination has. @returns whether it has started the guest. */
+  async resume({ link }: ServedLink): Promise<boolean> {
+    await link.send('resume', encodeMessage('resume', { id: this.#id }));
+    const frame = await link.expect('received', 'say what it has');
+    if (frame === undefined) throw new GodwitError('internal', 'migration: nobody answers');
+    const { started, pages } = decodeMessage('received', frame.payload, frame.offset);
+    const expected = this.#sweep.bitmap().length;
+    if (pages.length !== expected) {
+      throw GodwitError.unexpected(
+        'format',
+        'frame "received", pages',
+        `${expected} bytes`,
+        `${pages.length}`,
+        frame.offset,
+      );
+    }
+    this.#sweep.complement(pages);
+    this.#options.statistics.remainingPages = this.#sweep.remaining;
+    return started;
+  }
+
+  /** Serves until the destination has all. @throws what broke the link, or was fired at its interrupt. */
+  async serve(served: ServedLink): Promise<void> {
+    const { link, interrupt } = served;
+    const { timers } = this.#options;
+    for (;;) {
+      interrupt.check();
+      const asked = this.#requests.shift();
+      if (asked !== undefined) await this.#send(link, (slot) => this.#sweep.packOne(slot, asked));
+      else if (this.#sweep.remaining === 0) break;
+      else if (!this.#window.open) await this.#change(link);
+      else if (this.#limiter.leftMs > 0) {
+        await interrupt.sleep(this.#limiter.leftMs, (wake) => {
+          this.#wake = wake;
+        });
+      } else {
+        const bytes = await this.#send(link, (slot) => this.#sweep.packNext(slot, this.#pagesInFrame()));
+        this.#limiter.charge(bytes);
+      }
+      // Requests are read in a turn of the event loop.
+      if (this.#requests.length === 0) await timers.turn();
+    }
+    await link.guard(this.#ring.drain(), 'take more data');
+    try {
+      await link.send('swept');
+      await link.expect('whole', 'say that it has everything');
+    } catch (error) {
+      const { kind, message } = asGodwitError(error);
+      const more = 'all memory had been sent: the destination may have it, and be done';
+      throw new GodwitError(kind, `${message}; ${more}`, {}, error);
+    }
+  }
+
+  /** Returns the bytes that were sent: 0 if there was nothing to send. */
+  async #send(link: SourceLink, pack: (slot: number) => PagesPayload | undefined): Promise<number> {
+    const { clock, statistics } = this.#options;
+    const startNs = clock.nowNs();
+    const slot = await link.guard(this.#ring.acquire(), 'take more data');
+    const payload = pack(slot);
+    if (payload === undefined) {
+      this.#ring.release(slot);
+      return 0;
+    }
+    this.#window.sent();
+    this.#ring.submit(slot, link.submit('pages', slot, payload.length));
+    const bytes = FrameWriter.size(payload.length);
+    statistics.packed({
+      ...noPages(),
+      zero: payload.zeroPages,
+      whole: payload.pages - payload.zeroPages,
+    });
+    statistics.remainingPages = this.#sweep.remaining;
+    link.sent(bytes, payload.pages, startNs, 0);
+    return bytes;
+  }
+
+  /** Waits until something was asked for or placed. */
+  async #change(link: SourceLink): Promise<void> {
+    const change = new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    await link.guard(change, 'place pages');
+  }
+
+  #requested({ payload, offset }: Frame, interrupt: Interrupt): void {
+    const { pages } = this.#options.vm.layout;
+    const page =
+      payload.length === 4 ? new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0, true) : -1;
+    if (page < 0 || page >= pages) {
+      interrupt.fire(
+        GodwitError.unexpected(
+          'format',
+          'frame "request"',
+          `a page below ${pages}`,
+          `${payload.length} bytes, ${page}`,
+          offset,
+        ),
+      );
+      return;
+    }
+    this.#options.statistics.postcopyRequests++;
+    this.#requests.push(page);
+    this.#wake();
+  }
+
+  /** Fewer if the cap is so low that a full frame would overdraw it. */
+  #pagesInFrame(): number {
+    return Math.max(1, Math.min(MAX_PAGES_DATA, Math.floor(this.#limiter.budget / 4096)));
+  }
+}
+
+function unexpectedPlaced({ offset }: Frame): GodwitError {
+  return GodwitError.unexpected(
+    'format',
+    'frame "placed"',
+    'one for each frame of pages',
+    'one more',
+    offset,
+  );
+}

@@ -1,0 +1,266 @@
+/** A post-copy between fake VMs over links that break: the guest runs at the destination, and waits for its pages. */
+import { expect } from 'vitest';
+import { CONTROL } from '../../src/memory/layout.ts';
+import { FrameWriter } from '../../src/migration/frame-writer.ts';
+import { Kernels } from '../../src/migration/kernels.ts';
+import type { PostcopyVm } from '../../src/migration/migratable-vm.ts';
+import type { MigrationParameters } from '../../src/migration/parameters.ts';
+import { encodeMessage, MIGRATION_ID_BYTES } from '../../src/migration/protocol.ts';
+import { Receiver } from '../../src/migration/receiver.ts';
+import { type MigrationEvent, Sender } from '../../src/migration/sender.ts';
+import { checkSweep, contents, FakeDestination, FakeSourceVm, Guest, giveBack, SWEEP } from './fake-vm.ts';
+import { PARAMETERS } from './harness.ts';
+import { Link, type LinkOptions } from './memory-transport.ts';
+import { VirtualTime } from './virtual-time.ts';
+
+const NS_PER_PAGE = 50_000;
+
+/** A destination whose guest runs and needs pages. */
+export class LateDestination extends FakeDestination {
+  readonly wanted: number[] = [];
+  readonly links: boolean[] = [];
+  readonly postcopy: PostcopyVm;
+  guest: Guest | undefined;
+  /** Pages that the guest ever waited for. */
+  ended = false;
+  readonly #time: VirtualTime;
+  #lastNs = 0;
+  #want: (page: number) => void = () => {};
+  readonly #asked = new Set<number>();
+  readonly #control: Int32Array;
+  readonly #received: Int32Array;
+
+  constructor(time: VirtualTime) {
+    super();
+    this.#time = time;
+    this.#control = new Int32Array(this.memory.buffer, this.layout.control, CONTROL.hotSlots / 4);
+    this.#received = new Int32Array(
+      this.memory.buffer,
+      this.layout.receivedBitmap,
+      this.layout.bitmapSize / 4,
+    );
+    this.postcopy = {
+      begin: async (wanted) => {
+        this.calls.push('begin');
+        this.#want = wanted;
+      },
+      arrived: () => {
+        time.spend(0);
+        this.catchUp();
+      },
+      setLink: async (up) => void this.links.push(up),
+      end: async () => {
+        this.ended = true;
+      },
+    };
+  }
+
+  isHere(page: number): boolean {
+    return (((this.#received[page >>> 5] as number) >>> (page & 31)) & 1) === 1;
+  }
+
+  override async start(runningAtSource: boolean): Promise<void> {
+    await super.start(runningAtSource);
+    const guest = new Guest(this.memory, this.layout, NS_PER_PAGE, this.position);
+    guest.running = runningAtSource;
+    guest.has = (page) => this.#has(page);
+    this.guest = guest;
+    this.#lastNs = this.#time.nowNs();
+    guest.runFor(NS_PER_PAGE);
+  }
+
+  catchUp(): void {
+    const now = this.#time.nowNs();
+    this.guest?.runFor(now - this.#lastNs);
+    this.#lastNs = now;
+  }
+
+  #has(page: number): boolean {
+    if (this.calls.includes('begin') && !this.ended && !this.isHere(page)) {
+      Atomics.store(this.#control, CONTROL.wanting / 4, 1);
+      if (!this.#asked.has(page)) {
+        this.#asked.add(page);
+        this.wanted.push(page);
+        this.#want(page);
+      }
+      return false;
+    }
+    return true;
+  }
+}
+
+export interface PostcopySetting {
+  /** One for each connection; the last is used again. */
+  readonly links?: readonly LinkOptions[];
+  readonly parameters?: Partial<MigrationParameters>;
+  /** When post-copy is asked for: before anything, or after so many passes. */
+  readonly after?: number;
+  readonly paused?: boolean;
+  /** The first who connects after a pause is somebody else. */
+  readonly intruder?: boolean;
+  /** Called when the sender's status changes. */
+  readonly onStatus?: (status: string, sides: PostcopySides) => void;
+}
+
+export interface PostcopySides {
+  readonly sender: Sender;
+  readonly receiver: Receiver;
+  readonly links: readonly Link[];
+}
+
+export interface PostcopyOutcome extends PostcopySides {
+  readonly time: VirtualTime;
+  readonly source: FakeSourceVm;
+  readonly destination: LateDestination;
+  readonly sent: Error | undefined;
+  /** Undefined too if it still waits for a connection. */
+  readonly received: Error | undefined;
+  readonly statuses: string[];
+  readonly arrivals: string[];
+  /** Why the destination was paused, each time. */
+  readonly pauses: (string | undefined)[];
+}
+
+export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyOutcome> {
+  const time = new VirtualTime();
+  const source = new FakeSourceVm(time, { paused: setting.paused ?? false });
+  const destination = new LateDestination(time);
+  const links: Link[] = [];
+  const newLink = (): Link => {
+    const options = setting.links ?? [];
+    const link = new Link({
+      time,
+      rate: 40e6,
+      onWrite: () => {
+        source.catchUp();
+        destination.catchUp();
+      },
+      ...options[Math.min(links.length, options.length - 1)],
+    });
+    links.push(link);
+    return link;
+  };
+  const statuses: string[] = [];
+  const arrivals: string[] = [];
+  const pauses: (string | undefined)[] = [];
+  const parameters = { ...PARAMETERS, postcopy: true, ...setting.parameters };
+  let passes = 0;
+  const begin = (): void => {
+    if (passes === (setting.after ?? 1)) sender.startPostcopy();
+  };
+  const sides = (): PostcopySides => ({ sender, receiver, links });
+  let failed = false;
+  /** Both know that the link is gone: another one. */
+  const recover = (): void => {
+    if (sender.state !== 'postcopy-paused' || !receiver.paused || failed) return;
+    const link = newLink();
+    if (setting.intruder === true && pauses.length === 1) {
+      receiver.recover({ accept: async () => link.destination(), close() {} });
+      const id = new Uint8Array(MIGRATION_ID_BYTES);
+      const writer = new FrameWriter(link.source(), Kernels.standalone(), 'forward');
+      void writer.send('resume', encodeMessage('resume', { id })).catch(() => {});
+      return;
+    }
+    receiver.recover({ accept: async () => link.destination(), close() {} });
+    sender.recover(async () => link.source());
+  };
+  const told = (event: MigrationEvent): void => {
+    time.spend(0);
+    if (event.event === 'pass') {
+      passes = event.pass;
+      begin();
+      return;
+    }
+    statuses.push(event.status);
+    setting.onStatus?.(event.status, sides());
+    if (event.status === 'postcopy-paused') setImmediate(recover);
+  };
+  const first = newLink();
+  const sender = new Sender({
+    vm: source,
+    open: async () => first.source(),
+    clock: time,
+    timers: time,
+    parameters,
+    onEvent: told,
+  });
+  const receiver = new Receiver({
+    builder: destination,
+    transport: first.destination(),
+    clock: time,
+    timers: time,
+    parameters,
+    onEvent: (event) => {
+      time.spend(0);
+      if (event.event !== 'status') return;
+      arrivals.push(event.status);
+      if (event.status === 'postcopy-paused') {
+        pauses.push(event.error);
+        setImmediate(recover);
+      }
+    },
+  });
+  let received: Error | undefined;
+  const sending = sender.run().then(
+    () => undefined,
+    (error: Error) => {
+      failed = true;
+      return error;
+    },
+  );
+  begin();
+  const receiving = receiver.run().then(
+    () => {},
+    (error: Error) => {
+      received = error;
+    },
+  );
+  /** A destination that was ready when the source took back waits for ever. */
+  const taken = sending.then(async (error) => {
+    for (let turn = 0; turn < 40; turn++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (error !== undefined && receiver.paused) return error;
+    }
+    await receiving;
+    return error;
+  });
+  /** The source does not hear that the destination has everything: it keeps what it has. */
+  const unheard = receiving.then(async () => {
+    while (sender.state !== 'postcopy-paused') await new Promise((resolve) => setImmediate(resolve));
+    return undefined;
+  });
+  const done = Promise.race([taken, unheard]);
+  const sent = await time.run(done).catch((error: Error) => {
+    const states = `the source is ${sender.state}, the destination ${receiver.state}`;
+    throw new Error(`${error.message}: ${states}; ${statuses}; ${arrivals}`, { cause: error });
+  });
+  return { time, source, destination, sender, receiver, links, sent, received, statuses, arrivals, pauses };
+}
+
+/** What must hold however it went. */
+export function checkPostcopy({ source, destination, sent }: PostcopyOutcome): void {
+  expect(source.running && destination.running, 'both sides run').toBe(false);
+  checkSweep(source.memory, source.layout);
+  if (sent !== undefined) {
+    expect(destination.started, 'the destination never ran').toBeUndefined();
+    expect(source.running, 'the source runs').toBe(!source.paused);
+    return;
+  }
+  expect(source.stopped, 'the source stays stopped').toBe(true);
+  expect(source.guest.logging).toBe(false);
+  expect(destination.started).toBe(!source.paused);
+  expect(destination.ended).toBe(true);
+  checkSweep(destination.memory, destination.layout);
+  // All else is as it was when the source was stopped.
+  const [here, there] = [contents(destination.memory, destination.layout), source.atStop as Uint8Array];
+  for (let i = 0; i < SWEEP.pages; i++) {
+    const at = (SWEEP.first + i) * 4096;
+    there[at] = here[at] as number;
+  }
+  expect(Buffer.compare(here, there), 'memory').toBe(0);
+}
+
+export function doneWith({ source, destination }: PostcopyOutcome): void {
+  giveBack(source.memory);
+  giveBack(destination.memory);
+}

@@ -1,0 +1,220 @@
+/** Post-copy: the guest runs at the destination before its memory is there, and no failure loses it. */
+import { describe, expect, test } from 'vitest';
+import { HEADER_SIZE, OPENING_SIZE } from '../../src/migration/frame.ts';
+import { frameName } from '../../src/migration/protocol.ts';
+import { SWEEP } from './fake-vm.ts';
+import type { Faults } from './memory-transport.ts';
+import { checkPostcopy, doneWith, type PostcopyOutcome, postcopy } from './postcopy-bench.ts';
+
+describe.each([
+  ['from the first instant', 0],
+  ['after one pass', 1],
+  ['after three', 3],
+])('%s', (_, after) => {
+  test('the guest goes on where it was, and gets all its memory', async () => {
+    const outcome = await postcopy({ after, parameters: { downtimeLimitMs: 0 } });
+    checkPostcopy(outcome);
+    expect(outcome.sent).toBeUndefined();
+    expect(outcome.statuses).toEqual(['setup', 'active', 'device', 'postcopy-active', 'completed']);
+    expect(outcome.arrivals).toEqual(['setup', 'active', 'device', 'postcopy-active', 'completed']);
+    const { ram, downtime } = outcome.sender.info();
+    expect(ram?.['postcopy-requests']).toBe(outcome.destination.wanted.length);
+    if (after === 0) expect(ram?.['postcopy-requests']).toBeGreaterThan(0);
+    expect(ram?.['postcopy-bytes']).toBeGreaterThan(after === 0 ? 100_000 : 8_000);
+    expect(downtime).toBeLessThan(20);
+    doneWith(outcome);
+  });
+});
+
+test('a guest that was paused arrives paused', async () => {
+  const outcome = await postcopy({ after: 0, paused: true });
+  checkPostcopy(outcome);
+  expect(outcome.destination.started).toBe(false);
+  expect(outcome.sender.info().ram?.['postcopy-requests']).toBe(0);
+  doneWith(outcome);
+});
+
+test('pages that the guest waits for come first, and the sweep goes on around them', async () => {
+  const outcome = await postcopy({
+    after: 0,
+    parameters: { maxPostcopyBandwidth: 400_000 },
+  });
+  checkPostcopy(outcome);
+  const { wanted } = outcome.destination;
+  // Each brings its neighbours with it: far fewer requests than pages.
+  expect(wanted[0]).toBe(SWEEP.first + (outcome.source.guest.position % SWEEP.pages));
+  expect(wanted.length).toBeLessThan(SWEEP.pages);
+  doneWith(outcome);
+});
+
+test('post-copy has to be switched on, and a migration to be under way', async () => {
+  const outcome = await postcopy({
+    after: 99,
+    parameters: { postcopy: false },
+    onStatus: (status, { sender }) => {
+      if (status === 'active') expect(() => sender.startPostcopy()).toThrow(/^Enable postcopy with/);
+    },
+  });
+  expect(outcome.sent).toBeUndefined();
+  expect(outcome.statuses).not.toContain('postcopy-active');
+  doneWith(outcome);
+  const other = await postcopy({ after: 99 });
+  expect(() => other.sender.startPostcopy()).toThrow('Postcopy must be started after migration has been');
+  expect(() => other.sender.pause()).toThrow('only supported during postcopy-active');
+  expect(() => other.receiver.pause()).toThrow('only supported during postcopy-active');
+  expect(() => other.sender.recover(() => Promise.reject())).toThrow('Cannot resume');
+  doneWith(other);
+});
+
+test('it can not be cancelled once the guest is at the destination', async () => {
+  const outcome = await postcopy({
+    after: 0,
+    onStatus: (status, { sender, receiver }) => {
+      if (status !== 'postcopy-active') return;
+      expect(sender.cancel()).toBe(false);
+      expect(receiver.cancel()).toBe(false);
+    },
+  });
+  expect(outcome.sent).toBeUndefined();
+  checkPostcopy(outcome);
+  doneWith(outcome);
+});
+
+test.each(['source', 'destination'] as const)(
+  'paused by the user of the %s, again and again',
+  async (side) => {
+    let pauses = 0;
+    const outcome = await postcopy({
+      after: 0,
+      parameters: { maxPostcopyBandwidth: 100_000 },
+      onStatus: (status, { sender, receiver }) => {
+        if (status !== 'postcopy-active' || ++pauses > 4) return;
+        setImmediate(() => {
+          if (side === 'source') sender.pause();
+          else receiver.pause();
+        });
+      },
+    });
+    checkPostcopy(outcome);
+    expect(outcome.sent).toBeUndefined();
+    expect(outcome.links.length).toBe(5);
+    expect(outcome.statuses.filter((status) => status === 'postcopy-paused').length).toBe(4);
+    expect(outcome.statuses.slice(4, 8)).toEqual([
+      'postcopy-paused',
+      'postcopy-recover-setup',
+      'postcopy-recover',
+      'postcopy-active',
+    ]);
+    expect(outcome.destination.links.filter((up) => !up).length).toBe(4);
+    doneWith(outcome);
+  },
+);
+
+interface Place {
+  readonly offset: number;
+  readonly what: string;
+}
+
+/** Before, inside the header of, and in the middle of every frame. */
+function places(pieces: readonly Uint8Array[]): Place[] {
+  const bytes = Buffer.concat(pieces);
+  const found: Place[] = [{ offset: 7, what: 'in the opening' }];
+  for (let at = OPENING_SIZE; at < bytes.length; ) {
+    const name = frameName(bytes.readUInt16LE(at));
+    const length = bytes.readUInt32LE(at + 8);
+    found.push({ offset: at, what: `before ${name}` }, { offset: at + 11, what: `in the header of ${name}` });
+    if (length > 0) found.push({ offset: at + HEADER_SIZE + (length >> 1), what: `in ${name}` });
+    at += HEADER_SIZE + length;
+  }
+  return found;
+}
+
+async function everywhere(
+  direction: 'forward' | 'back',
+  faultAt: (offset: number) => Faults,
+  check: (outcome: PostcopyOutcome, what: string) => void,
+  connection = 0,
+): Promise<void> {
+  const cutFirst = { forward: { cutAt: 60_000 } };
+  const clean = await postcopy({ after: 0, links: connection === 0 ? [] : [cutFirst, {}] });
+  expect(clean.sent).toBeUndefined();
+  const found = places(clean.links[connection]?.[direction].log ?? []);
+  doneWith(clean);
+  expect(found.length).toBeGreaterThan(5);
+  for (const { offset, what } of found) {
+    const faulty = { [direction]: faultAt(offset) };
+    const outcome = await postcopy({
+      after: 0,
+      links: connection === 0 ? [faulty, {}] : [cutFirst, faulty, {}],
+    });
+    try {
+      checkPostcopy(outcome);
+      check(outcome, what);
+    } catch (error) {
+      throw new Error(`${what} (byte ${offset}): ${(error as Error).message}`, { cause: error });
+    }
+    doneWith(outcome);
+  }
+}
+
+/** In the first connection, the guest is the source's until "go" has been said. */
+const BEFORE_GO = /opening|hello|checkState|accepted|discard|state|switch|ready|before go/;
+
+describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
+  test.each(['end', 'reset'] as const)('cut at and inside every frame (%s)', async (cutAs) => {
+    await everywhere(
+      direction,
+      (cutAt) => ({ cutAt, cutAs }),
+      ({ sent, links, destination }, what) => {
+        if (sent !== undefined) expect(what).toMatch(direction === 'back' ? /./ : BEFORE_GO);
+        else if (!destination.ended) expect(links.length).toBe(2);
+      },
+    );
+  });
+
+  test('a flipped bit in every frame', async () => {
+    await everywhere(
+      direction,
+      (offset) => ({
+        alter: (bytes, at) => {
+          const i = offset - at;
+          if (i >= 0 && i < bytes.length) bytes[i] = (bytes[i] ?? 0) ^ 0x10;
+        },
+      }),
+      ({ sent }, what) => {
+        if (sent !== undefined && direction === 'forward')
+          expect(what).toMatch(/opening|hello|checkState|accepted|discard|state|switch|ready|go/);
+      },
+    );
+  });
+
+  test('stalled at every frame: noticed after the time that was set', async () => {
+    await everywhere(
+      direction,
+      (stallAt) => ({ stallAt }),
+      ({ time }) => expect(time.nowNs()).toBeLessThan(30_000e6),
+    );
+  });
+
+  test('a recovery is cut at every frame, and the next one goes on', async () => {
+    await everywhere(
+      direction,
+      (cutAt) => ({ cutAt }),
+      ({ sent, links }, what) => {
+        expect(sent).toBeUndefined();
+        if (!/whole|swept/.test(what)) expect(links.length).toBe(3);
+      },
+      1,
+    );
+  });
+});
+
+test('a connection of another migration is refused, and the post-copy waits for the right one', async () => {
+  const outcome = await postcopy({ after: 0, links: [{ forward: { cutAt: 60_000 } }, {}], intruder: true });
+  checkPostcopy(outcome);
+  expect(outcome.sent).toBeUndefined();
+  expect(outcome.links.length).toBe(3);
+  expect(outcome.arrivals.filter((status) => status === 'postcopy-paused').length).toBe(2);
+  expect(outcome.pauses[1]).toMatch(/frame "resume", id: expected [0-9a-f]{32}, got 0{32}/);
+  doneWith(outcome);
+});
