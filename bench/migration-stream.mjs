@@ -68,7 +68,7 @@ async function send(mib, fill) {
       startDirtyLog: none,
       setThrottle: none,
       setDirtyLimit: none,
-      syncDirtyLog: async () => 0,
+      syncDirtyLog: none,
       stopDirtyLog: none,
       instructions: () => 0,
       stop: async () => true,

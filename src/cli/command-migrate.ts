@@ -1,7 +1,9 @@
 /** `godwit migrate`: moves a running guest from one VM to another, with a progress bar and a table at the end. */
 import type { CommandModule } from 'yargs';
 import { GodwitError } from '../error.ts';
-import { parseSize } from '../monitor/migration-parameter-text.ts';
+import { ON_DEADLINE, type OnDeadline } from '../migration/deadline.ts';
+import { parseParameter, parseSize } from '../monitor/migration-parameter-text.ts';
+import type { ParameterValue } from '../monitor/migration-parameters.ts';
 import type { MigrationInfo, MigrationSamples } from '../monitor/target.ts';
 import { followMigration } from './migrate.ts';
 import { finalReport, progressBar } from './migration-report.ts';
@@ -14,6 +16,8 @@ interface MigrateArguments {
   uri?: string | undefined;
   maxBandwidth?: string | undefined;
   downtimeLimit?: number | undefined;
+  deadline?: string | undefined;
+  onDeadline?: OnDeadline | undefined;
   quit: boolean;
   json: boolean;
   report?: string | undefined;
@@ -40,6 +44,18 @@ export const migrateCommand: CommandModule<object, MigrateArguments> = {
         describe: 'cap per second, such as 100M; 0 for none',
       })
       .option('downtime-limit', { type: 'number', requiresArg: true, describe: 'longest pause, in ms' })
+      .option('deadline', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'when it has to be over, such as 30s or 5min; the guest is throttled in time for that',
+      })
+      .option('on-deadline', {
+        type: 'string',
+        requiresArg: true,
+        choices: ON_DEADLINE,
+        describe:
+          'if that is not enough: pause the guest for as long as it takes, postcopy, cancel, or go on (throttle)',
+      })
       .option('quit', {
         type: 'boolean',
         default: false,
@@ -89,8 +105,9 @@ async function migrate(args: MigrateArguments): Promise<number> {
   return 0;
 }
 
-function parametersOf({ maxBandwidth, downtimeLimit }: MigrateArguments): Record<string, number> {
-  const parameters: Record<string, number> = {};
+function parametersOf(args: MigrateArguments): Record<string, ParameterValue> {
+  const { maxBandwidth, downtimeLimit, deadline, onDeadline } = args;
+  const parameters: Record<string, ParameterValue> = {};
   if (maxBandwidth !== undefined) {
     const bytes = parseSize(maxBandwidth);
     if (bytes === undefined) {
@@ -99,6 +116,8 @@ function parametersOf({ maxBandwidth, downtimeLimit }: MigrateArguments): Record
     parameters['max-bandwidth'] = bytes;
   }
   if (downtimeLimit !== undefined) parameters['downtime-limit'] = downtimeLimit;
+  if (deadline !== undefined) parameters.deadline = parseParameter('deadline', deadline);
+  if (onDeadline !== undefined) parameters['on-deadline'] = onDeadline;
   return parameters;
 }
 

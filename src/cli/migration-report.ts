@@ -95,5 +95,7 @@ export function finalReport(info: MigrationInfo): string {
   const rows = resultRows(info);
   const width = Math.max(...rows.map(([label = '']) => label.length));
   const result = rows.map(([label = '', value = '']) => `${label.padEnd(width)}  ${value}`).join('\n');
-  return passes.length > 1 ? `${formatTable(passes)}\n\n${result}` : result;
+  const decisions = (info.decisions ?? []).map(({ time, text }) => `at ${time} ms  ${text}`).join('\n');
+  const table = passes.length > 1 ? formatTable(passes) : '';
+  return [table, decisions, result].filter((part) => part !== '').join('\n\n');
 }

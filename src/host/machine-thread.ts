@@ -104,8 +104,7 @@ export interface MachineApi {
   /** Bytes for the serial port. Returns how many it took. */
   input(bytes: Uint8Array): number;
   startDirtyLog(user: DirtyLogUser): void;
-  /** For a migration. @returns for how long harts have run so far, in ns. */
-  syncDirtyLog(): number;
+  syncDirtyLog(): void;
   stopDirtyLog(user: DirtyLogUser): void;
   /** Who has made pages dirty. */
   dirtyReport(): DirtyReport;
@@ -333,11 +332,10 @@ class MachineThread implements MachineApi {
     this.#machine.dirtyTracking.start(user);
   }
 
-  syncDirtyLog(): number {
+  syncDirtyLog(): void {
     this.#machine.dirtyTracking.collect();
     // So that there is little left to flush when the machine stops; what fails now will fail then.
     for (const file of this.#files.values()) void file.flush().catch(() => {});
-    return this.#machine.ranNs;
   }
 
   stopDirtyLog(user: DirtyLogUser): void {

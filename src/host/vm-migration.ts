@@ -6,6 +6,7 @@ import type { Worker } from 'node:worker_threads';
 import { errorMessage, GodwitError } from '../error.ts';
 import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
 import { missingBackends } from '../machine/device-configuration.ts';
+import type { OnDeadline } from '../migration/deadline.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
 import type { MigrationEvent } from '../migration/sender.ts';
@@ -85,6 +86,9 @@ export class VmMigration {
     if (built === undefined) throw new GodwitError('state', 'there is no machine to migrate');
     const [blocker] = this.#blockers();
     if (blocker !== undefined) throw new GodwitError('state', blocker);
+    if (this.#parameters['on-deadline'] === 'postcopy' && !this.#capabilities['postcopy-ram']) {
+      throw new GodwitError('usage', "on-deadline=postcopy needs the capability 'postcopy-ram'");
+    }
     const settings = this.#connectionSettings();
     this.#handsOver = hasReturnPath(uri, settings);
     if (this.#capabilities['postcopy-ram'] && !this.#handsOver) {
@@ -267,7 +271,12 @@ export class VmMigration {
       throw new GodwitError('state', "There's a migration process in progress");
     }
     checkCapabilities(changes);
-    this.#capabilities = { ...this.#capabilities, ...changes };
+    const capabilities = { ...this.#capabilities, ...changes };
+    if (capabilities['dirty-limit'] && capabilities['auto-converge']) {
+      const why = 'dirty-limit conflicts with auto-converge: either of them is available at a time';
+      throw new GodwitError('usage', why);
+    }
+    this.#capabilities = capabilities;
   }
 
   get parameters(): Parameters {
@@ -299,6 +308,17 @@ export class VmMigration {
       availSwitchoverBandwidth: this.#parameters['avail-switchover-bandwidth'],
       xbzrle: this.#capabilities.xbzrle,
       xbzrleCacheSize: this.#parameters['xbzrle-cache-size'],
+      autoConverge: this.#capabilities['auto-converge'],
+      throttleTriggerThreshold: this.#parameters['throttle-trigger-threshold'],
+      cpuThrottleInitial: this.#parameters['cpu-throttle-initial'],
+      cpuThrottleIncrement: this.#parameters['cpu-throttle-increment'],
+      cpuThrottleTailslow: this.#parameters['cpu-throttle-tailslow'],
+      maxCpuThrottle: this.#parameters['max-cpu-throttle'],
+      dirtyLimit: this.#capabilities['dirty-limit'],
+      vcpuDirtyLimit: this.#parameters['vcpu-dirty-limit'],
+      deadlineMs: this.#parameters.deadline,
+      // The table has no other values.
+      onDeadline: this.#parameters['on-deadline'] as OnDeadline,
     };
   }
 
@@ -395,6 +415,8 @@ export class VmMigration {
     if (event.event === 'pass') {
       this.#machine.options.log.line('migration', `migration: pass ${event.pass} is over`);
       this.#machine.publish({ event: 'MIGRATION_PASS', data: { pass: event.pass } });
+    } else if (event.event === 'decision') {
+      this.#machine.options.log.line('migration', `migration: ${event.text}`);
     } else this.#setStatus(event.status);
   }
 

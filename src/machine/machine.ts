@@ -26,6 +26,7 @@ import { extensionsOf } from '../isa/isa-string.ts';
 import { AddressSpace, type Mapping } from '../memory/address-space.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
 import { createLayout, type Layout, PAGE_FLAG } from '../memory/layout.ts';
+import { RunTime } from '../memory/run-time.ts';
 import { decodeSections, encodeSections } from '../vmstate/codec.ts';
 import type { Migratable } from '../vmstate/migratable.ts';
 import { type Backends, createBoard, NO_BACKENDS } from './board.ts';
@@ -127,12 +128,12 @@ export class Machine {
   readonly #random: (bytes: number) => Uint8Array;
   readonly #host: MachineHost;
   readonly #turns: Turns;
+  readonly #runTime: RunTime;
   /** How long its harts waited for pages. */
   readonly waits: WaitTimes;
   #running = false;
   #halted = false;
   #inBurst = false;
-  #ranNs = 0;
 
   constructor(configuration: MachineConfiguration, memory: WebAssembly.Memory, host: MachineHost) {
     this.configuration = configuration;
@@ -157,6 +158,7 @@ export class Machine {
       { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock } },
     );
     this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
+    this.#runTime = new RunTime(memory, this.memory.layout);
     this.throttle = new Throttle(configuration.harts, host.clock, host.icount !== undefined);
     this.dirtyLimit = new DirtyLimit(
       configuration.harts,
@@ -233,11 +235,6 @@ export class Machine {
   /** What stands where in the guest's physical address space, by rising address. */
   get mappings(): readonly Mapping[] {
     return this.#addressSpace.list();
-  }
-
-  /** For how long harts have run, on the host's clock, since the machine was made. */
-  get ranNs(): number {
-    return this.#ranNs;
   }
 
   /** Whether the harts may run and time goes on. */
@@ -341,7 +338,7 @@ export class Machine {
         () => this.#slice(),
         () => this.#halted,
       );
-      this.#ranNs += this.#host.clock.nowNs() - startNs;
+      this.#runTime.add(this.#host.clock.nowNs() - startNs);
       if (this.#halted) return { kind: 'halted' };
       if (ran === 'missing') return { kind: 'idle', timerInNs: undefined };
       const throttledNs = this.throttle.active ? this.throttle.pauseNs : 0;

@@ -60,6 +60,8 @@ export const CONTROL = {
   /** u32: dirty sites written so far, and dirtied pages that devices did; both wrap. */
   dirtySites: 16,
   dirtiedByDevices: 20,
+  /** u32: µs for which harts have run; wraps. */
+  ranMicros: 32,
   hotSlots: 64,
 } as const;
 /** How long the list of hot slots may get. */

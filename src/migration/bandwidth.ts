@@ -74,6 +74,11 @@ export class Bandwidth {
     return this.#pages.soFar ?? 0;
   }
 
+  /** Whether that of a whole window is known. */
+  get known(): boolean {
+    return this.#sending.whole !== undefined || this.#elapsed.whole !== undefined;
+  }
+
   /** Bytes per second to plan the pause with; undefined while no time has passed. */
   get forPause(): number | undefined {
     return this.#sending.whole ?? this.#elapsed.soFar ?? this.#all.soFar;

@@ -19,9 +19,8 @@ export interface SourceVm {
   /**
    * At a safe point of the machine thread: takes the dirty bits, ORs them into `layout.pendingBitmap`, clears them and
    * flushes write TLB entries. Once it resolves, a later write to any page will mark it again.
-   * @returns for how long harts have run since some fixed point, in ns, as the time that passes.
    */
-  syncDirtyLog(): Promise<number>;
+  syncDirtyLog(): Promise<void>;
   /** Turns the dirty log off. Does nothing if it is off. */
   stopDirtyLog(): Promise<void>;
   /** Slows the guest down: percent of the time, 0 to 99, for which no hart runs. 0 lifts it. */

@@ -3,6 +3,7 @@
  * runs and takes effect at once.
  */
 import { GodwitError } from '../error.ts';
+import type { OnDeadline } from './deadline.ts';
 
 export interface MigrationParameters {
   /** How long the guest may stand still, in ms: `downtime-limit`. */
@@ -23,6 +24,19 @@ export interface MigrationParameters {
   readonly stallTimeoutMs: number;
   /** Whether to wait for the user's word when the guest has been stopped: `pause-before-switchover`. */
   readonly pauseBeforeSwitchover: boolean;
+  /** Slow the guest down when it dirties too much: `auto-converge`, and its parameters, in percent. */
+  readonly autoConverge: boolean;
+  readonly throttleTriggerThreshold: number;
+  readonly cpuThrottleInitial: number;
+  readonly cpuThrottleIncrement: number;
+  readonly cpuThrottleTailslow: boolean;
+  readonly maxCpuThrottle: number;
+  /** Hold harts to a rate then: `dirty-limit`, and `vcpu-dirty-limit` in MiB per second. */
+  readonly dirtyLimit: boolean;
+  readonly vcpuDirtyLimit: number;
+  /** When the migration has to be over, in ms from its start, 0 for no such time; and what is done for it. */
+  readonly deadlineMs: number;
+  readonly onDeadline: OnDeadline;
 }
 
 export const DEFAULT_PARAMETERS: MigrationParameters = {
@@ -35,6 +49,16 @@ export const DEFAULT_PARAMETERS: MigrationParameters = {
   postcopy: false,
   stallTimeoutMs: 30_000,
   pauseBeforeSwitchover: false,
+  autoConverge: false,
+  throttleTriggerThreshold: 50,
+  cpuThrottleInitial: 20,
+  cpuThrottleIncrement: 10,
+  cpuThrottleTailslow: false,
+  maxCpuThrottle: 99,
+  dirtyLimit: false,
+  vcpuDirtyLimit: 1,
+  deadlineMs: 0,
+  onDeadline: 'pause',
 };
 
 /** The parameters that are numbers. */
@@ -49,6 +73,12 @@ const LIMITS: Readonly<Record<NumberName, readonly [min: number, max: number]>> 
   xbzrleCacheSize: [4096, Number.MAX_SAFE_INTEGER],
   maxPostcopyBandwidth: [0, Number.MAX_SAFE_INTEGER],
   stallTimeoutMs: [1, 2_000_000_000],
+  throttleTriggerThreshold: [1, 100],
+  cpuThrottleInitial: [1, 99],
+  cpuThrottleIncrement: [1, 99],
+  maxCpuThrottle: [1, 99],
+  vcpuDirtyLimit: [1, 1_000_000],
+  deadlineMs: [0, 2_000_000_000],
 };
 
 /**

@@ -75,6 +75,16 @@ export class RamOutlook {
     });
   }
 
+  /** How many pages fit a pause of `ms`, reckoned from what `pendingPages` would take; at most all there are. */
+  pagesWithin(ms: number, pendingPages: number): number {
+    const none = this.decide(0).expectedDowntimeMs;
+    const pages = Math.max(pendingPages, 1);
+    const msPerPage = (this.decide(pages).expectedDowntimeMs - none) / pages;
+    return msPerPage <= 0
+      ? this.#totalPages
+      : Math.min(Math.max((ms - none) / msPerPage, 0), this.#totalPages);
+  }
+
   /**
    * @param sendingPages of the present pass.
    * @param pendingPages those, and what was written since the last sync.

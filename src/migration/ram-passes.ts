@@ -7,6 +7,7 @@ import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { type Bandwidth, isBulky } from './bandwidth.ts';
 import { FrameWriter } from './frame-writer.ts';
+import { GuestPace } from './guest-pace.ts';
 import type { Interrupt } from './interrupt.ts';
 import type { Kernels } from './kernels.ts';
 import type { SourceVm } from './migratable-vm.ts';
@@ -48,6 +49,8 @@ export interface RamPassesOptions {
   readonly onPass: (number: number) => void;
   /** Whether the user wants post-copy: passes end at once then, wherever they are. */
   readonly postcopyWanted: () => boolean;
+  /** The deadline demands post-copy, which is allowed. */
+  readonly wantPostcopy: () => void;
 }
 
 export class RamPasses {
@@ -58,6 +61,7 @@ export class RamPasses {
   readonly #statistics: Statistics;
   readonly #outlook: RamOutlook;
   readonly #ram: RamSave;
+  readonly #pace: GuestPace;
   readonly #ring: SendRing;
   readonly #limiter: RateLimiter;
   #logging = false;
@@ -74,6 +78,7 @@ export class RamPasses {
     this.#statistics = options.statistics;
     this.#ram = new RamSave(kernels, vm.layout);
     this.#outlook = new RamOutlook(options.bandwidth, options.parameters, vm.layout.pages);
+    this.#pace = new GuestPace({ ...options, outlook: this.#outlook });
     this.#ring = new SendRing(vm.layout.scratch);
     this.#limiter = new RateLimiter(clock, options.parameters().maxBandwidth);
   }
@@ -96,7 +101,8 @@ export class RamPasses {
   }
 
   /**
-   * Passes over memory while the guest runs, until the rest fits the pause limit, or post-copy is wanted.
+   * Passes over memory while the guest runs, until the rest fits the pause limit, the deadline demands that it is stopped,
+   * or post-copy is wanted.
    * @param stateBytes what a device state takes in the stream.
    */
   async iterate(stateBytes: number): Promise<'converged' | 'postcopy'> {
@@ -104,6 +110,7 @@ export class RamPasses {
     this.#logging = true;
     await this.#vm.startDirtyLog();
     let lastSyncNs = this.#now();
+    this.#pace.begin();
     this.#ram.markAll();
     this.#setCache();
     this.#outlook.stateBytes = stateBytes;
@@ -123,10 +130,13 @@ export class RamPasses {
       const dirtyNs = this.#now() - lastSyncNs;
       lastSyncNs = this.#now();
       const rate = dirtyNs > 0 ? (written / dirtyNs) * 1e9 : 0;
+      this.#pace.passed(durationMs, pass.bytes, written);
       const converged = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
-      this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: rate });
-      if (converged) return 'converged';
+      const { cut, ...figures } = pass;
+      this.#recordPass({ ...figures, durationMs, dirtyPagesPerSecond: rate });
+      if (converged || cut) return 'converged';
+      await this.#pace.adjust(this.#ram.remaining);
       if (wait > 0 && this.#pass > HURRIED_PASSES) await this.#interrupt.sleep(wait);
     }
   }
@@ -137,8 +147,9 @@ export class RamPasses {
    */
   async finalPass(startNs: number): Promise<void> {
     await this.#sync(0);
-    const pass = await this.#sendPass(true);
-    if (pass === undefined) return;
+    const sent = await this.#sendPass(true);
+    if (sent === undefined) return;
+    const { cut: _, ...pass } = sent;
     const durationMs = (this.#now() - startNs) / 1e6;
     this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: 0 });
   }
@@ -153,6 +164,11 @@ export class RamPasses {
   /** Nothing is pending any more. */
   clear(): void {
     this.#ram.clear();
+  }
+
+  /** The guest may run as before. Never rejects; returns why it failed, if it did. */
+  lift(): Promise<string | undefined> {
+    return this.#pace.lift();
   }
 
   /** Turns the dirty log off. Never rejects; returns why it failed, if it did. */
@@ -171,17 +187,26 @@ export class RamPasses {
    * Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one).
    * @returns undefined if it was left because post-copy is wanted.
    */
-  async #sendPass(
-    final: boolean,
-  ): Promise<Pick<PassStatistics, 'pages' | 'zeroPages' | 'deltaPages' | 'bytes'> | undefined> {
+  async #sendPass(final: boolean): Promise<
+    | (Pick<PassStatistics, 'pages' | 'zeroPages' | 'deltaPages' | 'bytes'> & {
+        /** The deadline broke it off: what has not been sent is still pending. */
+        readonly cut: boolean;
+      })
+    | undefined
+  > {
     const statistics = this.#statistics;
     const link = this.#link;
     const number = ++this.#pass;
     const firstByte = link.bytes;
     const counts = noPages();
     this.#ram.beginPass(number, final);
+    let cut = false;
     for (;;) {
       this.#interrupt.check();
+      const step = final ? undefined : await this.#pace.look(() => this.#ram.remainingAndDirty);
+      cut = step === 'pause';
+      if (cut) break;
+      if (step === 'postcopy') this.#options.wantPostcopy();
       const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt, this.#options.postcopyWanted);
       if (!final && this.#options.postcopyWanted()) {
         await link.guard(this.#ring.drain(), 'take more data');
@@ -216,7 +241,7 @@ export class RamPasses {
     if (!final) await this.#confirmed(number);
     link.sent(link.bytes - before, 0, startNs, 0, bulky);
     this.#pagesSent += pages;
-    return { pages, zeroPages, deltaPages, bytes: link.bytes - firstByte };
+    return { pages, zeroPages, deltaPages, bytes: link.bytes - firstByte, cut };
   }
 
   /** Waits until the destination has all of pass `number`. To a file, there is nothing to wait for. */
@@ -249,6 +274,7 @@ export class RamPasses {
     const sampleNs = this.#now();
     const sample = this.#ram.sample(SAMPLE);
     this.#outlook.synced(syncMs, sample, this.#now() - sampleNs, dirtyPagesPerSecond);
+    this.#pace.begin();
     return this.#outlook.decide(pendingPages).converged;
   }
 

@@ -63,7 +63,12 @@ export class SenderSession {
     const parts = { ...options, kernels, bandwidth, statistics: this.statistics };
     this.#parts = parts;
     this.#link = new SourceLink(parts);
-    this.#ram = new RamPasses({ ...parts, link: this.#link, postcopyWanted: () => this.#postcopyWanted });
+    this.#ram = new RamPasses({
+      ...parts,
+      link: this.#link,
+      postcopyWanted: () => this.#postcopyWanted,
+      wantPostcopy: () => this.wantPostcopy(),
+    });
   }
 
   /** Whether the other side may run the guest: "go" was handed to a connection. A file runs nothing. */
@@ -244,6 +249,7 @@ export class SenderSession {
   async finish(): Promise<void> {
     this.statistics.ended();
     await this.#ram.stopLogging();
+    await this.#ram.lift();
     await this.#link.close();
   }
 
@@ -255,6 +261,8 @@ export class SenderSession {
     const failures: string[] = [];
     const logFailure = await this.#ram.stopLogging();
     if (logFailure !== undefined) failures.push(`the dirty log could not be stopped: ${logFailure}`);
+    const throttleFailure = await this.#ram.lift();
+    if (throttleFailure !== undefined) failures.push(`the throttle could not be lifted: ${throttleFailure}`);
     if (this.#stopped) {
       try {
         await this.#vm.resume();
@@ -273,6 +281,7 @@ export class SenderSession {
   /** The other side may run the guest: nothing here may. Never rejects. */
   async leaveStopped(): Promise<void> {
     await this.#ram.stopLogging();
+    await this.#ram.lift();
     this.#link.destroy();
     this.#ram.clear();
     this.statistics.ended();

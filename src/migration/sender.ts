@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
+import { seconds } from './deadline.ts';
 import { asGodwitError, Interrupt } from './interrupt.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
@@ -26,7 +27,9 @@ export type MigrationEvent =
   /** QEMU's MIGRATION event. */
   | { readonly event: 'status'; readonly status: MigrationStatus; readonly error?: string }
   /** QEMU's MIGRATION_PASS event: the pass is over, and the dirty log synced. */
-  | { readonly event: 'pass'; readonly pass: number };
+  | { readonly event: 'pass'; readonly pass: number }
+  /** The migration did something about how it goes, by itself, and why. */
+  | { readonly event: 'decision'; readonly text: string };
 
 export interface SenderOptions {
   readonly vm: SourceVm;
@@ -41,6 +44,8 @@ export interface SenderOptions {
 export class Sender {
   readonly #onEvent: (event: MigrationEvent) => void;
   readonly #machine: StateMachine<SenderState, SenderEvent, SenderAction>;
+  readonly #clock: Clock;
+  readonly #timers: Timers;
   readonly #interrupt: Interrupt;
   readonly #session: SenderSession;
   readonly #samples: Samples;
@@ -49,6 +54,8 @@ export class Sender {
   #error: GodwitError | undefined;
   #open: () => Promise<Transport>;
   #recover: (open: () => Promise<Transport>) => void = () => {};
+  #startedNs: number | undefined;
+  #forgetDeadline: () => void = () => {};
 
   /** @throws GodwitError kind "usage" for a parameter out of range. */
   constructor(options: SenderOptions) {
@@ -59,6 +66,8 @@ export class Sender {
     this.#machine = new StateMachine<SenderState, SenderEvent, SenderAction>(SENDER_TABLE, 'none', (state) =>
       this.#stateChanged(state),
     );
+    this.#clock = clock;
+    this.#timers = timers;
     this.#interrupt = new Interrupt(timers);
     this.#session = new SenderSession({
       vm,
@@ -69,6 +78,7 @@ export class Sender {
       parameters: () => this.#parameters,
       onPass: (pass) => this.#onEvent({ event: 'pass', pass }),
     });
+    this.#session.statistics.onDecision = (text) => this.#onEvent({ event: 'decision', text });
     this.#samples = new Samples(timers, () => this.#session.statistics.sample(vm.instructions()));
   }
 
@@ -93,9 +103,12 @@ export class Sender {
    * @throws GodwitError
    */
   async run(): Promise<void> {
+    this.#startedNs = this.#clock.nowNs();
+    this.#armDeadline();
     try {
       await this.#run();
     } finally {
+      this.#forgetDeadline();
       this.#samples.stop();
     }
     if (this.#error !== undefined) throw this.#error;
@@ -120,10 +133,23 @@ export class Sender {
    * Asks for the end of the migration; `run` rejects when all is taken back. Returns false if there is nothing to
    * cancel, or if it is too late because the guest is being handed over.
    */
-  cancel(): boolean {
+  cancel(reason = 'the migration was cancelled'): boolean {
     if (this.#machine.fire('cancel') !== 'interrupt') return this.#machine.state === 'cancelling';
-    this.#interrupt.fire(new GodwitError('cancelled', 'the migration was cancelled'));
+    this.#interrupt.fire(new GodwitError('cancelled', reason));
     return true;
+  }
+
+  /** A migration with `on-deadline=cancel` is given up at its deadline, whatever it waits for then. */
+  #armDeadline(): void {
+    this.#forgetDeadline();
+    const { deadlineMs, onDeadline } = this.#parameters;
+    if (this.#startedNs === undefined || deadlineMs === 0 || onDeadline !== 'cancel') return;
+    const left = deadlineMs - (this.#clock.nowNs() - this.#startedNs) / 1e6;
+    const giveUp = (): void => {
+      const reason = `the deadline of ${seconds(deadlineMs)} has passed: the migration is given up`;
+      if (this.cancel(reason)) this.#session.statistics.decided(reason);
+    };
+    this.#forgetDeadline = this.#timers.after(Math.max(left, 0), giveUp);
   }
 
   /** The user's word that a migration in "pre-switchover" may go on. Returns false if none is there. */
@@ -195,6 +221,7 @@ export class Sender {
       this.#parameters = before;
       throw error;
     }
+    this.#armDeadline();
   }
 
   /** Does what the table says. Returns the event that follows; undefined at the end. */

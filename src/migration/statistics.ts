@@ -115,6 +115,16 @@ export interface Forecast {
   readonly timeLeftMs: number | undefined;
 }
 
+/** Something that a migration did by itself. */
+export interface MigrationDecision {
+  /** ms since the start. */
+  readonly time: number;
+  readonly text: string;
+}
+
+/** Decisions that are remembered. */
+const MAX_DECISIONS = 200;
+
 export interface MigrationInfo {
   readonly status: MigrationStatus;
   readonly 'error-desc'?: string;
@@ -130,6 +140,10 @@ export interface MigrationInfo {
   readonly 'expected-time-left'?: number | null;
   readonly ram?: RamStatistics;
   readonly 'xbzrle-cache'?: XbzrleStatistics;
+  /** While the guest is slowed down. */
+  readonly 'cpu-throttle-percentage'?: number;
+  /** What was done about how it goes, and why. */
+  readonly decisions?: readonly MigrationDecision[];
   readonly passes?: readonly PassStatistics[];
   /** When the guest was asked to stop, in ms since the start. */
   readonly 'stopped-at'?: number;
@@ -184,6 +198,9 @@ export class Statistics {
   /** The same when it ran again, at the destination, of a post-copy. */
   resumedBytes: number | undefined;
   postcopyRequests = 0;
+  /** Percent of the time for which the guest is kept from running. */
+  throttle = 0;
+  readonly #decisions: MigrationDecision[] = [];
   downtimeMs: number | undefined;
 
   constructor(clock: Clock, totalPages: number, bandwidth: Bandwidth) {
@@ -195,6 +212,21 @@ export class Statistics {
   started(): void {
     this.#startNs = this.#clock.nowNs();
   }
+
+  /** ms since the start. */
+  get elapsedMs(): number {
+    return this.#startNs === undefined ? 0 : (this.#clock.nowNs() - this.#startNs) / 1e6;
+  }
+
+  /** The migration does something about how it goes, by itself. @param text what, and why. */
+  decided(text: string): void {
+    if (this.#decisions.length === MAX_DECISIONS) this.#decisions.shift();
+    this.#decisions.push({ time: Math.round(this.elapsedMs), text });
+    this.onDecision(text);
+  }
+
+  /** Told of each decision. */
+  onDecision: (text: string) => void = () => {};
 
   setupDone(): void {
     this.#setupNs = this.#clock.nowNs();
@@ -243,7 +275,7 @@ export class Statistics {
       remaining: this.remainingPages * PAGE_SIZE,
       transferred: this.transferred,
       dirtyPagesPerSecond: this.dirtyPagesRate,
-      throttle: 0,
+      throttle: this.throttle,
       instructions,
     };
   }
@@ -291,6 +323,8 @@ export class Statistics {
         'postcopy-bytes': this.transferred - resumed,
         'multifd-bytes': 0,
       },
+      ...(this.throttle === 0 || forecast === undefined ? {} : { 'cpu-throttle-percentage': this.throttle }),
+      ...(this.#decisions.length === 0 ? {} : { decisions: [...this.#decisions] }),
       ...(this.#xbzrleCacheSize === 0 ? {} : { 'xbzrle-cache': this.#xbzrle() }),
       passes: [...this.passes],
       ...(this.#stoppedMs === undefined ? {} : { 'stopped-at': this.#stoppedMs }),

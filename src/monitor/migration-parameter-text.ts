@@ -43,9 +43,10 @@ function parseInteger(name: ParameterName, row: IntegerParameter, text: string):
         )
       );
     case 'ms': {
-      const match = /^(\d+(?:\.\d+)?)(ms|s)?$/.exec(text);
-      if (match === null) return refuse('a time such as 300 or 300ms (ms without suffix) or 2s');
-      return Math.round(Number(match[1]) * (match[2] === 's' ? 1000 : 1));
+      const match = /^(\d+(?:\.\d+)?)(ms|s|min)?$/.exec(text);
+      if (match === null) return refuse('a time such as 300 or 300ms (ms without suffix), 2s or 5min');
+      const factor = { ms: 1, s: 1000, min: 60_000 }[match[2] ?? 'ms'] ?? 1;
+      return Math.round(Number(match[1]) * factor);
     }
     case '%':
       return /^\d+%?$/.test(text) ? Number.parseInt(text, 10) : refuse('a percentage');

@@ -5,6 +5,7 @@
  * the migration engine may take its types and defaults.
  */
 import { GodwitError } from '../error.ts';
+import { ON_DEADLINE } from '../migration/deadline.ts';
 
 interface CapabilityRow {
   /** Whether this version can do it; switching on one that it can't is refused. */
@@ -15,7 +16,7 @@ interface CapabilityRow {
 /** The capabilities; all are off by default. */
 export const CAPABILITIES = {
   xbzrle: { supported: true, help: 'send what changed in a page instead of the page' },
-  'auto-converge': { supported: false, help: 'throttle the guest when it dirties memory too fast' },
+  'auto-converge': { supported: true, help: 'throttle the guest when it dirties memory too fast' },
   'zero-blocks': { supported: true, help: 'send zero disk blocks as a mark (always done)' },
   events: { supported: true, help: 'send MIGRATION and MIGRATION_PASS events' },
   'postcopy-ram': { supported: true, help: 'let the destination run before all memory has moved' },
@@ -31,7 +32,7 @@ export const CAPABILITIES = {
   multifd: { supported: false, help: 'send memory over several connections' },
   'mapped-ram': { supported: false, help: 'give every page a fixed place in a file' },
   'background-snapshot': { supported: false, help: 'save the guest as it is now, while it runs on' },
-  'dirty-limit': { supported: false, help: 'slow down only the harts that dirty memory too fast' },
+  'dirty-limit': { supported: true, help: 'slow down only the harts that dirty memory too fast' },
   'validate-uuid': { supported: true, help: 'refuse a destination with another UUID' },
   'switchover-ack': { supported: false, help: 'wait for the destination before the hand-over (always done)' },
 } as const satisfies Record<string, CapabilityRow>;
@@ -117,16 +118,19 @@ export const PARAMETERS = {
     50,
     [1, 100],
     'dirtied bytes, of those sent, that start throttling',
+    { supported: true },
   ),
-  'cpu-throttle-initial': integer('%', 20, [1, 99], 'first throttle'),
-  'cpu-throttle-increment': integer('%', 10, [1, 99], 'growth of the throttle'),
+  'cpu-throttle-initial': integer('%', 20, [1, 99], 'first throttle at least', { supported: true }),
+  'cpu-throttle-increment': integer('%', 10, [1, 99], 'growth of the throttle at least', {
+    supported: true,
+  }),
   'cpu-throttle-tailslow': {
     type: 'boolean',
     default: false,
-    supported: false,
-    help: 'grow the throttle more gently near its end',
+    supported: true,
+    help: 'let the throttle grow by no more than is needed',
   },
-  'max-cpu-throttle': integer('%', 99, [1, 99], 'largest throttle'),
+  'max-cpu-throttle': integer('%', 99, [1, 99], 'largest throttle', { supported: true }),
   'tls-creds': {
     type: 'string',
     default: '',
@@ -178,7 +182,25 @@ export const PARAMETERS = {
     'cap on the sweep in post-copy; 0 for none',
     { supported: true },
   ),
-  'vcpu-dirty-limit': integer('MB/s', 1, [1, 1_000_000], 'dirty rate a hart is held to with dirty-limit'),
+  'vcpu-dirty-limit': integer('MB/s', 1, [1, 1_000_000], 'dirty rate a hart is held to with dirty-limit', {
+    supported: true,
+  }),
+  deadline: integer(
+    'ms',
+    0,
+    [0, 2_000_000_000],
+    'when a migration has to be over, from its start; 0 for no such time',
+    {
+      supported: true,
+    },
+  ),
+  'on-deadline': {
+    type: 'enum',
+    values: ON_DEADLINE,
+    default: 'pause',
+    supported: true,
+    help: 'what is done to meet it: throttle the guest, then nothing more, pause it, post-copy; or cancel',
+  },
 } as const satisfies Record<string, ParameterRow>;
 
 export type ParameterName = keyof typeof PARAMETERS;

@@ -84,6 +84,7 @@ export function migrationLines(info: MigrationInfo): string[] {
     );
   }
   add('cpu throttle percentage', info['cpu-throttle-percentage']);
+  for (const { time, text } of info.decisions ?? []) lines.push(`at ${time} ms, ${text}`);
   for (const pass of info.passes ?? []) {
     lines.push(
       `pass ${pass.pass}: ${pass.duration} ms, ${kbytes(pass.bytes)}, ${pass.pages} pages ` +

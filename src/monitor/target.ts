@@ -111,6 +111,13 @@ export interface MigrationPass {
   readonly 'dirty-pages-rate': number;
 }
 
+/** Something that a migration did by itself. */
+export interface MigrationDecision {
+  /** ms since its start. */
+  readonly time: number;
+  readonly text: string;
+}
+
 /** What the pause was made of, ms; godwit's own. */
 export interface MigrationPause {
   /** Waiting for migrate-continue. */
@@ -140,6 +147,8 @@ export interface MigrationInfo {
   readonly 'xbzrle-cache'?: MigrationXbzrle;
   readonly disk?: MigrationDisk;
   readonly 'cpu-throttle-percentage'?: number;
+  /** What the migration did about how it goes, and why; godwit's own. */
+  readonly decisions?: readonly MigrationDecision[];
   readonly 'socket-address'?: readonly Readonly<Record<string, string | number | boolean>>[];
   readonly passes?: readonly MigrationPass[];
   /** When the guest was stopped for the hand-over, ms since the start; godwit's own. */

@@ -1,6 +1,7 @@
 import { GodwitError } from '../../src/error.ts';
 import { DirtyLog } from '../../src/memory/dirty-log.ts';
 import { createLayout, createSharedMemory, type Layout, PAGE_SIZE } from '../../src/memory/layout.ts';
+import { RunTime } from '../../src/memory/run-time.ts';
 import type {
   Configuration,
   DestinationBuilder,
@@ -45,6 +46,7 @@ export function contents(memory: WebAssembly.Memory, layout: Layout): Uint8Array
 export class Guest {
   readonly #bytes: Uint8Array;
   readonly #log: DirtyLog;
+  readonly #runTime: RunTime;
   readonly #layout: Layout;
   readonly #nsPerPage: number;
   #position: number;
@@ -53,13 +55,13 @@ export class Guest {
   logging = false;
   /** Percent of the time that it does not run. */
   throttle = 0;
-  ranNs = 0;
   /** Says whether the guest can have a page, by its index; it stands still until it can. */
   has: (page: number) => boolean = () => true;
 
   constructor(memory: WebAssembly.Memory, layout: Layout, nsPerPage: number, position = 0) {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#log = new DirtyLog(memory, layout);
+    this.#runTime = new RunTime(memory, layout);
     this.#layout = layout;
     this.#nsPerPage = nsPerPage;
     this.#position = position;
@@ -71,7 +73,7 @@ export class Guest {
 
   runFor(ns: number): void {
     if (!this.running) return;
-    this.ranNs += ns * (1 - this.throttle / 100);
+    this.#runTime.add(ns * (1 - this.throttle / 100));
     this.#owedNs += ns * (1 - this.throttle / 100);
     while (this.#owedNs >= this.#nsPerPage) {
       if (!this.has(SWEEP.first + this.#position)) {
@@ -173,7 +175,7 @@ export class FakeSourceVm implements SourceVm {
     this.guest.logging = true;
   }
 
-  async syncDirtyLog(): Promise<number> {
+  async syncDirtyLog(): Promise<void> {
     await this.#call('syncDirtyLog');
     if (!this.guest.logging) throw new Error('a sync without a dirty log');
     const dirty = this.#dirty();
@@ -184,7 +186,6 @@ export class FakeSourceVm implements SourceVm {
     );
     for (let i = 0; i < dirty.length; i++) pending[i] = (pending[i] ?? 0) | (dirty[i] ?? 0);
     dirty.fill(0);
-    return this.guest.ranNs;
   }
 
   async setThrottle(percentage: number): Promise<void> {

@@ -171,6 +171,7 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
       begin();
       return;
     }
+    if (event.event !== 'status') return;
     statuses.push(event.status);
     setting.onStatus?.(event.status, sides());
     if (event.status === 'postcopy-paused') setImmediate(recover);
