@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { Sender } from '../../src/migration/sender.ts';
 import type { SenderState } from '../../src/migration/sender-states.ts';
-import { FakeSourceVm, giveBack } from './fake-vm.ts';
-import { checkSafe, done, migrate, type Outcome } from './harness.ts';
+import { FakeSourceVm } from './fake-vm.ts';
+import { again, checkSafe, done, migrate, type Outcome } from './harness.ts';
 import { VirtualTime } from './virtual-time.ts';
 
 const HOLD = { pauseBeforeSwitchover: true };
@@ -14,14 +14,6 @@ function when(sender: Sender, state: SenderState, then: () => void): void {
     else if (!['completed', 'failed', 'cancelled'].includes(sender.state)) setImmediate(look);
   };
   look();
-}
-
-async function again({ source, time, destination }: Outcome): Promise<void> {
-  giveBack(destination.memory);
-  const second = await migrate({ source, time });
-  expect(second.sent).toBeUndefined();
-  checkSafe(second);
-  done(second);
 }
 
 test('pause-before-switchover: the guest stands still until the word is given, and the wait counts as pause', async () => {

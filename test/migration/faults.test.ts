@@ -1,60 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { HEADER_SIZE, OPENING_SIZE } from '../../src/migration/frame.ts';
-import { frameName } from '../../src/migration/protocol.ts';
 import { failingSource } from './failing-source.ts';
-import { FakeDestination, giveBack } from './fake-vm.ts';
-import { checkSafe, done, migrate, type Outcome, type Setting } from './harness.ts';
+import { FakeDestination } from './fake-vm.ts';
+import { again, checkSafe, done, migrate, type Outcome } from './harness.ts';
+import { KIND_NAMES, KINDS, type Kind } from './kinds.ts';
 import type { Faults } from './memory-transport.ts';
-
-interface Place {
-  readonly offset: number;
-  readonly what: string;
-  /** Of a frame's begin: its end. */
-  readonly end?: number;
-}
-
-/** The kinds of migration that all faults are tried on. */
-const KINDS = {
-  plain: {},
-  // Deltas travel while the guest runs, and in the final pass.
-  xbzrle: { parameters: { xbzrle: true }, nsPerPage: 5000, passes: 4 },
-} as const satisfies Record<string, Setting>;
-type Kind = keyof typeof KINDS;
-const KIND_NAMES = Object.keys(KINDS) as Kind[];
-
-/** Every frame boundary of a stream, and a place in every header and in every payload. */
-function places(bytes: Uint8Array): Place[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const found: Place[] = [
-    { offset: 0, what: 'before anything' },
-    { offset: 7, what: 'in the opening' },
-  ];
-  for (let at = OPENING_SIZE; at < bytes.length; ) {
-    const name = frameName(view.getUint16(at, true));
-    const length = view.getUint32(at + 8, true);
-    found.push({ offset: at, what: `before ${name}`, end: at + HEADER_SIZE + length });
-    found.push({ offset: at + 11, what: `in the header of ${name}` });
-    if (length > 0)
-      found.push({ offset: at + HEADER_SIZE + (length >> 1), what: `in the middle of ${name}` });
-    at += HEADER_SIZE + length;
-  }
-  found.push({ offset: bytes.length, what: 'after everything' });
-  return found;
-}
-
-/** A second migration, to a fresh destination: what was left behind must not harm it. */
-async function again(outcome: Outcome, setting: Setting = {}): Promise<void> {
-  const { source, time } = outcome;
-  giveBack(outcome.destination.memory);
-  source.guest.running = true;
-  source.stopped = false;
-  const second = await migrate({ ...setting, source, time });
-  expect(second.sent).toBeUndefined();
-  expect(second.received).toBeUndefined();
-  checkSafe(second);
-  expect(second.destination.running).toBe(true);
-  done(second);
-}
+import { type Place, places } from './places.ts';
 
 const streams = {} as Record<Kind, { forward: Place[]; back: Place[] }>;
 

@@ -116,6 +116,19 @@ export function checkSafe({ time, source, destination, sent, received }: Outcome
   }
 }
 
+/** A second migration, to a fresh destination: what was left behind must not harm it. */
+export async function again({ source, time, destination }: Outcome, setting: Setting = {}): Promise<void> {
+  giveBack(destination.memory);
+  source.guest.running = !source.paused;
+  source.stopped = false;
+  const second = await migrate({ ...setting, source, time });
+  expect(second.sent).toBeUndefined();
+  expect(second.received).toBeUndefined();
+  checkSafe(second);
+  expect(second.destination.started).toBe(!source.paused);
+  done(second);
+}
+
 export function done({ source, destination }: Outcome): void {
   giveBack(source.memory);
   giveBack(destination.memory);

@@ -12,6 +12,10 @@ export interface Faults {
   readonly stallAt?: number;
   /** The bytes from the first offset to the second arrive twice. */
   readonly repeat?: readonly [from: number, to: number];
+  /** After this many bytes the reader sees a clean end, and what is written vanishes; the other direction stands. */
+  readonly halfAt?: number;
+  /** After so many bytes, so many ms pass before the next ones arrive. */
+  readonly delay?: { readonly at: number; readonly ms: number };
   /** Changes bytes on their way. */
   readonly alter?: (bytes: Uint8Array, offset: number) => void;
 }
@@ -39,6 +43,8 @@ class Pipe {
   #wake: (() => void)[] = [];
   #ended = false;
   #stalled = false;
+  /** Closed for the reader, and the writer does not know. */
+  #half = false;
   error: GodwitError | undefined;
   /** Bytes that were written. */
   written = 0;
@@ -58,8 +64,10 @@ class Pipe {
         await this.#wait();
         continue;
       }
+      if (this.#half) return;
       const { cutAt = Infinity, stallAt = Infinity, repeat = [Infinity, Infinity], alter } = this.#faults;
-      const ahead = [cutAt, stallAt, ...repeat].map((offset) => offset - this.written);
+      const { halfAt = Infinity, delay = { at: Infinity, ms: 0 } } = this.#faults;
+      const ahead = [cutAt, stallAt, ...repeat, halfAt, delay.at].map((offset) => offset - this.written);
       const room = Math.min(this.#capacity - this.#queued, this.#chunk, source.length - at);
       const allowed = Math.min(room, ...ahead.filter((bytes, i) => i < 2 || bytes > 0));
       const piece = Uint8Array.from(source.subarray(at, at + Math.max(0, allowed)));
@@ -76,6 +84,8 @@ class Pipe {
         this.check();
       }
       if (this.written >= stallAt) this.#stalled = true;
+      if (this.written === delay.at) this.link.options.time?.spend(delay.ms * 1e6);
+      if (this.written >= halfAt) this.#half = true;
       this.notify();
     }
     this.check();
@@ -91,7 +101,7 @@ class Pipe {
       }
       if (piece !== undefined) continue;
       if (this.error !== undefined) throw this.error;
-      if (this.#ended) return undefined;
+      if (this.#ended || this.#half) return undefined;
       await this.#wait();
     }
   }

@@ -12,12 +12,17 @@ export type FrameChoice = number | FrameName;
 export interface Fault {
   readonly direction: Direction;
   readonly frame: FrameChoice;
+  /** How long a delay is. */
+  readonly ms?: number;
   readonly what: /** Both directions end here: all before it has been delivered, nothing more will be. */
     | 'cut-before'
     | 'cut-middle'
     | 'cut-after'
-    /** This direction stands still here until `release`. */
+    /** This direction stands still here until `release`, or for a while. */
     | 'stall'
+    | 'delay'
+    /** This direction ends here; the other one does not. What is said into it vanishes. */
+    | 'half'
     | 'duplicate'
     | 'flip-header'
     | 'flip-payload';
@@ -108,9 +113,13 @@ export class CuttingProxy {
     }
   }
 
+  /** Nothing is handed on to these any more. */
+  readonly #ended = new Set<Socket>();
+
   /** Hands a frame on, or does to it what is wanted. False if nothing more is to come. */
   async #pass(direction: Direction, unit: Unit, to: Socket): Promise<boolean> {
     const { bytes } = unit;
+    if (this.#ended.has(to)) return true;
     if (!this.#chosen(direction, unit)) {
       await write(to, bytes);
       return true;
@@ -136,6 +145,15 @@ export class CuttingProxy {
           this.#strike();
         });
         break;
+      case 'delay':
+        this.#strike();
+        await new Promise((resolve) => setTimeout(resolve, this.#fault?.ms ?? 0));
+        break;
+      case 'half':
+        this.#strike();
+        to.end();
+        this.#ended.add(to);
+        return true;
       case 'duplicate':
         await write(to, bytes);
         this.#strike();

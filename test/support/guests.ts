@@ -16,21 +16,21 @@ export function guest(name: GuestName, settings = '', memory = '16M', ...more: s
 }
 
 /**
- * Checks that the numbered lines of `ticks`, `dirty` or `smp` go from 1 on without a gap or a repetition, and that nothing
+ * Checks that the numbered lines of `ticks`, `dirty`, `smp` or `disk` go from 1 on without a gap or a repetition, and that nothing
  * else was printed but the guest's opening line. An unfinished last line does not count.
  * @returns the last number.
  */
-export function expectNumbered(text: string, name: 'tick' | 'dirty' | 'smp'): number {
+export function expectNumbered(text: string, name: 'tick' | 'dirty' | 'smp' | 'disk'): number {
   const lines = text.split(/\r?\n/).slice(0, -1);
   const unexpected = lines.filter(
     (line) =>
-      !/^tick \d+ \d+\.\d{3} s$|^(dirty|smp) \d+ \d+\.\d{3} s pages \d+ (passes|tokens) \d+$|^(dirty|smp) 0x\S+ 0x\S+$/.test(
+      !/^tick \d+ \d+\.\d{3} s$|^disk (virtio-mmio \d+ version \d+: \d+ sectors|\d+ \d+\.\d{3} s blocks \d+ passes \d+)$|^(dirty|smp) \d+ \d+\.\d{3} s pages \d+ (passes|tokens) \d+$|^(dirty|smp) 0x\S+ 0x\S+$/.test(
         line,
       ),
   );
   expect(unexpected).toEqual([]);
   const numbers = lines
-    .filter((line) => line.startsWith(`${name} `) && !line.startsWith(`${name} 0x`))
+    .filter((line) => new RegExp(`^${name} \\d+ `).test(line))
     .map((line) => Number(line.split(' ')[1]));
   expect(numbers).toEqual(numbers.map((_, i) => i + 1));
   return numbers.length;

@@ -55,3 +55,27 @@ export class Random {
     return (entries[entries.length - 1] as readonly [number, T])[1];
   }
 }
+
+/**
+ * Runs something many times, each time with random numbers of its own: GODWIT_FAULTS times instead of `count`, with the
+ * seed GODWIT_SEED instead of one by the clock; with GODWIT_RUN, only that run. What it throws says how to repeat it.
+ * @param share of GODWIT_FAULTS, for what takes longer.
+ */
+export async function seeded(
+  count: number,
+  run: (random: Random) => Promise<void>,
+  share = 1,
+): Promise<void> {
+  const { GODWIT_SEED, GODWIT_FAULTS, GODWIT_RUN } = process.env;
+  const seed = Number(GODWIT_SEED ?? Date.now() % 2 ** 31);
+  const runs = GODWIT_FAULTS === undefined ? count : Math.ceil(Number(GODWIT_FAULTS) * share);
+  const only = GODWIT_RUN === undefined ? undefined : Number(GODWIT_RUN);
+  for (let i = only ?? 0; i < (only === undefined ? runs : only + 1); i++) {
+    try {
+      await run(new Random(seed, i));
+    } catch (error) {
+      const again = `GODWIT_SEED=${seed} GODWIT_RUN=${i}`;
+      throw new Error(`${again}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+}

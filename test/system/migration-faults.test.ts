@@ -7,137 +7,15 @@
  */
 import { createConnection, createServer, type Socket } from 'node:net';
 import { describe, expect } from 'vitest';
-import type { Direction } from '../../src/migration/protocol.ts';
-import { CuttingProxy, type Fault } from '../support/cutting-proxy.ts';
+import type { Fault } from '../support/cutting-proxy.ts';
 import { expectNumbered, guest, joinedConsole } from '../support/guests.ts';
-import { type Bench, test, type VmProcess, within } from '../support/vm-process.ts';
+import { line, Traveller } from '../support/traveller.ts';
+import { type Bench, test, within } from '../support/vm-process.ts';
 
 const SMALL_GUEST = guest('dirty', 'size=1M rate=300 report=20');
 const NEW_LINE = /^dirty \d+ .*/;
 /** So little that a migration stays in its first pass. */
 const HELD = { 'max-bandwidth': 64 * 1024 };
-
-/** A destination, and a proxy in front of it. */
-async function line(
-  bench: Bench,
-  fault?: Fault,
-): Promise<{ target: VmProcess; proxy: CuttingProxy; uri: string }> {
-  const [at, behind] = [bench.path('line'), bench.path('incoming')];
-  const target = await bench.start(['-incoming', `unix:${behind}`]);
-  const proxy = await CuttingProxy.start(at, behind, fault);
-  bench.onEnd(() => proxy.close());
-  return { target, proxy, uri: `unix:${at}` };
-}
-
-/** Who may run the guest after a migration on a line with a fault, going by what the line let through. */
-function rightful(
-  proxy: CuttingProxy,
-  fault: Fault,
-): 'source' | 'destination' | 'destination, unconfirmed' | 'nobody' {
-  const seen = (direction: Direction, name: string): boolean =>
-    proxy.frames[direction].some((frame) => frame.name === name);
-  if (!seen('forward', 'go')) return 'source';
-  // The repeated frame comes before "go", whatever the source said meanwhile.
-  if (fault.what === 'duplicate' && fault.direction === 'forward') return 'source';
-  const last = proxy.frames[fault.direction].at(-1)?.name;
-  const cut = fault.what.startsWith('cut');
-  if (proxy.hasStruck && last === 'go') {
-    if (fault.what === 'cut-before' || fault.what === 'cut-middle') return 'nobody';
-    // A destination that refuses "go" says so.
-    if (fault.what === 'flip-header') return 'source';
-    if (cut) return 'destination, unconfirmed';
-  }
-  if (proxy.hasStruck && last === 'running' && fault.what !== 'cut-after' && fault.what !== 'duplicate') {
-    return 'destination, unconfirmed';
-  }
-  return 'destination';
-}
-
-/** A guest on its way through many migrations. */
-class Traveller {
-  readonly #bench: Bench;
-  readonly #past: VmProcess[] = [];
-  #vm: VmProcess;
-
-  private constructor(bench: Bench, vm: VmProcess) {
-    this.#bench = bench;
-    this.#vm = vm;
-  }
-
-  static async start(bench: Bench): Promise<Traveller> {
-    const vm = await bench.start(SMALL_GUEST);
-    await vm.waitForLine(NEW_LINE);
-    return new Traveller(bench, vm);
-  }
-
-  /** Migrates over a line with a fault, and checks both sides afterwards. */
-  async migrate(fault: Fault): Promise<void> {
-    const source = this.#vm;
-    const { target, proxy, uri } = await line(this.#bench, fault);
-    const from = source.events.length;
-    await source.execute('migrate', { uri });
-    const end = await source.migrationEnd(from);
-    const rightfulSide = rightful(proxy, fault);
-    const note = `${JSON.stringify(fault)}, ${rightfulSide}: ${(await source.migration())['error-desc']}`;
-    const completed = rightfulSide === 'destination';
-    expect(end, note).toBe(completed ? 'completed' : 'failed');
-    const status = await source.status();
-    if (rightfulSide === 'source') expect(status, note).toBe('running');
-    else {
-      expect(status, note).toBe('postmigrate');
-      if (!completed) expect(note).toMatch(/may be running at the destination/);
-    }
-    if (
-      proxy.hasStruck &&
-      fault.direction === 'forward' &&
-      fault.frame === -1 &&
-      fault.what === 'cut-before'
-    ) {
-      // Who says nothing does not use a destination up.
-      expect(await target.status(), note).toBe('inmigrate');
-      await target.quit();
-      await source.waitForNewLine(NEW_LINE);
-    } else if (rightfulSide === 'source' || rightfulSide === 'nobody') {
-      expect((await target.exited()).code, note).toBe(1);
-      expect(target.errors(), note).toHaveLength(1);
-      expect(target.stdout.text, note).toBe('');
-      // The user knows that the destination is dead.
-      if (rightfulSide === 'nobody') await source.execute('cont');
-      await source.waitForNewLine(NEW_LINE);
-      if (fault.what.startsWith('flip') || fault.what === 'duplicate') {
-        const words = `${target.stderr.text} ${(await source.migration())['error-desc']}`;
-        expect(words, note).toMatch(/check|sequence number/);
-        expect(words, note).toMatch(/at byte \d+/);
-      }
-    } else {
-      await target.waitForNewLine(NEW_LINE);
-      expect(await target.status(), note).toBe('running');
-      expect(target.stderr.text, note).toBe('');
-      if (completed) await expect(source.execute('cont'), note).rejects.toThrow(/handed over/);
-      this.#past.push(source);
-      await source.quit();
-      this.#vm = target;
-    }
-    proxy.close();
-  }
-
-  /** Moves on over a good line, and checks all that the guest has printed on its way. */
-  async arrive(): Promise<void> {
-    const source = this.#vm;
-    const { target, uri } = await line(this.#bench);
-    const from = source.events.length;
-    await source.execute('migrate', { uri });
-    expect(await source.migrationEnd(from)).toBe('completed');
-    await target.waitForNewLine(NEW_LINE);
-    // Long enough for every word to have been checked by the guest.
-    await target.waitForLine(/^dirty \d+ .*/, target.stdout.text.length);
-    await source.quit();
-    await target.quit();
-    this.#past.push(source, target);
-    for (const vm of this.#past) expect(vm.stderr.text).toBe('');
-    expect(expectNumbered(joinedConsole(...this.#past), 'dirty')).toBeGreaterThan(3);
-  }
-}
 
 /** Lets guests travel through all faults, two guests at a time. */
 async function endure(bench: Bench, faults: readonly Fault[]): Promise<void> {
