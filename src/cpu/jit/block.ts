@@ -39,6 +39,11 @@ export interface Block {
   readonly end: BlockEnd;
 }
 
+/** Instructions of a block. */
+export function lengthOf({ instructions, end }: Block): number {
+  return instructions.length + ('instruction' in end ? 1 : 0);
+}
+
 /** The page of an address, relative to the same one. */
 export function pageOf(at: number): number {
   return Math.floor(at / PAGE_SIZE) * PAGE_SIZE;

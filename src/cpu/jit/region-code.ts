@@ -4,13 +4,14 @@
  *
  *     (hart, state, instructions left, address of the base page) → instructions left << ARRIVAL_BITS | ARRIVAL
  *
- * A block takes its length from the count when it begins. If it can't run to its end, or an instruction in its middle
- * can't be done here, what has not run is given back.
+ * A block takes its length from the count when it begins. If an instruction in its middle can't be done here, what has not
+ * run is given back.
  */
 import { PAGE_SIZE, SLOT, TLB } from '../../memory/layout.ts';
 import type { FunctionBuilder } from '../../wasm/function.ts';
 import { isStraight } from '../action-lowering.ts';
-import { type Block, type BlockEnd, pageOf, type RegionInstruction } from './block.ts';
+import { type Block, type BlockEnd, lengthOf, pageOf, type RegionInstruction } from './block.ts';
+import { budgets } from './budget.ts';
 import { emitFlow, type Jumps } from './flow.ts';
 import { ARRIVAL } from './landing.ts';
 import type { Region } from './region.ts';
@@ -34,6 +35,7 @@ class RegionCode {
   readonly #index: number;
   readonly #slots: ReadonlyMap<number, number>;
   readonly #graph: RegionGraph;
+  readonly #budgets: readonly number[];
   /** The node that is being written. */
   #node = ENTRANCE;
 
@@ -44,6 +46,7 @@ class RegionCode {
     this.#index = index;
     this.#slots = new Map(region.pages.map(({ slot, delta }) => [delta, slot]));
     this.#graph = new RegionGraph(region);
+    this.#budgets = budgets(this.#graph);
   }
 
   emit(): void {
@@ -72,7 +75,7 @@ class RegionCode {
     this.#node = node;
     const frame = this.#frame;
     const { at, instructions, end } = block;
-    frame.beginBlock(at, instructions.length + ('instruction' in end ? 1 : 0));
+    frame.beginBlock(at, lengthOf(block), this.#budgets[node] as number);
     for (const instruction of instructions) {
       this.#begin(instruction);
       const { action } = instruction.instruction;

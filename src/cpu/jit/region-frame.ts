@@ -147,19 +147,25 @@ export class RegionFrame implements ActionFrame {
     f.op('i32.or');
   }
 
-  /** Takes a block's length from the count. If it can't run to its end, it is left to the interpreter. */
-  beginBlock(at: number, length: number): void {
+  /**
+   * Takes a block's length from the count.
+   * @param budget if so many instructions are not left, it is left to the interpreter.
+   */
+  beginBlock(at: number, length: number, budget: number): void {
     const f = this.f;
+    if (budget > 0) {
+      f.get(this.left);
+      f.i32(budget);
+      f.op('i32.lt_s');
+      f.ifUnlikely();
+      this.bail(at, 0);
+      f.end();
+    }
     if (length > 0) {
       f.get(this.left);
       f.i32(length);
       f.op('i32.sub');
-      f.tee(this.left);
-      f.i32(0);
-      f.op('i32.lt_s');
-      f.ifUnlikely();
-      this.bail(at, length);
-      f.end();
+      f.set(this.left);
     }
     this.#floatIsOn = false;
     this.#words.clear();
