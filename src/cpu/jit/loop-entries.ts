@@ -26,7 +26,8 @@ export function loopEntries(blocks: readonly Block[], entries: ReadonlySet<numbe
     for (const { nodes: loop, isLoop, entries: fronts } of components.of([...nodes.values()], [], NONE)) {
       if (!isLoop) continue;
       const members = loop.map((node) => inside[node] as Block);
-      const addresses = new Set(members.map(({ at }) => at));
+      // Those chosen already are still run into: the way round that is left goes through another one.
+      const addresses = new Set(members.map(({ at }) => at).filter((at) => !chosen.has(at)));
       const jumpedTo = new Set(
         members.flatMap((block) => targets(block.end).filter((to) => addresses.has(to) && isJump(block, to))),
       );
