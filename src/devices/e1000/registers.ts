@@ -112,6 +112,8 @@ export const REGISTERS = {
   wufc: kept(0x5808, 0x000f_80ff),
   ipav: kept(0x5838, 0x0001_000f),
   manc: kept(0x5820),
+  /** The software semaphore of later adapters; U-Boot takes it here, too, before it reads the EEPROM. */
+  swsm: kept(0x5b50, 0x3),
 } satisfies RegisterBank;
 
 export type E1000Registers = RegisterState<typeof REGISTERS>;
