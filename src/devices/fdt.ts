@@ -57,10 +57,11 @@ const RESERVATIONS_BYTES = 16;
 
 /**
  * Flattens a tree.
+ * @param room bytes left free at the end, for whoever adds to it in place.
  * @throws GodwitError kind "machine" for a name that can't be, equal siblings or labels, a reference to no label, or a
  * value that does not fit its cell.
  */
-export function writeFdt(root: FdtNode): Uint8Array {
+export function writeFdt(root: FdtNode, room = 0): Uint8Array {
   const writer = new StructWriter(assignPhandles(root));
   writer.node(root, '');
   writer.word(FDT_END);
@@ -68,7 +69,7 @@ export function writeFdt(root: FdtNode): Uint8Array {
   const strings = new TextEncoder().encode(writer.strings);
   const structAt = FDT_HEADER_BYTES + RESERVATIONS_BYTES;
   const stringsAt = structAt + struct.length;
-  const blob = new Uint8Array(stringsAt + strings.length);
+  const blob = new Uint8Array(stringsAt + strings.length + room);
   const header = [
     FDT_MAGIC,
     blob.length,

@@ -53,6 +53,8 @@ export interface BootRequest {
 const KERNEL_ALIGNMENT = 2 * 1024 * 1024;
 /** An initrd stands so far behind the kernel's entry, for the kernel to unfold, as in QEMU; or half of a small RAM. */
 const INITRD_DISTANCE = 128 * 1024 * 1024;
+/** What is left free in the device tree: U-Boot, for one, adds to it in place (the initrd, a command line). */
+const FDT_ROOM = 4096;
 
 /** An image with what it is, for errors. */
 type NamedImage = BootImage & { readonly what: string };
@@ -74,7 +76,7 @@ export function bootContents(request: BootRequest): BootContents {
   };
   const machine =
     request.dtb === undefined ? ownDeviceTree(request) : nodeOf(readFdt(request.dtb.bytes, request.dtb.file));
-  const fdt = writeFdt(withChosen(machine, start));
+  const fdt = writeFdt(withChosen(machine, start), FDT_ROOM);
   const at = fdtAddress(ram, fdt.length);
   const images: NamedImage[] = [
     ...segmentImages(firmware, 'the firmware'),
