@@ -18,6 +18,8 @@ interface MigrateArguments {
   downtimeLimit?: number | undefined;
   deadline?: string | undefined;
   onDeadline?: OnDeadline | undefined;
+  block: boolean;
+  incremental: boolean;
   quit: boolean;
   json: boolean;
   report?: string | undefined;
@@ -55,6 +57,16 @@ export const migrateCommand: CommandModule<object, MigrateArguments> = {
         choices: ON_DEADLINE,
         describe:
           'if that is not enough: pause the guest for as long as it takes, postcopy, cancel, or go on (throttle)',
+      })
+      .option('block', {
+        type: 'boolean',
+        default: false,
+        describe: 'move the disks that the guest can write, too: the two VMs share none',
+      })
+      .option('incremental', {
+        type: 'boolean',
+        default: false,
+        describe: "like --block, but only what the destination's images do not hold already",
       })
       .option('quit', {
         type: 'boolean',
@@ -95,6 +107,8 @@ async function migrate(args: MigrateArguments): Promise<number> {
     from,
     ...(to === undefined ? {} : { to }),
     ...(args.uri === undefined ? {} : { uri: args.uri }),
+    block: args.block,
+    incremental: args.incremental,
     onProgress: (progress) => bar.show(progress),
   });
   bar.end();

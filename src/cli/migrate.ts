@@ -12,6 +12,9 @@ export interface MigrateOptions {
   readonly to?: MonitorClient;
   /** Where the guest goes; found out or made up if absent. */
   readonly uri?: string;
+  /** Disks go with the guest; `incremental`: without what the destination has already. */
+  readonly block?: boolean;
+  readonly incremental?: boolean;
   /** Called every 100 ms, and once at the end. */
   readonly onProgress: (info: MigrationInfo) => void;
 }
@@ -23,13 +26,15 @@ const PROGRESS_MS = 100;
  * @returns the figures at the end, whatever the end is.
  * @throws GodwitError if it could not be started.
  */
-export async function followMigration({ from, to, uri, onProgress }: MigrateOptions): Promise<MigrationInfo> {
+export async function followMigration(options: MigrateOptions): Promise<MigrationInfo> {
+  const { from, to, uri, block = false, incremental = false, onProgress } = options;
   const folder = mkdtempSync(join(tmpdir(), 'godwit-'));
   try {
     const target = uri ?? (await destinationUri(to, join(folder, 'migration.sock')));
     const events = from.events();
     await from.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
-    await from.execute('migrate', { uri: target });
+    const disks = { ...(block ? { blk: true } : {}), ...(incremental ? { inc: true } : {}) };
+    await from.execute('migrate', { uri: target, ...disks });
     const query = async (): Promise<MigrationInfo> => (await from.execute('query-migrate')) as MigrationInfo;
     const timer = setInterval(() => void query().then(onProgress, () => {}), PROGRESS_MS);
     try {

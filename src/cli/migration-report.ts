@@ -16,16 +16,19 @@ const duration = (value: number): string =>
  * @param columns of the terminal: what does not fit is left out, the last of these first.
  */
 export function progressBar(info: MigrationInfo, columns = 120): string {
-  const { ram, status = 'none' } = info;
+  const { ram, disk, status = 'none' } = info;
   if (ram === undefined) return status.slice(0, columns);
-  const done = ram.total === 0 ? 1 : 1 - ram.remaining / ram.total;
+  const total = ram.total + (disk?.total ?? 0);
+  const remaining = ram.remaining + (disk?.remaining ?? 0);
+  const done = total === 0 ? 1 : 1 - remaining / total;
   const expected = info['expected-downtime'];
   const throttle = info['cpu-throttle-percentage'] ?? 0;
   const left = info['expected-time-left'];
   const facts = [
     `pass ${(info.passes?.at(-1)?.pass ?? 0) + (status === 'completed' ? 0 : 1)}`,
-    `${mib(ram.remaining)} left`,
+    `${mib(remaining)} left`,
     `${(ram.mbps / 8).toFixed(0)} MB/s`,
+    ...(disk === undefined ? [] : [`disks ${mib(disk.remaining)}`]),
     ...(info.downtime === undefined ? [] : [`pause ${duration(info.downtime)}`]),
     ...(expected === undefined ? [] : [`pause ~${duration(expected)}`]),
     ...(left === undefined ? [] : [left === null ? 'does not converge' : `~${duration(left)} to go`]),

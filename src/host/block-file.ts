@@ -3,6 +3,7 @@ import { fdatasync, read, write } from 'node:fs';
 import { promisify } from 'node:util';
 import type { BlockBackend, BlockErrorAction } from '../devices/block.ts';
 import type { BlockCounters } from '../monitor/block.ts';
+import type { BlockLog } from './block-log.ts';
 import { blockOverlay } from './block-overlay.ts';
 import { type Drive, type ErrorPolicy, reasonOf } from './drive.ts';
 import { punchHole } from './punch-hole.ts';
@@ -46,6 +47,8 @@ export async function writeFully(fd: number, offset: number, bytes: Uint8Array):
 /** A disk's back end that counts what it does. */
 export interface BlockFile extends BlockBackend {
   readonly counters: BlockCounters;
+  /** Hears of all writes, and may hold them up; while the disk travels. */
+  log: BlockLog | undefined;
 }
 
 const NOTHING: BlockCounters = {
@@ -62,8 +65,18 @@ export function blockFile(drive: Drive, onError: (error: BlockError) => void): B
     counters[`${kind}_operations`]++;
     counters[`${kind}_bytes`] += bytes;
   };
-  return {
+  /** Does something that changes the range. */
+  const change = async (offset: number, length: number, work: () => Promise<void>): Promise<void> => {
+    await file.log?.mayWrite();
+    try {
+      await work();
+    } finally {
+      file.log?.mark(offset, length);
+    }
+  };
+  const file: BlockFile = {
     counters,
+    log: undefined,
     id: drive.id,
     size: drive.size,
     readonly: drive.readonly,
@@ -73,16 +86,18 @@ export function blockFile(drive: Drive, onError: (error: BlockError) => void): B
     },
     write(offset, bytes) {
       count('wr', bytes.length);
-      return store.write(offset, bytes);
+      return change(offset, bytes.length, () => store.write(offset, bytes));
     },
-    async zero(offset, length, unmap) {
+    zero(offset, length, unmap) {
       count('wr', length);
-      if (unmap && drive.unmap && (await store.cut(offset, length))) return;
-      await writeZeros(store, offset, length);
+      return change(offset, length, async () => {
+        if (unmap && drive.unmap && (await store.cut(offset, length))) return;
+        await writeZeros(store, offset, length);
+      });
     },
     async discard(offset, length) {
       count('unmap', length);
-      if (drive.unmap) await store.cut(offset, length);
+      if (drive.unmap) await change(offset, length, async () => void (await store.cut(offset, length)));
     },
     async flush() {
       counters.flush_operations++;
@@ -97,6 +112,7 @@ export function blockFile(drive: Drive, onError: (error: BlockError) => void): B
       return action;
     },
   };
+  return file;
 }
 
 function decide(policy: ErrorPolicy, nospace: boolean): BlockErrorAction {
@@ -113,7 +129,7 @@ export interface BlockStore {
   cut(offset: number, length: number): Promise<boolean>;
 }
 
-function fileStore(fd: number): BlockStore {
+export function fileStore(fd: number): BlockStore {
   return {
     read: (offset, target) => readFully(fd, offset, target),
     write: (offset, bytes) => writeFully(fd, offset, bytes),
@@ -123,7 +139,7 @@ function fileStore(fd: number): BlockStore {
 }
 
 /** Writes zeros only where there is something else, so that what takes no space in a sparse file goes on taking none. */
-async function writeZeros(store: BlockStore, offset: number, length: number): Promise<void> {
+export async function writeZeros(store: BlockStore, offset: number, length: number): Promise<void> {
   const found = new Uint8Array(Math.min(length, CHUNK));
   for (let done = 0; done < length; done += CHUNK) {
     const part = found.subarray(0, Math.min(CHUNK, length - done));
@@ -139,7 +155,7 @@ const ZEROS = new Uint8Array(CHUNK);
 const BLOCK = 4096;
 
 /** The runs of blocks in which there is something else than zeros. */
-function occupied(bytes: Uint8Array): [from: number, to: number][] {
+export function occupied(bytes: Uint8Array): [from: number, to: number][] {
   const runs: [number, number][] = [];
   for (let at = 0; at < bytes.length; at += BLOCK) {
     const end = Math.min(at + BLOCK, bytes.length);

@@ -25,12 +25,13 @@ import type { WaitFigures } from '../machine/wait-times.ts';
 import type { BlockCounters } from '../monitor/block.ts';
 import type { AnnounceParameters } from '../monitor/target.ts';
 import { Attention } from './attention.ts';
-import { type BlockError, type BlockFile, blockFile } from './block-file.ts';
+import type { BlockError } from './block-file.ts';
 import { hostClock } from './clock.ts';
 import { setCompilerFlags } from './compiler-flags.ts';
 import { type Drive, reasonOf } from './drive.ts';
 import { LateMemory } from './late-memory.ts';
 import { writeLog } from './log.ts';
+import { MachineDisks } from './machine-disks.ts';
 import { MachineNetworks } from './machine-networks.ts';
 import { type NetdevAddress, netdevAddress } from './netdev.ts';
 import type { NetworkSpecs } from './netdev-open.ts';
@@ -121,6 +122,12 @@ export interface MachineApi {
   setPostcopyLink(up: boolean): void;
   waitFigures(): WaitFigures;
   endPostcopy(): void;
+  /** Marks writes to these drives from now on; bitmaps by the drives' ids (SourceDisk.dirty). */
+  startBlockLog(bitmaps: ReadonlyMap<string, Int32Array>): void;
+  /** Ends that, and the limit. */
+  stopBlockLog(): void;
+  /** Bytes per second that each of these drives may write; 0 for no limit. */
+  limitBlockWrites(bytesPerSecond: number): void;
   /** Serves the thread of a migration on this port; what it switches on ends with it, or with the next one. */
   attach(port: MessagePort): void;
   /** Serves a MachineDebugger on this port; to be called while the machine stands still. */
@@ -160,7 +167,7 @@ class MachineThread implements MachineApi {
   #attention!: Attention;
   #late!: LateMemory;
   readonly #main: Remote<MachineListener>;
-  #files: ReadonlyMap<string, BlockFile> = new Map();
+  #disks = new MachineDisks([], () => {});
   readonly #networks = new MachineNetworks();
   #output: number[] = [];
   #log!: GuestLog;
@@ -186,8 +193,7 @@ class MachineThread implements MachineApi {
 
   build({ configuration, memory, boot, accel, icount, rtc, drives, log }: MachineBlueprint): void {
     const onError = (error: BlockError): void => void this.#main.blockError(error);
-    const files = new Map(drives.map((drive) => [drive.id, blockFile(drive, onError)]));
-    this.#files = files;
+    this.#disks = new MachineDisks(drives, onError);
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
       random: randomBytes,
@@ -195,11 +201,7 @@ class MachineThread implements MachineApi {
       realTime: realTime(rtc, icount !== undefined),
       ...(icount === undefined ? {} : { icount }),
       backends: {
-        drive(id) {
-          const file = files.get(id);
-          if (file === undefined) throw new GodwitError('internal', `no drive ${id}`);
-          return file;
-        },
+        drive: (id) => this.#disks.backend(id),
         netdev: (id) => this.#networks.backend(id),
       },
       transmit: (byte) => this.#output.push(byte),
@@ -231,6 +233,7 @@ class MachineThread implements MachineApi {
 
   async stop(): Promise<void> {
     this.#machine.stop();
+    this.#disks.release();
     try {
       await this.#machine.drained();
     } catch (error) {
@@ -321,7 +324,7 @@ class MachineThread implements MachineApi {
   }
 
   blockStats(): ReadonlyMap<string, BlockCounters> {
-    return new Map([...this.#files].map(([id, { counters }]) => [id, counters]));
+    return this.#disks.counters();
   }
 
   input(bytes: Uint8Array): number {
@@ -334,8 +337,8 @@ class MachineThread implements MachineApi {
 
   syncDirtyLog(): void {
     this.#machine.dirtyTracking.collect();
-    // So that there is little left to flush when the machine stops; what fails now will fail then.
-    for (const file of this.#files.values()) void file.flush().catch(() => {});
+    // So that there is little left to flush when the machine stops.
+    this.#disks.flushSoon();
   }
 
   stopDirtyLog(user: DirtyLogUser): void {
@@ -365,6 +368,18 @@ class MachineThread implements MachineApi {
 
   dirtyLimits(): HartDirtyLimit[] {
     return this.#machine.dirtyLimit.limits();
+  }
+
+  startBlockLog(bitmaps: ReadonlyMap<string, Int32Array>): void {
+    this.#disks.startLog(bitmaps);
+  }
+
+  stopBlockLog(): void {
+    this.#disks.stopLog();
+  }
+
+  limitBlockWrites(bytesPerSecond: number): void {
+    this.#disks.limitWrites(bytesPerSecond);
   }
 
   saveState(): Uint8Array {
@@ -411,6 +426,7 @@ class MachineThread implements MachineApi {
     this.setThrottle(0);
     this.setDirtyLimit('migration', undefined);
     this.stopDirtyLog('migration');
+    this.stopBlockLog();
   }
 
   attachDebugger(port: MessagePort): void {

@@ -18,6 +18,7 @@ import { Receiver } from '../migration/receiver.ts';
 import type { MigrationSample } from '../migration/samples.ts';
 import { type MigrationEvent, Sender } from '../migration/sender.ts';
 import type { MigrationInfo } from '../migration/statistics.ts';
+import { type ArrivingDisk, destinationDisk } from './arriving-disks.ts';
 import { Attention } from './attention.ts';
 import { hostClock } from './clock.ts';
 import type { MachineApi } from './machine-thread.ts';
@@ -25,6 +26,7 @@ import { connect, type Remote } from './rpc.ts';
 import type { TlsSettings } from './tls-credentials.ts';
 import { connectTransport, listenTransport, type TransportListener } from './transport-open.ts';
 import { hostTimers } from './transport-timers.ts';
+import { sourceDisks, type TravellingDisks } from './travelling-disks.ts';
 
 /** A machine that another thread may talk to. */
 export interface MachineHandle {
@@ -41,14 +43,20 @@ export interface ConnectionSettings {
   readonly returnPath: boolean;
 }
 
+/** What a migration fills. */
+export interface ArrivingMachine extends MachineHandle {
+  readonly disks: readonly ArrivingDisk[];
+}
+
 /** What the main thread may call. */
 export interface MigrationApi {
-  /** Runs an outgoing migration to its end; rejects if the guest is still, or again, ours. */
+  /** Runs an outgoing migration to its end; rejects if the guest is still, or again, ours. @param disks that travel. */
   send(
     uri: string,
     settings: ConnectionSettings,
     machine: MachineHandle,
     parameters: Partial<MigrationParameters>,
+    disks?: TravellingDisks,
   ): Promise<void>;
   /** Listens, and resolves with the address where. `receive` is next. */
   listen(uri: string, settings: ConnectionSettings): Promise<string>;
@@ -80,8 +88,8 @@ export interface MigrationListener {
   stopForMigration(): Promise<boolean>;
   /** Undoes that. */
   resumeAfterMigration(): Promise<void>;
-  /** Builds the machine of this configuration, empty. */
-  buildIncoming(configuration: Configuration): Promise<MachineHandle>;
+  /** Builds the machine of this configuration, empty, and new images if its disks arrive as well. */
+  buildIncoming(configuration: Configuration, withDisks: boolean): Promise<ArrivingMachine>;
   /** The guest has arrived. */
   startIncoming(runningAtSource: boolean): Promise<void>;
 }
@@ -120,9 +128,10 @@ class MigrationThread implements MigrationApi {
     settings: ConnectionSettings,
     machine: MachineHandle,
     parameters: Partial<MigrationParameters>,
+    disks?: TravellingDisks,
   ): Promise<void> {
     const sender = new Sender({
-      vm: this.#source(machine),
+      vm: this.#source(machine, disks),
       open: () => connectTransport(uri, settings),
       clock: hostClock,
       timers: hostTimers,
@@ -217,13 +226,14 @@ class MigrationThread implements MigrationApi {
     return this.#sender?.samples() ?? [];
   }
 
-  #source(machine: MachineHandle): SourceVm {
+  #source(machine: MachineHandle, disks: TravellingDisks | undefined): SourceVm {
     const { remote, layout } = machineAt(machine);
     return {
       memory: machine.memory,
       layout,
       configuration: { ...machine.configuration },
       instructions: retired(machine.memory, layout),
+      ...(disks === undefined ? {} : { disks: sourceDisks(disks, remote) }),
       startDirtyLog: () => remote.startDirtyLog('migration'),
       syncDirtyLog: () => remote.syncDirtyLog(),
       stopDirtyLog: () => remote.stopDirtyLog('migration'),
@@ -237,13 +247,14 @@ class MigrationThread implements MigrationApi {
 
   #builder(): DestinationBuilder {
     return {
-      build: async (configuration): Promise<DestinationVm> => {
-        const machine = await this.#main.buildIncoming(configuration);
+      build: async (configuration, withDisks): Promise<DestinationVm> => {
+        const machine = await this.#main.buildIncoming(configuration, withDisks);
         const { remote, layout, attention } = machineAt(machine);
         this.#arriving = machine.port;
         return {
           memory: machine.memory,
           layout,
+          disks: machine.disks.map(destinationDisk),
           checkState: (state) => remote.checkState(state),
           loadState: (state) => remote.loadState(state),
           postcopy: {

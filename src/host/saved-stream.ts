@@ -2,7 +2,9 @@
 import { checkConfiguration, type MachineConfiguration } from '../machine/configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
 import { MEMORY_MAP } from '../machine/memory-map.ts';
+import { type WritableDisk, writableDisks } from '../machine/writable-disks.ts';
 import { createSharedMemory, type Layout } from '../memory/layout.ts';
+import type { DestinationDisk } from '../migration/migratable-vm.ts';
 import { Receiver } from '../migration/receiver.ts';
 import { hostClock } from './clock.ts';
 import { listenTransport } from './transport-open.ts';
@@ -29,12 +31,20 @@ export async function readSavedGuest(path: string): Promise<SavedGuest> {
         const memory = createSharedMemory(layout);
         const ram = layout.blocks.find((block) => block.name === 'ram');
         saved = { configuration, layout, ram: new DataView(memory.buffer, ram?.offset, ram?.size) };
-        return { memory, layout, async checkState() {}, async loadState() {}, async start() {} };
+        const disks = writableDisks(configuration.devices).map(dropped);
+        return { memory, layout, disks, async checkState() {}, async loadState() {}, async start() {} };
       },
     },
   });
   await receiver.run();
   return saved as SavedGuest;
+}
+
+/** A disk that is checked, and kept nowhere. */
+function dropped(disk: WritableDisk): DestinationDisk {
+  const nothing = async (): Promise<void> => {};
+  const none = async (): Promise<Uint8Array> => new Uint8Array(0);
+  return { ...disk, baseDigests: none, copyBase: nothing, write: nothing, zero: nothing, flush: nothing };
 }
 
 /** The doubleword at a guest-physical address. */

@@ -68,7 +68,7 @@ export async function listenSocket(address: SocketAddress, options: ServerOpts):
     const { path } = address;
     removeAtExit(path);
     // Closing the server removes the file.
-    server.once('close', () => socketFiles.delete(path));
+    server.once('close', () => exitFiles.delete(path));
   }
   // Too many open files, say: that client is lost, the server stays.
   server.on('error', () => {});
@@ -97,16 +97,21 @@ async function listen(address: SocketAddress, server: Server): Promise<void> {
   });
 }
 
-/** Socket files to remove however the process, or the thread, exits. */
-const socketFiles = new Set<string>();
+/** Files to remove however the process, or the thread, exits. */
+const exitFiles = new Set<string>();
 let exitHook = false;
 
-/** A socket file of ours is gone when the process is. */
+/** A file of ours, a socket as a rule, is gone when the process is. */
 export function removeAtExit(path: string): void {
-  socketFiles.add(path);
+  exitFiles.add(path);
   if (exitHook) return;
   exitHook = true;
   process.on('exit', () => {
-    for (const file of socketFiles) rmSync(file, { force: true });
+    for (const file of exitFiles) rmSync(file, { force: true });
   });
+}
+
+/** The file is gone, or somebody else's. */
+export function keepAtExit(path: string): void {
+  exitFiles.delete(path);
 }

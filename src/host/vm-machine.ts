@@ -82,6 +82,7 @@ export class VmMachine {
   #built: BuiltMachine | undefined;
   /** Input that came before there was a guest for it; undefined from then on. */
   #earlyInput: Uint8Array[] | undefined = [];
+  #drives: readonly Drive[];
   #netdevs: readonly NetdevSpec[] = [];
   #lastChange: Promise<unknown> = Promise.resolve();
   /** The errors for which the VM stopped, by the drive's id. */
@@ -90,6 +91,7 @@ export class VmMachine {
 
   constructor(options: VmOptions) {
     this.options = options;
+    this.#drives = options.drives ?? [];
     const worker = this.startThread('machine-thread');
     const listener: MachineListener = {
       console: (bytes) => options.console(bytes),
@@ -123,7 +125,7 @@ export class VmMachine {
   }
 
   get drives(): readonly Drive[] {
-    return this.options.drives ?? [];
+    return this.#drives;
   }
 
   /** What devices can find on this host by an id. */
@@ -131,9 +133,14 @@ export class VmMachine {
     return [...this.drives.map(driveFacts), ...this.#netdevs.map(netdevFacts)];
   }
 
-  async build(configuration: MachineConfiguration, boot?: BootContents): Promise<BuiltMachine> {
+  /** @param boot absent at a destination. @param drives with the images of an incoming guest among them. */
+  async build(
+    configuration: MachineConfiguration,
+    boot?: BootContents,
+    drives: readonly Drive[] = this.#drives,
+  ): Promise<BuiltMachine> {
     const { accel, rtc, icount, onlyMigratable } = this.options;
-    const [blocker] = migrationBlockers(this.drives, configuration.devices);
+    const [blocker] = migrationBlockers(drives, configuration.devices);
     if (onlyMigratable === true && blocker !== undefined) {
       throw new GodwitError('usage', `disallowing migration blocker (--only-migratable) for: ${blocker}`);
     }
@@ -143,12 +150,13 @@ export class VmMachine {
       configuration,
       memory,
       log: this.#logTarget,
-      drives: this.drives,
+      drives,
       accel,
       rtc: rtc ?? {},
       ...(icount === undefined ? {} : { icount }),
       ...(boot === undefined ? {} : { boot: { rom: boot.rom, boot: boot.boot } }),
     });
+    this.#drives = drives;
     this.#built = { configuration, memory, attention: new Attention(memory, layout) };
     return this.#built;
   }

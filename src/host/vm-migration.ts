@@ -6,6 +6,7 @@ import type { Worker } from 'node:worker_threads';
 import { errorMessage, GodwitError } from '../error.ts';
 import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
 import { missingBackends } from '../machine/device-configuration.ts';
+import { writableDisks } from '../machine/writable-disks.ts';
 import type { OnDeadline } from '../migration/deadline.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
@@ -30,17 +31,19 @@ import {
   type RunState,
 } from '../monitor/target.ts';
 import { didYouMean } from '../suggest.ts';
+import { ArrivingImage } from './arriving-image.ts';
 import { migrationBlockers } from './migration-blockers.ts';
 import { monitorInfo, monitorSample, socketAddresses, waitInfo } from './migration-info.ts';
 import type {
+  ArrivingMachine,
   ConnectionSettings,
-  MachineHandle,
   MigrationApi,
   MigrationListener,
 } from './migration-thread.ts';
 import { type Connection, connect } from './rpc.ts';
 import { hasReturnPath } from './transport-open.ts';
-import type { VmMachine } from './vm-machine.ts';
+import type { TravellingDisks } from './travelling-disks.ts';
+import type { BuiltMachine, VmMachine } from './vm-machine.ts';
 
 /** What the user asked of an incoming machine. */
 export type WantedMachine = Partial<MachineConfiguration>;
@@ -58,6 +61,8 @@ export class VmMigration {
   #status: MigrationStatus = 'none';
   /** The last outgoing migration's figures, kept when its thread is gone. */
   #lastInfo: MigrationInfo = {};
+  /** Of the disks that arrive, until the guest is here. */
+  readonly #images: ArrivingImage[] = [];
   #incoming: { readonly wanted: WantedMachine; started: boolean; autostart: boolean } | undefined;
   /** The run state that a migration's stop interrupted. */
   #before: RunState | undefined;
@@ -75,7 +80,7 @@ export class VmMigration {
 
   // --- outgoing
 
-  async migrate({ uri, resume }: MigrateRequest): Promise<void> {
+  async migrate({ uri, resume, blk = false, inc = false }: MigrateRequest): Promise<void> {
     if (resume === true) return await this.#resumePostcopy(uri);
     const { state, built } = this.#machine;
     if (state === 'inmigrate') throw new GodwitError('state', 'Guest is waiting for an incoming migration');
@@ -89,6 +94,7 @@ export class VmMigration {
     if (this.#parameters['on-deadline'] === 'postcopy' && !this.#capabilities['postcopy-ram']) {
       throw new GodwitError('usage', "on-deadline=postcopy needs the capability 'postcopy-ram'");
     }
+    const disks = this.#travelling(built, blk || inc, inc);
     const settings = this.#connectionSettings();
     this.#handsOver = hasReturnPath(uri, settings);
     if (this.#capabilities['postcopy-ram'] && !this.#handsOver) {
@@ -97,7 +103,7 @@ export class VmMigration {
     const { remote } = this.#unusedThread().connection;
     this.#lastInfo = { status: 'setup' };
     this.#setStatus('setup');
-    void remote.send(uri, settings, this.#machine.handle(built), this.#engineParameters()).then(
+    void remote.send(uri, settings, this.#machine.handle(built), this.#engineParameters(), disks).then(
       () => this.query(),
       () => this.query(),
     );
@@ -140,6 +146,28 @@ export class VmMigration {
     }
     const address = await this.#thread.connection.remote.recover(uri, this.#connectionSettings());
     this.#lastInfo = { ...this.#lastInfo, 'socket-address': socketAddresses(address) };
+  }
+
+  /**
+   * The disks that go with the guest: those that it can write, if the user says so.
+   * @param block by an option of `migrate`, which takes the place of the capability.
+   */
+  #travelling(
+    { configuration }: BuiltMachine,
+    block: boolean,
+    incremental: boolean,
+  ): TravellingDisks | undefined {
+    const set = this.#capabilities.block;
+    if (block && set) {
+      throw new GodwitError('state', 'Command options are incompatible with current migration capabilities');
+    }
+    if (!block && !set) return undefined;
+    const disks = writableDisks(configuration.devices).map(({ id, size }) => {
+      const drive = this.#machine.drives.find((each) => each.id === id);
+      if (drive === undefined) throw new GodwitError('internal', `no drive ${id}`);
+      return { id, size, fd: drive.fd };
+    });
+    return { disks, incremental: incremental || (set && this.#parameters['block-incremental']) };
   }
 
   async cancel(): Promise<void> {
@@ -225,13 +253,14 @@ export class VmMigration {
       throw error;
     }
     remote.receive(this.#engineParameters()).catch((error) => {
+      for (const image of this.#images.splice(0)) image.discard();
       // The guest is the source's: there is nothing left to do here. (Once it has arrived, none is awaited any more.)
       if (this.#machine.ended || this.#incoming !== incoming) return;
       this.#machine.options.onEnd(1, `incoming migration failed: ${errorMessage(error)}`);
     });
   }
 
-  async #buildIncoming(given: Configuration): Promise<MachineHandle> {
+  async #buildIncoming(given: Configuration, withDisks: boolean): Promise<ArrivingMachine> {
     const configuration = checkConfiguration(given);
     const different = differences(this.#incoming?.wanted ?? {}, configuration);
     if (different.length > 0) {
@@ -239,10 +268,21 @@ export class VmMigration {
     }
     const missing = missingBackends(configuration.devices, this.#machine.backends);
     if (missing.length > 0) throw new GodwitError('mismatch', missing.join('; '));
-    return this.#machine.handle(await this.#machine.build(configuration));
+    const arriving = withDisks ? writableDisks(configuration.devices) : [];
+    for (const { id } of arriving) {
+      const drive = this.#machine.drives.find((each) => each.id === id);
+      if (drive === undefined) throw new GodwitError('internal', `no drive ${id}`);
+      this.#images.push(new ArrivingImage(drive));
+    }
+    const arrivingDrives = new Map(this.#images.map(({ drive }) => [drive.id, drive]));
+    const drives = this.#machine.drives.map((drive) => arrivingDrives.get(drive.id) ?? drive);
+    const machine = this.#machine.handle(await this.#machine.build(configuration, undefined, drives));
+    const disks = this.#images.map(({ baseFd, drive: { id, fd, size } }) => ({ id, fd, baseFd, size }));
+    return { ...machine, disks };
   }
 
   async #startIncoming(runningAtSource: boolean): Promise<void> {
+    for (const image of this.#images.splice(0)) image.commit();
     this.#machine.acceptInput();
     await this.#machine.inTurn(async () => {
       if (runningAtSource && this.#incoming?.autostart === true) await this.#machine.run();
@@ -396,7 +436,7 @@ export class VmMigration {
       connectionRefused: (reason) => this.#machine.options.onWarning?.(reason),
       stopForMigration: () => this.#stop(),
       resumeAfterMigration: () => this.#resume(),
-      buildIncoming: (configuration) => this.#buildIncoming(configuration),
+      buildIncoming: (configuration, withDisks) => this.#buildIncoming(configuration, withDisks),
       startIncoming: (runningAtSource) => this.#startIncoming(runningAtSource),
     };
     const thread = { worker, connection: connect<MigrationApi>(worker, listener), used: false };

@@ -32,6 +32,8 @@ export interface Outlook {
   readonly mix: PageMix;
   /** Time that a page takes which is not sent whole: to compare it with what was sent before, in ns. */
   readonly compactPageNs: number;
+  /** Bytes of disks that would have to be sent, too. */
+  readonly diskBytes: number;
   /** Bytes of the device state. */
   readonly stateBytes: number;
   /** How long a stop and a sync take, in ms. */
@@ -50,8 +52,9 @@ export interface Decision {
 }
 
 export function decide(outlook: Outlook): Decision {
-  const { pendingPages, mix, compactPageNs, stateBytes, syncMs, bandwidth, downtimeLimitMs } = outlook;
-  const remainingBytes = Math.ceil(pendingPages * mix.bytesPerPage) + stateBytes;
+  const { pendingPages, mix, compactPageNs, diskBytes, stateBytes, syncMs, bandwidth, downtimeLimitMs } =
+    outlook;
+  const remainingBytes = Math.ceil(pendingPages * mix.bytesPerPage) + diskBytes + stateBytes;
   const sendingMs = bandwidth === undefined ? 0 : (remainingBytes / bandwidth) * 1000;
   const comparingMs = (pendingPages * mix.compactShare * compactPageNs) / 1e6;
   const expectedDowntimeMs = syncMs + comparingMs + sendingMs;
@@ -59,7 +62,7 @@ export function decide(outlook: Outlook): Decision {
     remainingBytes,
     expectedDowntimeMs,
     // With nothing left there is nothing to wait for, whatever the limit and the link.
-    converged: pendingPages === 0 || expectedDowntimeMs <= downtimeLimitMs,
+    converged: (pendingPages === 0 && diskBytes === 0) || expectedDowntimeMs <= downtimeLimitMs,
   };
 }
 
@@ -67,6 +70,8 @@ export interface Progress {
   /** Pages of this pass that have yet to be sent, and pages written meanwhile. */
   readonly pendingPages: number;
   readonly dirtyPages: number;
+  /** Bytes of disks of this pass that have yet to be sent. */
+  readonly diskBytes: number;
   /** Pages written per second. */
   readonly dirtyPagesPerSecond: number;
   readonly totalPages: number;
@@ -96,8 +101,10 @@ export function timeLeft(
   let ms = 0;
   let sending = progress.pendingPages;
   let dirty = progress.dirtyPages;
+  let diskBytes = progress.diskBytes;
   for (let pass = 0; pass < FORESIGHT; pass++) {
-    const seconds = sending * secondsPerPage(pass === 0 ? progress.passMix : progress.mix);
+    const mix = pass === 0 ? progress.passMix : progress.mix;
+    const seconds = sending * secondsPerPage(mix) + diskBytes / throughput;
     const next = Math.min(totalPages, dirty + seconds * dirtyPagesPerSecond);
     ms += seconds * 1000;
     const { expectedDowntimeMs, converged } = pause(next);
@@ -105,6 +112,7 @@ export function timeLeft(
     if (pass > 0 && next >= sending) return undefined;
     sending = next;
     dirty = 0;
+    diskBytes = 0;
   }
   return undefined;
 }

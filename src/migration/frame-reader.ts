@@ -23,15 +23,18 @@ export interface Frame {
 export interface Landing {
   readonly types: readonly FrameName[];
   readonly kernels: Kernels;
-  /** Byte offset in the kernels' memory, a multiple of 8, with room for the largest payload of the type and 8 bytes. */
-  readonly at: number;
+  /**
+   * Says where the next one is to be: a byte offset in the kernels' memory, a multiple of 8, with room for the largest
+   * payload of the type and 8 bytes.
+   */
+  readonly at: () => number;
 }
 
 export class FrameReader {
   readonly #transport: Transport;
   readonly #direction: Direction;
   #kernels = Kernels.standalone();
-  #landing: Landing | undefined;
+  readonly #landings = new Map<FrameName, Landing>();
   #chunk: Uint8Array = new Uint8Array(0);
   /** Bytes taken from the stream, those in `#chunk` that were not used yet left out. */
   #offset = 0;
@@ -50,7 +53,7 @@ export class FrameReader {
 
   /** From now on payloads of these types go straight to the shared memory. */
   land(landing: Landing): void {
-    this.#landing = landing;
+    for (const type of landing.types) this.#landings.set(type, landing);
     this.#kernels = landing.kernels;
   }
 
@@ -73,7 +76,7 @@ export class FrameReader {
     const { type, length, check } = this.#header(header, where, offset);
     const checksum = new DataView(header.buffer).getBigUint64(16, true);
     const named = `${where} "${type}"`;
-    const landing = this.#landing?.types.includes(type) ? this.#landing : undefined;
+    const landing = this.#landings.get(type);
     let at: number | undefined;
     let payload: Uint8Array;
     let hash: bigint;
@@ -82,7 +85,7 @@ export class FrameReader {
       hash = this.#kernels.hash(payload, check);
     } else {
       // Copies into shared memory are five times faster between places that are equal modulo 8.
-      at = landing.at + (this.#chunk.byteOffset & 7);
+      at = landing.at() + (this.#chunk.byteOffset & 7);
       payload = new Uint8Array(landing.kernels.memory.buffer, at, length);
       await this.#fill(payload, named, false);
       hash = landing.kernels.hashAt(at, length, check);

@@ -7,6 +7,48 @@ import type { Layout } from '../memory/layout.ts';
 /** Plain data that msgpack can carry: what of a machine must be equal on both sides. */
 export type Configuration = Readonly<Record<string, unknown>>;
 
+/** A range of a disk's bytes. */
+export interface Extent {
+  readonly from: number;
+  /** The first byte behind it. */
+  readonly to: number;
+}
+
+/** A disk that travels. Offsets and sizes are bytes. */
+export interface SourceDisk {
+  /** The drive's id, the same on both sides. */
+  readonly id: string;
+  /** A multiple of 512. */
+  readonly size: number;
+  /**
+   * Shared between threads: bit n & 31 of word n >> 5 is set, while the log is on, when a write to chunk n
+   * (disk-stream.ts) has ended and before the guest hears of it.
+   */
+  readonly dirty: Int32Array;
+  /** Where there may be data, in ascending order; all the rest reads as zero. */
+  extents(): Promise<readonly Extent[]>;
+  /** Fills `target`, which may be in shared memory. Rejects with kind "file". */
+  read(offset: number, target: Uint8Array): Promise<void>;
+  /** DIGEST_SIZE bytes by which equal contents are known, on both sides. */
+  digest(bytes: Uint8Array): Uint8Array;
+}
+
+/** Bytes of a digest of a piece of a disk. */
+export const DIGEST_SIZE = 16;
+
+/** The disks that travel with a guest. */
+export interface SourceDisks {
+  readonly disks: readonly SourceDisk[];
+  /** What the destination has already under the same names is not sent. */
+  readonly incremental: boolean;
+  /** From the moment this resolves, every write is marked. */
+  startLog(): Promise<void>;
+  /** Ends that, and the limit on writes. Does nothing if it is off. */
+  stopLog(): Promise<void>;
+  /** Lets the guest write no more than so many bytes per second to these disks; 0 for no limit. */
+  limitWrites(bytesPerSecond: number): Promise<void>;
+}
+
 /** The source's VM, as its migration thread sees it. Every promise rejects with a GodwitError. */
 export interface SourceVm {
   readonly memory: WebAssembly.Memory;
@@ -14,6 +56,8 @@ export interface SourceVm {
   readonly configuration: Configuration;
   /** Instructions that the harts have run, from any point on; to be asked at any time, and answered at once. */
   instructions(): number;
+  /** Absent if no disk is to travel. */
+  readonly disks?: SourceDisks | undefined;
   /** Turns the dirty log on, with nothing marked: from the moment this resolves, every write is logged. */
   startDirtyLog(): Promise<void>;
   /**
@@ -41,11 +85,30 @@ export interface SourceVm {
   saveState(): Promise<Uint8Array>;
 }
 
+/** The image that a disk arrives in: nothing but zeros at first. It gets its name when the guest starts. */
+export interface DestinationDisk {
+  readonly id: string;
+  /** Bytes, a multiple of 512. */
+  readonly size: number;
+  /** Digests of the pieces (disk-stream.ts) of the image that was here before, one after the other. */
+  baseDigests(first: number, pieces: number): Promise<Uint8Array>;
+  /** Takes a range over from the image that was here before. */
+  copyBase(offset: number, length: number): Promise<void>;
+  /** `bytes` may be in shared memory; they are the disk's until the promise is settled. */
+  write(offset: number, bytes: Uint8Array): Promise<void>;
+  /** Makes a range that may have been written read as zero, and take no space. */
+  zero(offset: number, length: number): Promise<void>;
+  /** When it resolves, all that was written before the call survives the host's end. */
+  flush(): Promise<void>;
+}
+
 /** The destination's VM once it has been built from a configuration. */
 export interface DestinationVm {
   /** All zero: nothing has been written to its RAM blocks. */
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
+  /** The disks that arrive, in the order in which the configuration has them; none unless asked for. */
+  readonly disks: readonly DestinationDisk[];
   /** Validates a device state completely and changes nothing. Rejects with the reason. */
   checkState(state: Uint8Array): Promise<void>;
   /** Validates, then swaps the state in. The VM is complete afterwards, and stopped. */
@@ -74,6 +137,9 @@ export interface PostcopyVm {
 
 /** Builds the destination's VM, after comparing it with what the user asked for. */
 export interface DestinationBuilder {
-  /** @throws GodwitError kind "mismatch" that lists all differences at once. */
-  build(configuration: Configuration): Promise<DestinationVm>;
+  /**
+   * @param withDisks whether the disks that the guest can write arrive with it.
+   * @throws GodwitError kind "mismatch" that lists all differences at once; kind "file" if an image can't be made.
+   */
+  build(configuration: Configuration, withDisks: boolean): Promise<DestinationVm>;
 }

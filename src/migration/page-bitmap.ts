@@ -23,6 +23,15 @@ export class PageBitmap {
     this.#words[word] = (this.#words[word] ?? 0) | (1 << (page & 31));
   }
 
+  /** Adds the pages whose bits are set, of the 32 from page 32 × `index` on. */
+  addWord(index: number, bits: number): void {
+    this.#words[index] = (this.#words[index] ?? 0) | bits;
+  }
+
+  deleteWord(index: number, bits: number): void {
+    this.#words[index] = (this.#words[index] ?? 0) & ~bits;
+  }
+
   addRange(first: number, count: number): void {
     for (let page = first; page < first + count; ) {
       if ((page & 31) === 0 && page + 32 <= first + count) {

@@ -16,7 +16,7 @@ import { MAX_PAGES_DATA } from './pages-frame.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { decodeMessage, encodeMessage, MIGRATION_ID_BYTES } from './protocol.ts';
 import { RateLimiter } from './rate-limiter.ts';
-import { SendRing } from './send-ring.ts';
+import { ramSlots, SendRing } from './send-ring.ts';
 import type { SourceLink } from './source-link.ts';
 import type { Statistics } from './statistics.ts';
 import { SweepWindow } from './sweep-window.ts';
@@ -55,7 +55,7 @@ export class PostcopySource {
     this.#sweep = new PageSweep(kernels, vm.layout);
     this.#limiter = new RateLimiter(clock, parameters().maxPostcopyBandwidth);
     this.#window = new SweepWindow(clock);
-    this.#ring = new SendRing(vm.layout.scratch);
+    this.#ring = new SendRing(ramSlots(vm.layout.scratch));
   }
 
   parametersChanged(): void {
@@ -74,7 +74,7 @@ export class PostcopySource {
   listen({ link, interrupt }: ServedLink): void {
     this.#requests = [];
     this.#window = new SweepWindow(this.#options.clock);
-    this.#ring = new SendRing(this.#options.vm.layout.scratch);
+    this.#ring = new SendRing(ramSlots(this.#options.vm.layout.scratch));
     link.hear('whole', {
       request: (frame) => this.#requested(frame, interrupt),
       placed: (frame) => {

@@ -37,6 +37,14 @@
  *
  *     hello, checkState, (ram …, pass) …, state, end, go
  *
+ * With disks (feature `disks`), `disks` follows `hello`, and `disk` frames stand between `ram` frames in every pass; a
+ * pass has arrived when both are in place, the disks' part on disk. Incremental, the destination says what it has:
+ *
+ *       | hello, disks {disks, incremental}        |
+ *       |----------------------------------------->|  compares the drives, makes images under other names
+ *       |                  diskDigests …           |  of what it had under their names
+ *       |<-----------------------------------------|
+ *
  * Post-copy (feature "postcopy"; connections only): instead of a final pass, at any moment after `accepted`,
  *
  *    stops the guest                               |
@@ -85,9 +93,11 @@ import {
   string,
   struct,
   u32,
+  u64,
 } from '../vmstate/fields.ts';
 import { isRecord, Place, shown } from '../vmstate/place.ts';
 import { scan } from '../vmstate/scan.ts';
+import { MAX_DISK_PAYLOAD } from './disk-stream.ts';
 import type { Configuration } from './migratable-vm.ts';
 import { MAX_PAGES_PAYLOAD } from './pages-frame.ts';
 import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
@@ -99,8 +109,9 @@ export const PROTOCOL_VERSION = 1;
  *
  * xbzrle: `ram` frames may hold deltas.
  * postcopy: the guest may be switched to the destination before its memory is there.
+ * disks: `disks` and `disk` frames.
  */
-export const FEATURES: readonly string[] = ['xbzrle', 'postcopy'];
+export const FEATURES: readonly string[] = ['xbzrle', 'postcopy', 'disks'];
 
 /** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */
 export const DIRECTION = { forward: 0, return: 1 } as const;
@@ -113,6 +124,7 @@ const MAX_CONFIGURATION = 1024 * 1024;
 const MAX_BITMAP = 2 ** 32 / 4096 / 8;
 /** Bytes that name one migration among all. */
 export const MIGRATION_ID_BYTES = 16;
+const MAX_DISKS = 64;
 /** Bytes of a device state. */
 export const MAX_STATE = 16 * 1024 * 1024;
 
@@ -134,6 +146,8 @@ export const FRAMES = {
   end: { code: 6, direction: 'forward', max: MAX_MESSAGE },
   go: { code: 7, direction: 'forward', max: 0 },
   abort: { code: 8, direction: 'forward', max: MAX_MESSAGE },
+  disks: { code: 0x10, direction: 'forward', max: MAX_MESSAGE },
+  disk: { code: 0x11, direction: 'forward', max: MAX_DISK_PAYLOAD },
   /** The pages that are missing when the guest starts: a bit each, as in PageBitmap. */
   discard: { code: 0x20, direction: 'forward', max: MAX_BITMAP },
   switch: { code: 0x21, direction: 'forward', max: MAX_MESSAGE },
@@ -148,6 +162,7 @@ export const FRAMES = {
   ready: { code: 0x8004, direction: 'return', max: 0 },
   running: { code: 0x8005, direction: 'return', max: 0 },
   failed: { code: 0x8006, direction: 'return', max: MAX_MESSAGE },
+  diskDigests: { code: 0x8010, direction: 'return', max: MAX_MESSAGE },
   /** u32 page index: the guest waits for this page. */
   request: { code: 0x8020, direction: 'return', max: 4 },
   /** A frame of `pages` is in place. */
@@ -210,6 +225,19 @@ export const MESSAGES = {
     pages: bytesUpTo(MAX_BITMAP),
   },
   passed: { number: u32() },
+  disks: {
+    /** Whether the destination is to say what it has already. */
+    incremental: bool(),
+    /** In the order in which `disk` frames count them; sizes in bytes. */
+    disks: arrayUpTo(struct({ id: string(64), size: u64() }), MAX_DISKS),
+  },
+  diskDigests: {
+    /** Index of the disk. */
+    disk: u32(),
+    /** Index of the first piece that the digests are of, and the digests, one after the other. */
+    first: u32(),
+    digests: bytesUpTo(MAX_MESSAGE / 2),
+  },
   abort: { reason: string(MAX_REASON) },
   refused: { reason: string(MAX_REASON) },
   failed: { reason: string(MAX_REASON) },

@@ -59,6 +59,11 @@ export class RamLoad {
     };
   }
 
+  /** Whether the final pass has ended. */
+  get complete(): boolean {
+    return this.#final;
+  }
+
   /**
    * Applies a frame whose payload stands in the shared memory.
    * @throws GodwitError kind "format"; then nothing of the frame was applied.

@@ -15,6 +15,7 @@ export class RamOutlook {
   readonly #bandwidth: Bandwidth;
   readonly #parameters: () => MigrationParameters;
   readonly #totalPages: number;
+  readonly #diskBytes: () => number;
   #stateBytes = 0;
   /** Of the pages that the guest writes, as sampled at the last sync; whole ones until then. */
   #mix: PageMix = WHOLE_PAGES;
@@ -25,10 +26,17 @@ export class RamOutlook {
   #syncMs = 0;
   #dirtyPagesPerSecond = 0;
 
-  constructor(bandwidth: Bandwidth, parameters: () => MigrationParameters, totalPages: number) {
+  /** @param diskBytes bytes of disks that are pending. */
+  constructor(
+    bandwidth: Bandwidth,
+    parameters: () => MigrationParameters,
+    totalPages: number,
+    diskBytes: () => number,
+  ) {
     this.#bandwidth = bandwidth;
     this.#parameters = parameters;
     this.#totalPages = totalPages;
+    this.#diskBytes = diskBytes;
   }
 
   /** What the pages cost that were sampled at the last sync. */
@@ -62,12 +70,13 @@ export class RamOutlook {
   }
 
   /** Whether the guest can be stopped with so many pages pending, and for how long it would stand still. */
-  decide(pendingPages: number): Decision {
+  decide(pendingPages: number, diskBytes = this.#diskBytes()): Decision {
     const { downtimeLimitMs, availSwitchoverBandwidth } = this.#parameters();
     return decide({
       pendingPages,
       mix: this.#mix,
       compactPageNs: this.#pageNs,
+      diskBytes,
       stateBytes: this.#stateBytes,
       syncMs: this.#syncMs,
       bandwidth: availSwitchoverBandwidth || this.#bandwidth.forPause,
@@ -96,6 +105,7 @@ export class RamOutlook {
       timeLeftMs: timeLeft(
         {
           pendingPages: sendingPages,
+          diskBytes: this.#diskBytes(),
           dirtyPages,
           dirtyPagesPerSecond: this.#dirtyPagesPerSecond,
           totalPages: this.#totalPages,
@@ -104,7 +114,8 @@ export class RamOutlook {
           passMix: this.#passMix,
           mix: this.#mix,
         },
-        (pages) => this.decide(pages),
+        // What the guest will write to disks meanwhile is not known.
+        (pages) => this.decide(pages, 0),
       ),
     };
   }

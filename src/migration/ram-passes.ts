@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { type Bandwidth, isBulky } from './bandwidth.ts';
+import type { DiskPasses } from './disk-passes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { GuestPace } from './guest-pace.ts';
 import type { Interrupt } from './interrupt.ts';
@@ -18,7 +19,7 @@ import { RamOutlook } from './ram-outlook.ts';
 import { RamSave } from './ram-save.ts';
 import { MAX_DATA_PAGES } from './ram-stream.ts';
 import { RateLimiter } from './rate-limiter.ts';
-import { SendRing } from './send-ring.ts';
+import { ramSlots, SendRing } from './send-ring.ts';
 import type { SourceLink } from './source-link.ts';
 import type { PassStatistics, Statistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
@@ -43,6 +44,8 @@ export interface RamPassesOptions {
   readonly interrupt: Interrupt;
   readonly kernels: Kernels;
   readonly link: SourceLink;
+  /** Disks that travel in the same passes. */
+  readonly disks: DiskPasses | undefined;
   readonly bandwidth: Bandwidth;
   readonly parameters: () => MigrationParameters;
   readonly statistics: Statistics;
@@ -58,6 +61,7 @@ export class RamPasses {
   readonly #vm: SourceVm;
   readonly #interrupt: Interrupt;
   readonly #link: SourceLink;
+  readonly #disks: DiskPasses | undefined;
   readonly #statistics: Statistics;
   readonly #outlook: RamOutlook;
   readonly #ram: RamSave;
@@ -75,11 +79,13 @@ export class RamPasses {
     this.#vm = vm;
     this.#interrupt = options.interrupt;
     this.#link = options.link;
+    this.#disks = options.disks;
     this.#statistics = options.statistics;
     this.#ram = new RamSave(kernels, vm.layout);
-    this.#outlook = new RamOutlook(options.bandwidth, options.parameters, vm.layout.pages);
+    const diskBytes = (): number => this.#disks?.remaining ?? 0;
+    this.#outlook = new RamOutlook(options.bandwidth, options.parameters, vm.layout.pages, diskBytes);
     this.#pace = new GuestPace({ ...options, outlook: this.#outlook });
-    this.#ring = new SendRing(vm.layout.scratch);
+    this.#ring = new SendRing(ramSlots(vm.layout.scratch));
     this.#limiter = new RateLimiter(clock, options.parameters().maxBandwidth);
   }
 
@@ -109,6 +115,7 @@ export class RamPasses {
     const statistics = this.#statistics;
     this.#logging = true;
     await this.#vm.startDirtyLog();
+    await this.#disks?.start();
     let lastSyncNs = this.#now();
     this.#pace.begin();
     this.#ram.markAll();
@@ -199,8 +206,10 @@ export class RamPasses {
     const number = ++this.#pass;
     const firstByte = link.bytes;
     const counts = noPages();
+    let ramLeft = true;
     this.#ram.beginPass(number, final);
     let cut = false;
+    this.#disks?.beginPass(number);
     for (;;) {
       this.#interrupt.check();
       const step = final ? undefined : await this.#pace.look(() => this.#ram.remainingAndDirty);
@@ -209,16 +218,24 @@ export class RamPasses {
       if (step === 'postcopy') this.#options.wantPostcopy();
       const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt, this.#options.postcopyWanted);
       if (!final && this.#options.postcopyWanted()) {
+        await this.#sendDisks();
         await link.guard(this.#ring.drain(), 'take more data');
         return undefined;
       }
       const startNs = this.#now();
+      if (!ramLeft) await this.#waitForDisks();
+      if (ramLeft ? this.#disks?.due : this.#disks?.ready) {
+        await this.#sendDisk(final, startNs, waitedNs);
+        continue;
+      }
+      if (!ramLeft) break;
       const slot = await link.guard(this.#ring.acquire(), 'take more data');
       const packNs = this.#now();
       const payload = this.#ram.pack(slot, final ? MAX_DATA_PAGES : this.#frameOfPages());
       if (payload === undefined) {
         this.#ring.release(slot);
-        break;
+        ramLeft = false;
+        continue;
       }
       const { at, length, pages } = payload;
       addPages(counts, pages);
@@ -229,19 +246,55 @@ export class RamPasses {
       else this.#ring.submit(slot, link.submit('ram', at, length));
       const bytes = length === 0 ? 0 : FrameWriter.size(length);
       if (!final) this.#limiter.charge(bytes);
+      this.#disks?.credit(bytes);
       await this.#turn();
       link.sent(bytes, sentPages(pages) + pages.equal, startNs, waitedNs);
     }
     const startNs = this.#now();
     const before = link.bytes;
+    this.#disks?.closePass();
+    await this.#sendDisks();
     const bulky = isBulky(before - firstByte, sentPages(counts) + counts.equal);
     const [pages, zeroPages, deltaPages] = [sentPages(counts), counts.zero, counts.delta];
     await link.guard(this.#ring.drain(), 'take more data');
+    if (this.#disks !== undefined) await link.guard(this.#disks.drain(), 'take more data');
     await link.send('pass', encodeMessage('pass', { number, pages, zeroPages, final }), false);
     if (!final) await this.#confirmed(number);
     link.sent(link.bytes - before, 0, startNs, 0, bulky);
     this.#pagesSent += pages;
     return { pages, zeroPages, deltaPages, bytes: link.bytes - firstByte, cut };
+  }
+
+  /** Sends all that disks have for this pass: post-copy is of RAM, and they are to be there before it. */
+  async #sendDisks(): Promise<void> {
+    while (this.#disks?.more === true) {
+      this.#interrupt.check();
+      await this.#waitForDisks();
+      if (this.#disks.ready) await this.#sendDisk(true, this.#now(), 0);
+    }
+  }
+
+  /** Sends what is left of the disks of a guest that stands still; RAM comes later. */
+  async finishDisks(): Promise<void> {
+    const disks = this.#disks;
+    if (disks === undefined) return;
+    disks.collect();
+    disks.beginPass(this.#pass);
+    await this.#sendDisks();
+    await this.#link.guard(disks.drain(), 'take more data');
+  }
+
+  /** Until a disk's next frame has been read, or there is none. */
+  async #waitForDisks(): Promise<void> {
+    if (this.#disks !== undefined) await this.#interrupt.guard(this.#disks.next());
+  }
+
+  /** Sends the frame of a disk that is ready. */
+  async #sendDisk(final: boolean, startNs: number, waitedNs: number): Promise<void> {
+    const bytes = (this.#disks as DiskPasses).submit();
+    if (!final) this.#limiter.charge(bytes);
+    await this.#turn();
+    this.#link.sent(bytes, 0, startNs, waitedNs);
   }
 
   /** Waits until the destination has all of pass `number`. To a file, there is nothing to wait for. */
@@ -270,12 +323,16 @@ export class RamPasses {
     this.#interrupt.check();
     const syncMs = (this.#now() - startNs) / 1e6;
     const pendingPages = this.#ram.count();
+    this.#disks?.collect();
     this.#statistics.synced(pendingPages);
     const sampleNs = this.#now();
     const sample = this.#ram.sample(SAMPLE);
     this.#outlook.synced(syncMs, sample, this.#now() - sampleNs, dirtyPagesPerSecond);
     this.#pace.begin();
-    return this.#outlook.decide(pendingPages).converged;
+    const { converged } = this.#outlook.decide(pendingPages);
+    const bandwidth = this.#options.bandwidth.forPause;
+    if (!converged && bandwidth !== undefined) await this.#disks?.restrain(bandwidth);
+    return converged;
   }
 
   #setCache(): void {
@@ -297,7 +354,7 @@ export class RamPasses {
   }
 
   async #turn(): Promise<void> {
-    if (this.#now() - this.#lastTurnNs < TURN_NS) return;
+    if (this.#disks?.reading !== true && this.#now() - this.#lastTurnNs < TURN_NS) return;
     await this.#options.timers.turn();
     this.#lastTurnNs = this.#now();
   }

@@ -55,8 +55,10 @@ export type ReceiverEvent =
 export type ReceiverAction =
   | CommonAction
   | 'build'
+  | 'openDisks'
   | 'tryState'
   | 'applyRam'
+  | 'applyDisk'
   | 'endPass'
   | 'keepState'
   | 'complete'
@@ -103,7 +105,9 @@ const REFUSED = {
   ...NO_POSTCOPY,
   hello: ['failed', 'outOfOrder'],
   checkState: ['failed', 'outOfOrder'],
+  disks: ['failed', 'outOfOrder'],
   ram: ['failed', 'outOfOrder'],
+  disk: ['failed', 'outOfOrder'],
   pass: ['failed', 'outOfOrder'],
   state: ['failed', 'outOfOrder'],
   end: ['failed', 'outOfOrder'],
@@ -133,7 +137,9 @@ const deaf = <S extends ReceiverState>(state: S) =>
     approved: [state, 'defect'],
     hello: [state, 'defect'],
     checkState: [state, 'defect'],
+    disks: [state, 'defect'],
     ram: [state, 'defect'],
+    disk: [state, 'defect'],
     pass: [state, 'defect'],
     state: [state, 'defect'],
     end: [state, 'defect'],
@@ -150,7 +156,9 @@ const kept = <S extends ReceiverState>(state: S) =>
   ({
     hello: [state, 'outOfOrder'],
     checkState: [state, 'outOfOrder'],
+    disks: [state, 'outOfOrder'],
     ram: [state, 'outOfOrder'],
+    disk: [state, 'outOfOrder'],
     pass: [state, 'outOfOrder'],
     state: [state, 'outOfOrder'],
     end: [state, 'outOfOrder'],
@@ -175,10 +183,11 @@ const kept = <S extends ReceiverState>(state: S) =>
 
 export const RECEIVER_TABLE: Table<ReceiverState, ReceiverEvent, ReceiverAction> = {
   setup: { ...waiting('setup'), hello: ['checking', 'build'] },
-  checking: { ...waiting('checking'), checkState: ['active', 'tryState'] },
+  checking: { ...waiting('checking'), disks: ['checking', 'openDisks'], checkState: ['active', 'tryState'] },
   active: {
     ...waiting('active'),
     ram: ['active', 'applyRam'],
+    disk: ['active', 'applyDisk'],
     pass: ['active', 'endPass'],
     state: ['device', 'keepState'],
     discard: ['switching', 'discard'],

@@ -4,7 +4,9 @@
  */
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
-import { PAGE_SIZE, SCRATCH_SIZE } from '../memory/layout.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
+import { DiskLoad } from './disk-load.ts';
+import { DISK_SCRATCH } from './disk-slots.ts';
 import type { Frame } from './frame-reader.ts';
 import { asGodwitError, Interrupt } from './interrupt.ts';
 import { KERNEL_SCRATCH, Kernels } from './kernels.ts';
@@ -66,8 +68,11 @@ export interface Arrival {
 /** The VM and what belongs to it, once there is one. */
 interface Built {
   readonly vm: DestinationVm;
-  readonly ram: RamLoad;
   readonly kernels: Kernels;
+  readonly ram: RamLoad;
+  /** Whether disks arrive, and what they arrive in once the source has named them. */
+  readonly withDisks: boolean;
+  disks: DiskLoad | undefined;
 }
 
 /** Where another connection is to come from. */
@@ -282,7 +287,14 @@ export class Receiver {
       case 'build':
         await this.#build(decodeMessage('hello', payload, offset), offset);
         break;
+      case 'openDisks':
+        await this.#openDisks(decodeMessage('disks', payload, offset), offset);
+        break;
+      case 'applyDisk':
+        await this.#applyDisk(frame);
+        break;
       case 'tryState':
+        if (this.#vm().withDisks) this.#disks(offset);
         await this.#vm().vm.checkState(payload);
         this.#link.interrupt.check();
         await this.#say('accepted');
@@ -294,6 +306,8 @@ export class Receiver {
       case 'endPass': {
         const message = decodeMessage('pass', payload, offset);
         this.#vm().ram.endPass(message, offset);
+        await this.#vm().disks?.endPass();
+        this.#link.interrupt.check();
         this.#options.onEvent?.({ event: 'pass', pass: message.number });
         if (!message.final) {
           await this.#say('passed', encodeMessage('passed', { number: message.number }));
@@ -308,6 +322,7 @@ export class Receiver {
         this.#end = decodeMessage('end', payload, offset);
         this.#running = this.#end.running;
         this.#vm().ram.verifyComplete(this.#end, offset);
+        this.#vm().disks?.verifyComplete(offset);
         await this.#timed('loadMs', () => this.#vm().vm.loadState(this.#state as Uint8Array));
         this.#link.interrupt.check();
         await this.#say('ready');
@@ -340,6 +355,8 @@ export class Receiver {
       case 'loadPostcopy': {
         const message = decodeMessage('switch', payload, offset);
         this.#running = message.running;
+        await this.#vm().disks?.endPass();
+        this.#vm().disks?.verifyComplete(offset);
         await this.#timed('loadMs', () => this.#late.load(message, this.#state as Uint8Array));
         this.#link.interrupt.check();
         return 'loaded';
@@ -399,7 +416,9 @@ export class Receiver {
     if (hello.pageSize !== PAGE_SIZE) {
       throw GodwitError.unexpected('mismatch', 'page size', `${PAGE_SIZE}`, `${hello.pageSize}`);
     }
-    const vm = await this.#options.builder.build(decodeConfiguration(hello.configuration, offset));
+    const withDisks = this.#features.includes('disks');
+    const configuration = decodeConfiguration(hello.configuration, offset);
+    const vm = await this.#options.builder.build(configuration, withDisks);
     this.#link.interrupt.check();
     if (this.#features.includes('postcopy') && vm.postcopy === undefined) {
       throw new GodwitError('mismatch', 'this side takes no post-copy');
@@ -410,13 +429,14 @@ export class Receiver {
     if (ours !== theirs) throw GodwitError.unexpected('mismatch', 'memory blocks', ours, theirs);
     const kernels = new Kernels(vm.memory, vm.layout.scratch);
     const codec = hello.features.includes('xbzrle') ? new XbzrleCodec(vm.memory) : undefined;
-    this.#built = { vm, kernels, ram: new RamLoad(kernels, vm.layout, codec) };
+    const ram = new RamLoad(kernels, vm.layout, codec);
+    this.#built = { vm, kernels, ram, withDisks, disks: undefined };
     this.#land();
   }
 
   #land(): void {
     const { vm, kernels } = this.#vm();
-    this.#link.reader.land({ types: ['ram', 'pages'], kernels, at: vm.layout.scratch + LANDING });
+    this.#link.reader.land({ types: ['ram', 'pages'], kernels, at: () => vm.layout.scratch + LANDING });
   }
 
   get #late(): PostcopyDestination {
@@ -447,6 +467,40 @@ export class Receiver {
     }
     this.#land();
     return 'connected';
+  }
+
+  async #openDisks(message: Message<'disks'>, offset: number): Promise<void> {
+    const built = this.#vm();
+    if (!built.withDisks || built.disks !== undefined) {
+      const got = built.withDisks ? 'another list of disks' : 'a list of disks';
+      throw GodwitError.unexpected('format', 'migration stream', '"checkState"', got, offset);
+    }
+    const disks = new DiskLoad(built.vm.disks, built.vm.layout.scratch, message, offset);
+    built.disks = disks;
+    this.#link.reader.land({ types: ['disk'], kernels: built.kernels, at: () => disks.landing() });
+    for await (const digests of disks.digests()) {
+      this.#link.interrupt.check();
+      await this.#say('diskDigests', encodeMessage('diskDigests', digests));
+    }
+  }
+
+  async #applyDisk(frame: Frame): Promise<void> {
+    const disks = this.#disks(frame.offset);
+    const { complete, counts } = this.#vm().ram;
+    if (complete) {
+      const expected = 'none after the final one';
+      throw GodwitError.unexpected('format', 'frame "disk", pass', expected, 'another', frame.offset);
+    }
+    await disks.apply(frame, counts.passes + 1);
+    this.#link.interrupt.check();
+  }
+
+  #disks(offset: number): DiskLoad {
+    const disks = this.#vm().disks;
+    if (disks === undefined) {
+      throw GodwitError.unexpected('format', 'migration stream', 'a list of disks', 'none', offset);
+    }
+    return disks;
   }
 
   /** The guest is ours now. Whether the source hears of it or not, it will not run it any more. */
@@ -570,8 +624,8 @@ const EXPECTED: Readonly<Record<ReceiverState, string>> = {
   'postcopy-recover-setup': 'nothing',
   'postcopy-recover': '"resume", then "resumed" or "go"',
   setup: '"hello"',
-  checking: '"checkState"',
-  active: '"ram", "pass" or "state"',
+  checking: '"disks" or "checkState"',
+  active: '"ram", "disk", "pass" or "state"',
   device: '"end"',
   ready: '"go"',
   starting: 'nothing',
@@ -581,5 +635,5 @@ const EXPECTED: Readonly<Record<ReceiverState, string>> = {
 
 /** Where in the scratch area the payload of a ram frame is read to. */
 const LANDING = KERNEL_SCRATCH;
-if (LANDING + MAX_RAM_PAYLOAD + 8 > SCRATCH_SIZE)
+if (LANDING + MAX_RAM_PAYLOAD + 8 > DISK_SCRATCH)
   throw new GodwitError('internal', 'the scratch area is too small');

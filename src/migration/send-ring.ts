@@ -2,28 +2,36 @@
  * Slots of the shared scratch memory that frames are built and sent from. A slot is used again only when its write has
  * completed, because the operating system reads it until then.
  */
-import { SCRATCH_SIZE } from '../memory/layout.ts';
+import { GodwitError } from '../error.ts';
+import { DISK_SCRATCH } from './disk-slots.ts';
 import { HEADER_SIZE } from './frame.ts';
 import { KERNEL_SCRATCH } from './kernels.ts';
 import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
 
 /** A header, a payload, and padding to a multiple of 4 KiB. */
 const SLOT_SIZE = Math.ceil((HEADER_SIZE + MAX_RAM_PAYLOAD) / 4096) * 4096;
-const MAX_SLOTS = Math.floor((SCRATCH_SIZE - KERNEL_SCRATCH) / SLOT_SIZE);
+const SLOTS = 4;
+if (KERNEL_SCRATCH + SLOTS * SLOT_SIZE > DISK_SCRATCH)
+  throw new GodwitError('internal', 'the scratch area is too small');
+
+/** Addresses of payloads of RAM. @param scratch byte offset of the scratch area. */
+export function ramSlots(scratch: number): number[] {
+  return Array.from({ length: SLOTS }, (_, i) => scratch + KERNEL_SCRATCH + i * SLOT_SIZE + HEADER_SIZE);
+}
 
 export class SendRing {
-  readonly #free: number[] = [];
+  readonly #free: number[];
   readonly #writes: Promise<void>[] = [];
   #failure: { readonly error: unknown } | undefined;
 
-  /** @param scratch byte offset of the scratch area. */
-  constructor(scratch: number, slots = Math.min(4, MAX_SLOTS)) {
-    for (let i = 0; i < slots; i++) this.#free.push(scratch + KERNEL_SCRATCH + i * SLOT_SIZE + HEADER_SIZE);
+  /** @param slots addresses of payloads; HEADER_SIZE bytes before each are the slot's, too. */
+  constructor(slots: readonly number[]) {
+    this.#free = [...slots];
   }
 
   /**
    * Waits for a slot and takes it.
-   * @returns address of a payload of up to MAX_RAM_PAYLOAD bytes; HEADER_SIZE bytes before it are the slot's too.
+   * @returns address of a payload.
    * @throws what an earlier write threw.
    */
   async acquire(): Promise<number> {

@@ -10,6 +10,7 @@ import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { Bandwidth } from './bandwidth.ts';
+import { DiskPasses } from './disk-passes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { Interrupt } from './interrupt.ts';
 import { Kernels } from './kernels.ts';
@@ -41,6 +42,7 @@ export class SenderSession {
   #link: SourceLink;
   #postcopy: PostcopySource | undefined;
   #postcopyWanted = false;
+  readonly #disks: DiskPasses | undefined;
   readonly #ram: RamPasses;
   readonly statistics: Statistics;
   #stateBytes = 0;
@@ -63,9 +65,12 @@ export class SenderSession {
     const parts = { ...options, kernels, bandwidth, statistics: this.statistics };
     this.#parts = parts;
     this.#link = new SourceLink(parts);
+    const ofDisks = { kernels, scratch: vm.layout.scratch, link: this.#link, statistics: this.statistics };
+    this.#disks = vm.disks === undefined ? undefined : new DiskPasses(vm.disks, ofDisks);
     this.#ram = new RamPasses({
       ...parts,
       link: this.#link,
+      disks: this.#disks,
       postcopyWanted: () => this.#postcopyWanted,
       wantPostcopy: () => this.wantPostcopy(),
     });
@@ -84,25 +89,35 @@ export class SenderSession {
 
   /** Connects, sends the configuration and a first device state, and waits until the destination accepts both. */
   async handshake(): Promise<void> {
-    const { vm, parameters } = this.#options;
+    const { vm } = this.#options;
     await this.#link.connect();
-    const { postcopy, xbzrle } = parameters();
-    if (postcopy && !this.#link.duplex) {
+    if (this.#options.parameters().postcopy && !this.#link.duplex) {
       throw new GodwitError('usage', 'post-copy needs a destination that answers: a socket, not a file');
     }
     await this.#link.send(
       'hello',
       encodeMessage('hello', {
-        features: [...(xbzrle ? ['xbzrle'] : []), ...(postcopy ? ['postcopy'] : [])],
+        features: this.#features(),
         pageSize: PAGE_SIZE,
         blocks: vm.layout.blocks.map(({ name, size }) => ({ name, size })),
         configuration: encodeConfiguration(vm.configuration),
       }),
     );
+    await this.#disks?.announce();
+    await this.#disks?.hearDigests();
     const state = await vm.saveState();
     this.#stateBytes = FrameWriter.size(state.length);
     await this.#link.send('checkState', state);
     await this.#link.expect('accepted', 'accept the machine');
+  }
+
+  #features(): string[] {
+    const { postcopy, xbzrle } = this.#options.parameters();
+    return [
+      ...(xbzrle ? ['xbzrle'] : []),
+      ...(postcopy ? ['postcopy'] : []),
+      ...(this.#disks === undefined ? [] : ['disks']),
+    ];
   }
 
   /** Passes over memory while the guest runs, until the rest fits the pause limit, or post-copy is wanted. */
@@ -177,6 +192,7 @@ export class SenderSession {
   /** Tells the destination what it lacks, and sends the device state. Returns when it is ready to run without the rest. */
   async switchToPostcopy(): Promise<void> {
     const { pause } = this.statistics;
+    await this.#ram.finishDisks();
     const t0 = this.#now();
     await this.#ram.syncLast();
     const state = await this.#vm.saveState();
@@ -196,6 +212,7 @@ export class SenderSession {
   /** Serves what the destination lacks; returns when it has everything. */
   async serve(): Promise<void> {
     await this.#ram.stopLogging();
+    await this.#disks?.stop();
     await this.#store.serve(this.#served);
   }
 
@@ -250,6 +267,7 @@ export class SenderSession {
     this.statistics.ended();
     await this.#ram.stopLogging();
     await this.#ram.lift();
+    await this.#disks?.stop();
     await this.#link.close();
   }
 
@@ -263,6 +281,9 @@ export class SenderSession {
     if (logFailure !== undefined) failures.push(`the dirty log could not be stopped: ${logFailure}`);
     const throttleFailure = await this.#ram.lift();
     if (throttleFailure !== undefined) failures.push(`the throttle could not be lifted: ${throttleFailure}`);
+    const diskFailure = await this.#disks?.stop();
+    if (diskFailure !== undefined)
+      failures.push(`the log of writes to disks could not be stopped: ${diskFailure}`);
     if (this.#stopped) {
       try {
         await this.#vm.resume();
@@ -282,6 +303,7 @@ export class SenderSession {
   async leaveStopped(): Promise<void> {
     await this.#ram.stopLogging();
     await this.#ram.lift();
+    await this.#disks?.stop();
     this.#link.destroy();
     this.#ram.clear();
     this.statistics.ended();

@@ -125,6 +125,16 @@ export interface MigrationDecision {
 /** Decisions that are remembered. */
 const MAX_DECISIONS = 200;
 
+export interface DiskStatistics {
+  /** Bytes sent. */
+  readonly transferred: number;
+  /** Bytes of the disks that are known to be pending, holes included, and of all disks. */
+  readonly remaining: number;
+  readonly total: number;
+  /** Bytes per second that the guest may write, while it is held down; ours. */
+  readonly 'write-limit'?: number;
+}
+
 export interface MigrationInfo {
   readonly status: MigrationStatus;
   readonly 'error-desc'?: string;
@@ -144,6 +154,7 @@ export interface MigrationInfo {
   readonly 'cpu-throttle-percentage'?: number;
   /** What was done about how it goes, and why. */
   readonly decisions?: readonly MigrationDecision[];
+  readonly disk?: DiskStatistics;
   readonly passes?: readonly PassStatistics[];
   /** When the guest was asked to stop, in ms since the start. */
   readonly 'stopped-at'?: number;
@@ -183,6 +194,7 @@ export class Statistics {
   #stoppedMs: number | undefined;
   readonly passes: PassStatistics[] = [];
   readonly pause: { -readonly [K in keyof PauseSplit]?: number } = {};
+  readonly disk = { transferred: 0, remaining: 0, total: 0, writeLimit: 0 };
   transferred = 0;
   remainingPages = 0;
   /** In all passes. */
@@ -284,6 +296,11 @@ export class Statistics {
     return (this.#clock.nowNs() - (this.#startNs ?? 0)) / 1e6;
   }
 
+  #diskStatistics(): DiskStatistics {
+    const { writeLimit, ...figures } = this.disk;
+    return writeLimit === 0 ? figures : { ...figures, 'write-limit': writeLimit };
+  }
+
   info(status: MigrationStatus, error: string | undefined): MigrationInfo {
     const start = this.#startNs;
     if (start === undefined) return { status };
@@ -326,6 +343,7 @@ export class Statistics {
       ...(this.throttle === 0 || forecast === undefined ? {} : { 'cpu-throttle-percentage': this.throttle }),
       ...(this.#decisions.length === 0 ? {} : { decisions: [...this.#decisions] }),
       ...(this.#xbzrleCacheSize === 0 ? {} : { 'xbzrle-cache': this.#xbzrle() }),
+      ...(this.disk.total === 0 ? {} : { disk: this.#diskStatistics() }),
       passes: [...this.passes],
       ...(this.#stoppedMs === undefined ? {} : { 'stopped-at': this.#stoppedMs }),
       ...(done ? { pause: { ...NO_PAUSE, ...this.pause } } : {}),

@@ -106,17 +106,10 @@ async function migrateAndWait(
   output.print(resultLine(info));
 }
 
-/** Options of `migrate` that come with later parts of the machine: refused, never ignored. */
-function refuseUnavailable(given: Readonly<Record<string, boolean | undefined>>): void {
-  for (const [name, value] of Object.entries(given)) {
-    if (value) throw new GodwitError('usage', `migrate: '${name}' is not available in this version`);
-  }
-}
-
 export const MIGRATION_COMMANDS: readonly Command[] = [
   command({
     name: 'migrate',
-    help: 'migrate to URI (using -d to not wait for completion)',
+    help: 'migrate to URI (using -d to not wait for completion, -b to take disks along that are not shared, -i for only what the destination does not have of them)',
     arguments: {
       uri: required(string),
       blk: optional(boolean),
@@ -134,15 +127,13 @@ export const MIGRATION_COMMANDS: readonly Command[] = [
         { kind: 'word', name: 'uri' },
       ],
       async run(context, { uri, detach, blk, inc, resume }, output) {
-        refuseUnavailable({ '-b': blk === true, '-i': inc === true });
-        const request = { uri: String(uri), resume: resume === true };
+        const request = { uri: String(uri), resume: resume === true, blk: blk === true, inc: inc === true };
         if (detach === true || !output.mayWait) await context.target.migrate(request);
         else await migrateAndWait(context, request, output);
       },
     },
-    async run({ target }, { uri, blk, inc, resume }) {
-      refuseUnavailable({ blk, inc });
-      await target.migrate({ uri, resume: resume === true });
+    async run({ target }, { uri, blk = false, inc = false, resume = false }) {
+      await target.migrate({ uri, resume, blk, inc });
       return undefined;
     },
   }),

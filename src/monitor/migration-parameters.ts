@@ -23,7 +23,7 @@ export const CAPABILITIES = {
   'postcopy-preempt': { supported: false, help: 'a channel of their own for post-copy page requests' },
   'postcopy-blocktime': { supported: true, help: 'measure how long harts waited for pages' },
   'release-ram': { supported: false, help: 'free memory at the source as it is sent in post-copy' },
-  block: { supported: false, help: 'migrate disks too' },
+  block: { supported: true, help: 'migrate disks too' },
   'return-path': {
     supported: true,
     help: 'the destination answers the source (always done on sockets; exec: both pipes)',
@@ -162,6 +162,12 @@ export const PARAMETERS = {
     'how long the other side may be silent when it is its turn',
     { supported: true },
   ),
+  'block-incremental': {
+    type: 'boolean',
+    default: false,
+    supported: true,
+    help: 'with block: only what the destination does not have already',
+  },
   'multifd-channels': integer('count', 2, [1, 255], 'number of connections with multifd'),
   'multifd-compression': {
     type: 'enum',

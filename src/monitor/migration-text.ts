@@ -70,6 +70,7 @@ export function migrationLines(info: MigrationInfo): string[] {
       `remaining disk: ${kbytes(info.disk.remaining)}`,
       `total disk: ${kbytes(info.disk.total)}`,
     );
+    add('disk write limit', info.disk['write-limit'], ' bytes/s');
   }
   const cache = info['xbzrle-cache'];
   if (cache !== undefined) {
@@ -116,6 +117,7 @@ export function progressLine(info: MigrationInfo): string | undefined {
     `${info.status}: pass ${ram['dirty-sync-count']}`,
     `${mib(ram.transferred)} sent`,
     `${mib(ram.remaining)} of ${mib(ram.total)} remaining`,
+    ...(info.disk === undefined ? [] : [`disks ${mib(info.disk.remaining)} of ${mib(info.disk.total)}`]),
     `${ram.mbps.toFixed(1)} Mbit/s`,
     ...(expected === undefined ? [] : [`expected pause ${expected} ms`]),
   ].join(', ');

@@ -94,6 +94,8 @@ export interface MigrationDisk {
   readonly transferred: number;
   readonly remaining: number;
   readonly total: number;
+  /** Bytes per second that the guest may write, while it is held down; godwit's own. */
+  readonly 'write-limit'?: number;
 }
 
 /** One pass over memory; godwit's own, QEMU has no such history. */
@@ -236,6 +238,9 @@ export interface MigrateRequest {
   readonly uri: string;
   /** Goes on with a paused post-copy. */
   readonly resume?: boolean;
+  /** Disks go with the guest; with `inc`, too, and what the destination has already is not sent. */
+  readonly blk?: boolean;
+  readonly inc?: boolean;
 }
 
 /** A further `info` topic of the human monitor, given by the machine ("registers"). */

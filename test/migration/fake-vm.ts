@@ -6,8 +6,10 @@ import type {
   Configuration,
   DestinationBuilder,
   DestinationVm,
+  SourceDisks,
   SourceVm,
 } from '../../src/migration/migratable-vm.ts';
+import type { FakeDestinationDisk, FakeSourceDisk } from './fake-disks.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
 export const PAGES = 200;
@@ -109,6 +111,8 @@ export function checkSweep(memory: WebAssembly.Memory, layout: Layout): void {
 }
 
 export type VmCall =
+  | 'startDiskLog'
+  | 'stopDiskLog'
   | 'startDirtyLog'
   | 'syncDirtyLog'
   | 'stopDirtyLog'
@@ -135,10 +139,31 @@ export class FakeSourceVm implements SourceVm {
   onCall: (call: VmCall) => void = () => {};
   /** What was in memory, and how many calls there had been, when it was stopped. */
   atStop: Uint8Array | undefined;
+  /** The disks' contents then. */
+  disksAtStop: Uint8Array[] = [];
+  readonly fakeDisks: readonly FakeSourceDisk[];
+  readonly disks: SourceDisks | undefined;
+  readonly #nsPerWrite: number;
+  /** Bytes per second that the guest may write to them; 0 for no limit. */
+  writeLimit = 0;
+  #diskDebt = 0;
   readonly #time: VirtualTime;
   #lastNs: number;
 
-  constructor(time: VirtualTime, { nsPerPage = 200_000, paused = false } = {}) {
+  constructor(
+    time: VirtualTime,
+    {
+      nsPerPage = 200_000,
+      paused = false,
+      disks = [] as readonly FakeSourceDisk[],
+      incremental = false,
+      /** Nanoseconds from one write to a disk to the next. */
+      nsPerWrite = 2_000_000,
+    } = {},
+  ) {
+    this.fakeDisks = disks;
+    this.#nsPerWrite = nsPerWrite;
+    this.disks = disks.length === 0 ? undefined : this.#sourceDisks(incremental);
     this.#time = time;
     this.#lastNs = time.nowNs();
     this.memory = borrowMemory(this.layout);
@@ -165,8 +190,34 @@ export class FakeSourceVm implements SourceVm {
   /** The guest does what it does in the time that has passed. */
   catchUp(): void {
     const now = this.#time.nowNs();
+    if (this.guest.running) this.#useDisks(now - this.#lastNs);
     this.guest.runFor(now - this.#lastNs);
     this.#lastNs = now;
+  }
+
+  #useDisks(ns: number): void {
+    const slowest = this.writeLimit === 0 ? 0 : (65536 / this.writeLimit) * 1e9;
+    this.#diskDebt += ns;
+    while (this.#diskDebt >= Math.max(this.#nsPerWrite, slowest)) {
+      this.#diskDebt -= Math.max(this.#nsPerWrite, slowest);
+      for (const disk of this.fakeDisks) disk.write();
+    }
+  }
+
+  #sourceDisks(incremental: boolean): SourceDisks {
+    const log = async (call: 'startDiskLog' | 'stopDiskLog'): Promise<void> => {
+      await this.#call(call);
+      for (const disk of this.fakeDisks) disk.logging = call === 'startDiskLog';
+    };
+    return {
+      disks: this.fakeDisks,
+      incremental,
+      startLog: () => log('startDiskLog'),
+      stopLog: () => log('stopDiskLog'),
+      limitWrites: async (bytesPerSecond) => {
+        this.writeLimit = bytesPerSecond;
+      },
+    };
   }
 
   async startDirtyLog(): Promise<void> {
@@ -209,6 +260,7 @@ export class FakeSourceVm implements SourceVm {
     this.guest.running = false;
     this.stopped = true;
     this.atStop = contents(this.memory, this.layout);
+    this.disksAtStop = this.fakeDisks.map((disk) => disk.contents.slice());
     return !this.paused;
   }
 
@@ -241,11 +293,16 @@ export class FakeDestination implements DestinationBuilder, DestinationVm {
   readonly layout = testLayout();
   readonly memory = borrowMemory(this.layout);
   readonly calls: string[] = [];
+  readonly disks: readonly FakeDestinationDisk[];
   configuration: Configuration | undefined;
   started: boolean | undefined;
   position: number | undefined;
   /** Throws at this call. */
   failAt: string | undefined;
+
+  constructor(disks: readonly FakeDestinationDisk[] = []) {
+    this.disks = disks;
+  }
 
   /** Whether the guest is this side's and runs. */
   get running(): boolean {

@@ -94,6 +94,7 @@ export function checkSafe({ time, source, destination, sent, received }: Outcome
   const both = source.running && destination.running;
   expect(both, 'both sides run').toBe(false);
   expect(source.guest.logging, 'the dirty log is on').toBe(false);
+  for (const disk of source.fakeDisks) expect(disk.logging, 'writes to disks are logged').toBe(false);
   expect(time.timers, 'timers left behind').toBe(0);
   checkSweep(source.memory, source.layout);
   if (destination.started !== undefined) {
@@ -106,6 +107,11 @@ export function checkSafe({ time, source, destination, sent, received }: Outcome
     expect(equal, 'memory is equal at the hand-over').toBe(0);
     expect(destination.position).toBe(source.guest.position);
     checkSweep(destination.memory, destination.layout);
+    for (const [i, disk] of destination.disks.entries()) {
+      const there = source.disksAtStop[i] as Uint8Array;
+      expect(Buffer.compare(disk.contents, there), `disk ${i} is equal at the hand-over`).toBe(0);
+      expect(Buffer.compare(disk.safe, there), `disk ${i} survives the host's end`).toBe(0);
+    }
   }
   if (sent === undefined) {
     expect(destination.started, 'the destination has the guest').toBeDefined();

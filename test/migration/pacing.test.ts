@@ -92,6 +92,7 @@ const outlook = {
   pendingPages: 10_000,
   mix: WHOLE_PAGES,
   compactPageNs: 1000,
+  diskBytes: 0,
   stateBytes: 40_000,
   syncMs: 1,
   bandwidth: 100e6,
@@ -124,6 +125,7 @@ test('what pages take is told by kind: nothing if equal or zero, a delta, or all
 test('the time left counts passes until the rest fits, and knows when none will do', () => {
   const progress = {
     pendingPages: 25_000,
+    diskBytes: 0,
     dirtyPages: 0,
     dirtyPagesPerSecond: 12_500,
     totalPages: 100_000,

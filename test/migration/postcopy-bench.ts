@@ -8,6 +8,7 @@ import type { MigrationParameters } from '../../src/migration/parameters.ts';
 import { encodeMessage, MIGRATION_ID_BYTES } from '../../src/migration/protocol.ts';
 import { Receiver } from '../../src/migration/receiver.ts';
 import { type MigrationEvent, Sender } from '../../src/migration/sender.ts';
+import { FakeDestinationDisk, FakeSourceDisk } from './fake-disks.ts';
 import { checkSweep, contents, FakeDestination, FakeSourceVm, Guest, giveBack, SWEEP } from './fake-vm.ts';
 import { PARAMETERS } from './harness.ts';
 import { Link, type LinkOptions } from './memory-transport.ts';
@@ -30,8 +31,8 @@ export class LateDestination extends FakeDestination {
   readonly #control: Int32Array;
   readonly #received: Int32Array;
 
-  constructor(time: VirtualTime) {
-    super();
+  constructor(time: VirtualTime, disks: readonly FakeDestinationDisk[]) {
+    super(disks);
     this.#time = time;
     this.#control = new Int32Array(this.memory.buffer, this.layout.control, CONTROL.hotSlots / 4);
     this.#received = new Int32Array(
@@ -96,6 +97,8 @@ export interface PostcopySetting {
   /** When post-copy is asked for: before anything, or after so many passes. */
   readonly after?: number;
   readonly paused?: boolean;
+  /** Sizes of disks that travel as well. */
+  readonly disks?: readonly number[];
   /** The first who connects after a pause is somebody else. */
   readonly intruder?: boolean;
   /** Called when the sender's status changes. */
@@ -123,8 +126,10 @@ export interface PostcopyOutcome extends PostcopySides {
 
 export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyOutcome> {
   const time = new VirtualTime();
-  const source = new FakeSourceVm(time, { paused: setting.paused ?? false });
-  const destination = new LateDestination(time);
+  const disks = (setting.disks ?? []).map((size, i) => new FakeSourceDisk(time, `d${i}`, size, i + 1));
+  const arriving = disks.map(({ id, size }) => new FakeDestinationDisk(time, id, size));
+  const source = new FakeSourceVm(time, { paused: setting.paused ?? false, disks });
+  const destination = new LateDestination(time, arriving);
   const links: Link[] = [];
   const newLink = (): Link => {
     const options = setting.links ?? [];
@@ -259,6 +264,10 @@ export function checkPostcopy({ source, destination, sent }: PostcopyOutcome): v
     there[at] = here[at] as number;
   }
   expect(Buffer.compare(here, there), 'memory').toBe(0);
+  for (const [i, { safe }] of destination.disks.entries()) {
+    expect(Buffer.compare(safe, source.disksAtStop[i] as Uint8Array), `disk ${i}`).toBe(0);
+  }
+  for (const disk of source.fakeDisks) expect(disk.logging).toBe(false);
 }
 
 export function doneWith({ source, destination }: PostcopyOutcome): void {

@@ -26,6 +26,15 @@ describe.each([
   });
 });
 
+test.each([0, 1, 2, 3])('disks that travel are there before the switch, after %i passes', async (after) => {
+  const outcome = await postcopy({ after, disks: [1024 * 1024 + 512, 128 * 1024] });
+  checkPostcopy(outcome);
+  expect(outcome.sent).toBeUndefined();
+  expect(outcome.statuses).toContain('postcopy-active');
+  expect(outcome.sender.info().disk?.remaining).toBe(0);
+  doneWith(outcome);
+});
+
 test('a guest that was paused arrives paused', async () => {
   const outcome = await postcopy({ after: 0, paused: true });
   checkPostcopy(outcome);

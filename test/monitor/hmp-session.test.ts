@@ -174,7 +174,6 @@ describe('a human monitor', () => {
     expect(await shown).toBe('Error: unix:/x: nobody listens there\n');
     expect(await run('info migrate')).toBe('Migration status: failed (unix:/x: nobody listens there)\n');
     expect(await run('migrate -d unix:/x')).toBe('');
-    expect(await run('migrate -b unix:/x')).toBe("Error: migrate: '-b' is not available in this version\n");
   });
 
   it('prints info migrate with the lines of QEMU', async () => {

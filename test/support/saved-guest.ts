@@ -47,7 +47,7 @@ export async function readSavedGuest(file: string): Promise<SavedGuest> {
   const layout = machineLayout(configuration);
   const memory = createSharedMemory(layout);
   const kernels = new Kernels(memory, layout.scratch);
-  reader.land({ types: ['ram'], kernels, at: layout.scratch + KERNEL_SCRATCH + HEADER_SIZE });
+  reader.land({ types: ['ram'], kernels, at: () => layout.scratch + KERNEL_SCRATCH + HEADER_SIZE });
   const load = new RamLoad(kernels, layout);
   const frames = ['hello'];
   for (let frame = await reader.next(); frame !== undefined; frame = await reader.next()) {

@@ -1,9 +1,9 @@
 /** Disks from the command line: what a guest writes is in the file, wherever it moves meanwhile. */
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { chmodSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect } from 'vitest';
 import type { JsonObject } from '../../src/monitor/json-text.ts';
+import { diskContents as contents, DISK_DEVICE, diskDrive, passesOf, sha } from '../support/disk-guest.ts';
 import { guest } from '../support/guests.ts';
 import { hasTool } from '../support/tool.ts';
 import { type Bench, SYSTEM, test, type VmProcess } from '../support/vm-process.ts';
@@ -20,49 +20,14 @@ function image(bench: Bench, size = 2 * MiB): string {
   return file;
 }
 
-const drive = (file: string, more = ''): string[] => [
-  '-drive',
-  `file=${file},format=raw,if=none,id=x0${more}`,
-];
-const DEVICE = ['-device', 'virtio-blk-device,drive=x0'];
+const drive = diskDrive;
+const DEVICE = DISK_DEVICE;
 
 /** A machine with the disk guest. */
 function disk(settings: string, file: string, ...more: string[]): string[] {
   return guest('disk', settings, '16M', ...drive(file), ...DEVICE, ...more);
 }
 
-const MASK = (1n << 64n) - 1n;
-
-/** What the guest writes at a byte offset of the disk in a pass (guests/disk/disk.c). */
-function word(at: number, pass: number): bigint {
-  let x = (BigInt(at) + BigInt(pass) * 0x9e3779b97f4a7c15n) & MASK;
-  x = ((x ^ (x >> 30n)) * 0xbf58476d1ce4e5b9n) & MASK;
-  x = ((x ^ (x >> 27n)) * 0x94d049bb133111ebn) & MASK;
-  return x ^ (x >> 31n);
-}
-
-/** What the guest has left after `passes` passes. */
-function contents(size: number, passes: number): Buffer {
-  const bytes = Buffer.alloc(size);
-  for (let at = 0; at < size; at += 8) bytes.writeBigUInt64LE(word(at, passes - 1), at);
-  return bytes;
-}
-
-/** The pass in which each block was written last; it has to be whole. */
-function passesOf(bytes: Buffer, block: number): number[] {
-  return Array.from({ length: bytes.length / block }, (_, index) => {
-    const start = index * block;
-    const first = bytes.readBigUInt64LE(start);
-    let pass = 0;
-    while (word(start, pass) !== first) if (++pass > 1e5) throw new Error(`block ${index} is of no pass`);
-    for (let at = start; at < start + block; at += 8) {
-      if (bytes.readBigUInt64LE(at) !== word(at, pass)) throw new Error(`block ${index} is torn at ${at}`);
-    }
-    return pass;
-  });
-}
-
-const sha = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const shaOf = (file: string): string => sha(readFileSync(file));
 
 /** Runs it to its end. */

@@ -1,0 +1,214 @@
+/**
+ * The destination's side of disks: validates the payload of a `disk` frame completely, then writes it. Several frames are
+ * being written at a time; no two of one pass are about the same chunk, and a pass ends when all are on disk.
+ */
+import { GodwitError } from '../error.ts';
+import { diskSlots } from './disk-slots.ts';
+import {
+  chunksOf,
+  DISK_BLOCK,
+  DISK_CHUNK,
+  DISK_RUN,
+  type DiskRun,
+  type DiskTable,
+  piecesOf,
+  readDiskTable,
+} from './disk-stream.ts';
+import type { Frame } from './frame-reader.ts';
+import type { DestinationDisk, Extent } from './migratable-vm.ts';
+import { PageBitmap } from './page-bitmap.ts';
+import type { Message } from './protocol.ts';
+
+/** Pieces in a `diskDigests`: half a GiB, so that a slow disk does not take longer than the source's patience. */
+const DIGEST_PIECES = 2048;
+/** What is written is on its way to the disk after so many bytes, so that the end of a pass has little left to do. */
+const FLUSH_BYTES = 64 * 1024 * 1024;
+/** Bytes that are made zero at a time. */
+const ZERO_BYTES = 2 ** 30;
+
+export class DiskLoad {
+  readonly #disks: readonly DestinationDisk[];
+  readonly #sizes: readonly number[];
+  readonly #incremental: boolean;
+  readonly #slots: readonly number[];
+  /** Chunks of each disk that have arrived at least once. */
+  readonly #received: readonly PageBitmap[];
+  /** The same, in this pass. */
+  readonly #inPass: readonly PageBitmap[];
+  /** What is being written, oldest first. */
+  readonly #writes: Promise<void>[] = [];
+  #failure: { readonly error: unknown } | undefined;
+  #frames = 0;
+  #unflushed = 0;
+  #flushing: Promise<void> | undefined;
+
+  /**
+   * @param scratch byte offset of the scratch area.
+   * @param offset of the message in the stream, for errors.
+   * @throws GodwitError kind "mismatch" if these are not the disks that the source sends.
+   */
+  constructor(disks: readonly DestinationDisk[], scratch: number, message: Message<'disks'>, offset: number) {
+    const list = (of: readonly { id: string; size: number | bigint }[]): string =>
+      of.map(({ id, size }) => `${id} ${size}`).join(', ') || 'none';
+    const [here, there] = [list(disks), list(message.disks)];
+    if (here !== there) throw GodwitError.unexpected('mismatch', 'disks', here, there, offset);
+    this.#disks = disks;
+    this.#sizes = disks.map(({ size }) => size);
+    this.#incremental = message.incremental;
+    this.#slots = diskSlots(scratch);
+    this.#received = this.#sizes.map((size) => PageBitmap.create(chunksOf(size)));
+    this.#inPass = this.#sizes.map((size) => PageBitmap.create(chunksOf(size)));
+  }
+
+  /** What was here before, if the source wants to know. */
+  async *digests(): AsyncGenerator<Message<'diskDigests'>> {
+    if (!this.#incremental) return;
+    for (const [index, disk] of this.#disks.entries()) {
+      const pieces = piecesOf(disk.size);
+      for (let first = 0; first < pieces; first += DIGEST_PIECES) {
+        const digests = await disk.baseDigests(first, Math.min(DIGEST_PIECES, pieces - first));
+        yield { disk: index, first, digests };
+      }
+    }
+  }
+
+  /** Where the payload of the next frame is to be read to. */
+  landing(): number {
+    return this.#slots[this.#frames % this.#slots.length] as number;
+  }
+
+  /**
+   * Begins to write a frame that was read to `landing`, and resolves when there is room for another.
+   * @param pass the number of the pass that arrives.
+   * @throws GodwitError kind "format", when nothing of the frame was written; kind "file" if writing fails, this or an
+   * earlier frame.
+   */
+  async apply({ payload, offset }: Frame, pass: number): Promise<void> {
+    const base = this.#incremental && pass === 1;
+    const table = readDiskTable(payload, { pass, base, sizes: this.#sizes }, offset);
+    this.#frames++;
+    // A pass that ends early for post-copy may come back to a chunk: then it is to be written behind what it had.
+    const stale = this.#stale(table);
+    if (this.#mark(table)) await Promise.all(this.#writes);
+    const write: Promise<void> = this.#write(table, payload, stale)
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .then(() => {
+        this.#writes.splice(this.#writes.indexOf(write), 1);
+      });
+    this.#writes.push(write);
+    // Slots are used in turn: the next one must be free.
+    while (this.#writes.length >= this.#slots.length) await this.#writes[0];
+    this.#check();
+  }
+
+  /** Resolves when all that has arrived survives the host's end. @throws GodwitError kind "file". */
+  async endPass(): Promise<void> {
+    await Promise.all(this.#writes);
+    this.#check();
+    await this.#flushing;
+    this.#unflushed = 0;
+    for (const inPass of this.#inPass) inPass.clear();
+    for (const disk of this.#disks) await disk.flush();
+    this.#check();
+  }
+
+  /** @throws GodwitError kind "format" if anything is missing. */
+  verifyComplete(offset: number): void {
+    for (const [index, received] of this.#received.entries()) {
+      const missing = received.nextAbsent(0);
+      if (missing < 0) continue;
+      const got = `nothing for chunk ${missing} of disk ${index}`;
+      throw GodwitError.unexpected('format', 'frame "end"', 'every disk to have arrived', got, offset);
+    }
+  }
+
+  /** What is zero now and has been something else: the image had nothing but zeros at first. */
+  #stale({ disk, runs }: DiskTable): Extent[] {
+    const received = this.#received[disk] as PageBitmap;
+    const stale: Extent[] = [];
+    for (const run of runs) {
+      if (run.kind !== DISK_RUN.zero) continue;
+      const { from, to } = bytesOf(run);
+      for (let at = from; ; ) {
+        const chunk = received.next(Math.floor(at / DISK_CHUNK));
+        const start = Math.max(at, chunk * DISK_CHUNK);
+        if (chunk < 0 || start >= to) break;
+        const end = (chunk + received.runLength(chunk, Math.ceil(to / DISK_CHUNK) - chunk)) * DISK_CHUNK;
+        stale.push({ from: start, to: Math.min(end, to) });
+        at = end;
+      }
+    }
+    return stale;
+  }
+
+  /** Notes what arrives. Returns whether some of it has arrived in this pass already. */
+  #mark({ disk, runs }: DiskTable): boolean {
+    const inPass = this.#inPass[disk] as PageBitmap;
+    let again = false;
+    const ranges = runs.map((run) => {
+      const { from, to } = bytesOf(run);
+      const first = Math.floor(from / DISK_CHUNK);
+      const end = Math.ceil(to / DISK_CHUNK);
+      const next = inPass.next(first);
+      if (next >= 0 && next < end) again = true;
+      return { first, count: end - first };
+    });
+    for (const { first, count } of ranges) {
+      inPass.addRange(first, count);
+      this.#received[disk]?.addRange(first, count);
+    }
+    return again;
+  }
+
+  async #write(
+    { disk: index, runs, length }: DiskTable,
+    payload: Uint8Array,
+    stale: readonly Extent[],
+  ): Promise<void> {
+    const disk = this.#disks[index] as DestinationDisk;
+    let from = length;
+    for (const { block, count, kind } of runs) {
+      const offset = block * DISK_BLOCK;
+      const bytes = Math.min(count * DISK_BLOCK, disk.size - offset);
+      if (kind === DISK_RUN.data) {
+        const data = payload.subarray(from, from + bytes);
+        from += count * DISK_BLOCK;
+        await disk.write(offset, data);
+        this.#wrote(bytes);
+      } else if (kind === DISK_RUN.base) await disk.copyBase(offset, bytes);
+    }
+    for (const { from: start, to } of stale) await zero(disk, start, Math.min(to, disk.size) - start);
+  }
+
+  #wrote(bytes: number): void {
+    this.#unflushed += bytes;
+    if (this.#unflushed < FLUSH_BYTES || this.#flushing !== undefined) return;
+    this.#unflushed = 0;
+    const flushes = this.#disks.map((disk) => disk.flush());
+    this.#flushing = Promise.all(flushes).then(
+      () => {
+        this.#flushing = undefined;
+      },
+      (error: unknown) => {
+        this.#failure ??= { error };
+      },
+    );
+  }
+
+  #check(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+}
+
+const bytesOf = ({ block, count }: DiskRun): Extent => ({
+  from: block * DISK_BLOCK,
+  to: (block + count) * DISK_BLOCK,
+});
+
+async function zero(disk: DestinationDisk, offset: number, bytes: number): Promise<void> {
+  for (let done = 0; done < bytes; done += ZERO_BYTES) {
+    await disk.zero(offset + done, Math.min(ZERO_BYTES, bytes - done));
+  }
+}
