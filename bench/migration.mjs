@@ -2,7 +2,7 @@
  * How long does a live migration take, and for how long does the guest stand still? godwit to godwit and QEMU to QEMU
  * in turn, 256 MiB over a unix socket, as an observer sees it who reads both serial ports.
  *
- * Usage: npm run bench:migration -- [--rounds N] [--json] [--only paced|idle|flat-out]
+ * Usage: npm run bench:migration -- [--rounds N] [--json] [--only paced|idle|flat-out|postcopy]
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -52,6 +52,16 @@ const SCENARIOS = [
     settleMs: 1500,
     afterMs: 700,
   },
+  {
+    name: 'postcopy',
+    title: 'dirty, whole pages of 64 MiB as fast as it can, post-copy after 0.5 s',
+    guest: 'dirty',
+    append: 'size=64M words=512 report=10',
+    line: DIRTY_LINE,
+    postcopyMs: 500,
+    settleMs: 1500,
+    afterMs: 700,
+  },
 ];
 
 const options = benchOptions({ rounds: 7, more: { only: { type: 'string' } } });
@@ -60,6 +70,8 @@ if (scenarios.length === 0) {
   process.stderr.write(`--only: expected ${SCENARIOS.map(({ name }) => name).join(', ')}\n`);
   process.exit(1);
 }
+
+const POSTCOPY = ['postcopy-ram', 'postcopy-blocktime'];
 
 /** The largest gap (ms) between neighbours of a list of times. */
 const largestGap = (times) => Math.max(...times.slice(1).map((time, i) => time - times[i]));
@@ -106,6 +118,18 @@ function gapsOf(lines, begin) {
   };
 }
 
+/** How long the guest waited for pages, in µs. */
+function latencies({ 'postcopy-latency-median': median, ...rest }) {
+  if (median === undefined) return {};
+  const us = (ns) => ns / 1000;
+  return {
+    latencyMedian: us(median),
+    latencyP99: us(rest['postcopy-latency-p99']),
+    latencyMax: us(rest['postcopy-latency-max']),
+    latencyDistribution: rest['postcopy-latency-dist'],
+  };
+}
+
 const migrationStatus =
   (wanted) =>
   ({ event, data }) => {
@@ -123,8 +147,9 @@ function migrate(side, scenario) {
     const start = async (name, more) => {
       const emulator = await Emulator.start(side, { directory, name, args: [...args, ...more] });
       running.push(emulator);
+      const wanted = ['events', ...(scenario.postcopyMs === undefined ? [] : POSTCOPY)];
       await emulator.execute('migrate-set-capabilities', {
-        capabilities: [{ capability: 'events', state: true }],
+        capabilities: wanted.map((capability) => ({ capability, state: true })),
       });
       return emulator;
     };
@@ -138,11 +163,16 @@ function migrate(side, scenario) {
       await sleep(scenario.settleMs);
       const begin = performance.now();
       await source.execute('migrate', { uri: `unix:${link}` });
+      if (scenario.postcopyMs !== undefined) {
+        await sleep(scenario.postcopyMs);
+        await source.execute('migrate-start-postcopy');
+      }
       const completed = await source.event(migrationStatus('completed'), 'migration');
       const resumed = await destination.event(({ event }) => event === 'RESUME', 'destination');
       if (!destination.ended) await destination.rearmTimer().catch(() => {});
       await sleep(scenario.afterMs);
       const info = await source.execute('query-migrate');
+      const waits = await destination.execute('query-migrate');
       const lines = guestLines(source, destination);
       return {
         total: completed.at - begin,
@@ -150,6 +180,9 @@ function migrate(side, scenario) {
         reportedDowntime: info.downtime,
         passes: info.ram['dirty-sync-count'],
         mib: info.ram.transferred / 1024 / 1024,
+        requests: info.ram['postcopy-requests'],
+        // Of godwit; QEMU 7.2 does not measure them.
+        ...latencies(waits),
         ...gapsOf(lines, begin),
         damage: damageIn(lines, scenario.line),
         // Where the time went, for --json.
@@ -193,7 +226,24 @@ const FIGURES = [
   ['… the second before', 'baselineGap', 0, 'dirty'],
   ['passes', 'passes', 0],
   ['MiB sent', 'mib', 1],
+  ['pages asked for', 'requests', 0, 'postcopy'],
+  ['wait for a page, median, µs', 'latencyMedian', 0, 'postcopy'],
+  ['… 99 of 100, µs', 'latencyP99', 0, 'postcopy'],
+  ['… longest, µs', 'latencyMax', 0, 'postcopy'],
 ];
+/** The waits of all rounds, by duration. */
+function distribution(rounds) {
+  const sum = [];
+  for (const { latencyDistribution = [] } of rounds) {
+    for (const [i, count] of latencyDistribution.entries()) sum[i] = (sum[i] ?? 0) + count;
+  }
+  const all = sum.reduce((total, count) => total + count, 0);
+  return sum.flatMap((count, i) =>
+    count === 0
+      ? []
+      : [[`    ${2 ** i} to ${2 ** (i + 1)} µs`, `${((count / all) * 100).toFixed(1)} %`, '', '']],
+  );
+}
 const damagedRounds = (rounds) =>
   `${rounds.filter(({ damage }) => damage !== undefined).length} of ${rounds.length}`;
 const rows = [['in ms, if nothing else is said', 'godwit', 'QEMU', 'godwit/QEMU']];
@@ -201,12 +251,13 @@ for (const { title, name, godwit, qemu } of results) {
   rows.push([`${name}: ${title}`, '', '', '']);
   const { guest } = scenarios.find((scenario) => scenario.name === name);
   for (const [label, key, digits, only] of FIGURES) {
-    if (only !== undefined && only !== guest) continue;
+    if (only !== undefined && only !== guest && only !== name) continue;
     const [ours, theirs] = [godwit, qemu].map((list) =>
       list.map((round) => round[key]).filter((value) => value !== undefined),
     );
     rows.push([`  ${label}`, ranged(ours, digits), ranged(theirs, digits), ratio(ours, theirs)]);
   }
+  rows.push(...distribution(godwit));
   rows.push(['  rounds with a damaged guest', damagedRounds(godwit), damagedRounds(qemu), '']);
 }
 report({ options, bench: 'migration', machine, rows, results });

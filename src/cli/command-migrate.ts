@@ -8,6 +8,7 @@ import type { MigrationInfo, MigrationSamples } from '../monitor/target.ts';
 import { followMigration } from './migrate.ts';
 import { finalReport, progressBar } from './migration-report.ts';
 import { MonitorClient, parseMonitorSocket, QmpCommandError } from './monitor-client.ts';
+import { parseTime } from './postcopy.ts';
 import { reportFile } from './report/report-file.ts';
 
 interface MigrateArguments {
@@ -20,6 +21,8 @@ interface MigrateArguments {
   onDeadline?: OnDeadline | undefined;
   block: boolean;
   incremental: boolean;
+  postcopy: boolean;
+  postcopyAfter?: string | undefined;
   quit: boolean;
   json: boolean;
   report?: string | undefined;
@@ -68,6 +71,16 @@ export const migrateCommand: CommandModule<object, MigrateArguments> = {
         default: false,
         describe: "like --block, but only what the destination's images do not hold already",
       })
+      .option('postcopy', {
+        type: 'boolean',
+        default: false,
+        describe: 'run the guest at the destination at once, and send its memory then',
+      })
+      .option('postcopy-after', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'do that if it has not moved after this time, such as 0.5s',
+      })
       .option('quit', {
         type: 'boolean',
         default: false,
@@ -102,6 +115,8 @@ async function migrate(args: MigrateArguments): Promise<number> {
   const parameters = parametersOf(args);
   if (Object.keys(parameters).length > 0) await from.execute('migrate-set-parameters', parameters);
   process.once('SIGINT', () => void from.execute('migrate_cancel').catch(() => {}));
+  const after = args.postcopyAfter ?? (args.postcopy ? '0' : undefined);
+  const postcopyAfterMs = after === undefined ? undefined : parseTime(after, '--postcopy-after');
   const bar = progressOutput(process.stderr);
   const info = await followMigration({
     from,
@@ -109,6 +124,7 @@ async function migrate(args: MigrateArguments): Promise<number> {
     ...(args.uri === undefined ? {} : { uri: args.uri }),
     block: args.block,
     incremental: args.incremental,
+    ...(postcopyAfterMs === undefined ? {} : { postcopyAfterMs }),
     onProgress: (progress) => bar.show(progress),
   });
   bar.end();

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { GodwitError } from '../error.ts';
 import { FINAL_MIGRATION_STATES, type MigrationInfo, type StatusInfo } from '../monitor/target.ts';
 import type { MonitorClient } from './monitor-client.ts';
+import { enablePostcopy, reconnect } from './postcopy.ts';
 
 export interface MigrateOptions {
   readonly from: MonitorClient;
@@ -15,11 +16,15 @@ export interface MigrateOptions {
   /** Disks go with the guest; `incremental`: without what the destination has already. */
   readonly block?: boolean;
   readonly incremental?: boolean;
+  /** Switch to post-copy so many ms after the start; without, never. */
+  readonly postcopyAfterMs?: number;
   /** Called every 100 ms, and once at the end. */
   readonly onProgress: (info: MigrationInfo) => void;
 }
 
 const PROGRESS_MS = 100;
+/** How often a post-copy that has lost its connection is connected again. */
+const RECONNECTS = 20;
 
 /**
  * Starts the migration and follows it to its end.
@@ -27,30 +32,46 @@ const PROGRESS_MS = 100;
  * @throws GodwitError if it could not be started.
  */
 export async function followMigration(options: MigrateOptions): Promise<MigrationInfo> {
-  const { from, to, uri, block = false, incremental = false, onProgress } = options;
+  const { from, to, uri, block = false, incremental = false, onProgress, postcopyAfterMs } = options;
   const folder = mkdtempSync(join(tmpdir(), 'godwit-'));
   try {
     const target = uri ?? (await destinationUri(to, join(folder, 'migration.sock')));
     const events = from.events();
+    let reconnects = 0;
     await from.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
+    if (postcopyAfterMs !== undefined) await enablePostcopy(from, to);
     const disks = { ...(block ? { blk: true } : {}), ...(incremental ? { inc: true } : {}) };
     await from.execute('migrate', { uri: target, ...disks });
     const query = async (): Promise<MigrationInfo> => (await from.execute('query-migrate')) as MigrationInfo;
+    const start = (): void => void from.execute('migrate-start-postcopy').catch(() => {});
+    const postcopy = postcopyAfterMs === undefined ? undefined : setTimeout(start, postcopyAfterMs);
     const timer = setInterval(() => void query().then(onProgress, () => {}), PROGRESS_MS);
     try {
       for await (const { event, data } of events) {
         const { status } = (data ?? {}) as MigrationInfo;
-        if (event === 'MIGRATION' && status !== undefined && FINAL_MIGRATION_STATES.has(status)) break;
+        if (event !== 'MIGRATION' || status === undefined) continue;
+        if (FINAL_MIGRATION_STATES.has(status)) break;
+        if (status !== 'postcopy-paused') continue;
+        if (to === undefined || ++reconnects > RECONNECTS) break;
+        await reconnect(from, to, folder, reconnects);
       }
     } finally {
+      clearTimeout(postcopy);
       clearInterval(timer);
     }
-    const info = await query();
+    const info = { ...(await query()), ...(await waits(to)) };
     onProgress(info);
     return info;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** How long the guest waited for pages, as its destination knows. */
+async function waits(to: MonitorClient | undefined): Promise<MigrationInfo> {
+  if (to === undefined) return {};
+  const info = (await to.execute('query-migrate').catch(() => ({}))) as MigrationInfo;
+  return Object.fromEntries(Object.entries(info).filter(([name]) => name.startsWith('postcopy-')));
 }
 
 /** Where the destination listens; one that was started with "-incoming defer" is told to listen at `path`. */

@@ -87,9 +87,22 @@ export function resultRows(info: MigrationInfo): string[][] {
     ...(cache === undefined || cache.pages === 0
       ? []
       : [['xbzrle pages', `${cache.pages}, ${mib(cache.bytes)}`]]),
+    ...(info['postcopy-latency'] === undefined
+      ? []
+      : [
+          ['pages asked for', String(ram?.['postcopy-requests'] ?? 0)],
+          ['wait for a page', latencyText(info)],
+          ['all harts waited', ms(info['postcopy-blocktime'])],
+        ]),
     ...(disk === undefined ? [] : [['disks', `${mib(disk.transferred)} of ${mib(disk.total)}`]]),
     ...(throttle === undefined ? [] : [['throttle', `${throttle} %`]]),
   ];
+}
+
+function latencyText(info: MigrationInfo): string {
+  const us = (ns: number | undefined): string => `${((ns ?? 0) / 1000).toFixed(0)} µs`;
+  const { 'postcopy-latency-median': median, 'postcopy-latency-p99': p99 } = info;
+  return `median ${us(median)}, p99 ${us(p99)}, longest ${us(info['postcopy-latency-max'])}`;
 }
 
 /** The passes, and what became of the migration. */

@@ -17,6 +17,7 @@ import type { MigrationParameters } from '../migration/parameters.ts';
 import { Receiver } from '../migration/receiver.ts';
 import type { MigrationSample } from '../migration/samples.ts';
 import { type MigrationEvent, Sender } from '../migration/sender.ts';
+import { NO_POSTCOPY_TO_PAUSE } from '../migration/sender-states.ts';
 import type { MigrationInfo } from '../migration/statistics.ts';
 import { type ArrivingDisk, destinationDisk } from './arriving-disks.ts';
 import { Attention } from './attention.ts';
@@ -189,7 +190,7 @@ class MigrationThread implements MigrationApi {
 
   pausePostcopy(): void {
     const side = this.#sender ?? this.#receiver;
-    if (side === undefined) throw new GodwitError('state', 'there is no migration');
+    if (side === undefined) throw new GodwitError('state', NO_POSTCOPY_TO_PAUSE);
     side.pause();
   }
 

@@ -11,6 +11,7 @@ import type { OnDeadline } from '../migration/deadline.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
 import type { MigrationEvent } from '../migration/sender.ts';
+import { NO_POSTCOPY_TO_PAUSE } from '../migration/sender-states.ts';
 import {
   type Capabilities,
   checkCapabilities,
@@ -132,10 +133,7 @@ export class VmMigration {
 
   async pausePostcopy(): Promise<void> {
     if (this.#thread === undefined) {
-      throw new GodwitError(
-        'state',
-        'migrate-pause is currently only supported during postcopy-active or postcopy-recover state',
-      );
+      throw new GodwitError('state', NO_POSTCOPY_TO_PAUSE);
     }
     await this.#thread.connection.remote.pausePostcopy();
   }

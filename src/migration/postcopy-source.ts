@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
 import type { Frame } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { asGodwitError, type Interrupt } from './interrupt.ts';
@@ -21,6 +22,10 @@ import type { SourceLink } from './source-link.ts';
 import type { Statistics } from './statistics.ts';
 import { SweepWindow } from './sweep-window.ts';
 import type { Timers } from './timers.ts';
+
+/** For so long after a page was asked for, frames of the sweep have no more pages than this. */
+const ASKING_NS = 20e6;
+const ASKING_PAGES = 8;
 
 export interface PostcopySourceOptions {
   readonly vm: SourceVm;
@@ -47,6 +52,8 @@ export class PostcopySource {
   /** Pages that the guest waits for, in the order in which they were asked for. */
   #requests: number[] = [];
   #wake: () => void = () => {};
+  /** When a page was asked for last. */
+  #askedNs = -Infinity;
 
   /** Of a guest that stands still, with the dirty log synced: what is pending is what the destination lacks. */
   constructor(options: PostcopySourceOptions) {
@@ -186,12 +193,15 @@ export class PostcopySource {
     }
     this.#options.statistics.postcopyRequests++;
     this.#requests.push(page);
+    this.#askedNs = this.#options.clock.nowNs();
     this.#wake();
   }
 
-  /** Fewer if the cap is so low that a full frame would overdraw it. */
+  /** Fewer if the cap is so low that a full frame would overdraw it, or while pages are asked for: they wait behind it. */
   #pagesInFrame(): number {
-    return Math.max(1, Math.min(MAX_PAGES_DATA, Math.floor(this.#limiter.budget / 4096)));
+    const asks = this.#options.clock.nowNs() - this.#askedNs < ASKING_NS;
+    const most = asks ? ASKING_PAGES : MAX_PAGES_DATA;
+    return Math.max(1, Math.min(most, Math.floor(this.#limiter.budget / PAGE_SIZE)));
   }
 }
 

@@ -249,3 +249,24 @@ export const RECEIVER_STATUS: Readonly<Record<ReceiverState, MigrationStatus>> =
   completed: 'completed',
   failed: 'failed',
 };
+
+/** What may come next, for errors. */
+export const EXPECTED: Readonly<Record<ReceiverState, string>> = {
+  switching: '"state"',
+  switched: '"switch"',
+  'postcopy-loading': 'nothing',
+  'postcopy-ready': '"go"',
+  'postcopy-starting': 'nothing',
+  'postcopy-active': '"pages" or "swept"',
+  'postcopy-paused': 'nothing',
+  'postcopy-recover-setup': 'nothing',
+  'postcopy-recover': '"resume", then "resumed" or "go"',
+  setup: '"hello"',
+  checking: '"disks" or "checkState"',
+  active: '"ram", "disk", "pass" or "state"',
+  device: '"end"',
+  ready: '"go"',
+  starting: 'nothing',
+  completed: 'nothing',
+  failed: 'nothing',
+};

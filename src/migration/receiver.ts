@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
-import { PAGE_SIZE } from '../memory/layout.ts';
+import { arrivedRam, buildDestination } from './arrival.ts';
 import { DiskLoad } from './disk-load.ts';
 import { DISK_SCRATCH } from './disk-slots.ts';
 import type { Frame } from './frame-reader.ts';
@@ -26,6 +26,7 @@ import { RamLoad } from './ram-load.ts';
 import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
 import { ReceiverLink } from './receiver-link.ts';
 import {
+  EXPECTED,
   RECEIVER_STATUS,
   RECEIVER_TABLE,
   type ReceiverAction,
@@ -33,6 +34,7 @@ import {
   type ReceiverState,
 } from './receiver-states.ts';
 import type { MigrationEvent } from './sender.ts';
+import { NO_POSTCOPY_TO_PAUSE } from './sender-states.ts';
 import { StateMachine } from './state-machine.ts';
 import {
   type ArrivalSplit,
@@ -136,27 +138,12 @@ export class Receiver {
       status: this.#status,
       ...(this.#error === undefined ? {} : { 'error-desc': this.#error.message }),
       'total-time': Math.round(ns / 1e6),
-      ...(this.#built === undefined ? {} : { ram: this.#arrived(this.#built, ns / 1e9) }),
+      ...(this.#built === undefined
+        ? {}
+        : { ram: arrivedRam(this.#built, this.#link.reader.offset, ns / 1e9) }),
       ...(this.#status === 'completed' && downtimeMs !== undefined
         ? { downtime: Math.round(downtimeMs), arrival: pause }
         : {}),
-    };
-  }
-
-  #arrived({ vm, ram }: Built, seconds: number): RamStatistics {
-    const { pages, zeroPages, passes, remaining } = ram.progress;
-    return {
-      ...NO_RAM,
-      transferred: this.#link.reader.offset,
-      remaining: remaining * PAGE_SIZE,
-      total: vm.layout.pages * PAGE_SIZE,
-      duplicate: zeroPages,
-      normal: pages - zeroPages,
-      'normal-bytes': (pages - zeroPages) * PAGE_SIZE,
-      mbps: seconds > 0 ? (this.#link.reader.offset * 8) / seconds / 1e6 : 0,
-      'pages-per-second': seconds > 0 ? Math.round(pages / seconds) : 0,
-      'dirty-sync-count': passes,
-      'precopy-bytes': this.#link.reader.offset,
     };
   }
 
@@ -214,10 +201,7 @@ export class Receiver {
     if (state === 'postcopy-recover-setup') this.#waiting?.fire(reason);
     else if (state === 'postcopy-active' || state === 'postcopy-recover') this.#link.interrupt.fire(reason);
     else {
-      throw new GodwitError(
-        'state',
-        'migrate-pause is currently only supported during postcopy-active or postcopy-recover state',
-      );
+      throw new GodwitError('state', NO_POSTCOPY_TO_PAUSE);
     }
   }
 
@@ -400,33 +384,12 @@ export class Receiver {
   }
 
   async #build(hello: Message<'hello'>, offset: number): Promise<void> {
-    const unknown = hello.features.filter((feature) => !FEATURES.includes(feature));
-    if (unknown.length > 0) {
-      throw GodwitError.unexpected(
-        'mismatch',
-        'stream features',
-        FEATURES.length === 0 ? 'none' : `only ${FEATURES.join(', ')}`,
-        unknown.join(', '),
-      );
-    }
+    const { builder } = this.#options;
+    const { transport } = this.#link;
     this.#features = hello.features;
-    if (this.#features.includes('postcopy') && !this.#link.transport.duplex) {
-      throw GodwitError.unexpected('mismatch', 'post-copy', 'a connection', 'a file');
-    }
-    if (hello.pageSize !== PAGE_SIZE) {
-      throw GodwitError.unexpected('mismatch', 'page size', `${PAGE_SIZE}`, `${hello.pageSize}`);
-    }
     const withDisks = this.#features.includes('disks');
-    const configuration = decodeConfiguration(hello.configuration, offset);
-    const vm = await this.#options.builder.build(configuration, withDisks);
+    const vm = await buildDestination(hello, offset, builder, transport.duplex);
     this.#link.interrupt.check();
-    if (this.#features.includes('postcopy') && vm.postcopy === undefined) {
-      throw new GodwitError('mismatch', 'this side takes no post-copy');
-    }
-    const blocks = (list: readonly { name: string; size: number }[]): string =>
-      list.map(({ name, size }) => `${name} ${size}`).join(', ') || 'none';
-    const [ours, theirs] = [blocks(vm.layout.blocks), blocks(hello.blocks)];
-    if (ours !== theirs) throw GodwitError.unexpected('mismatch', 'memory blocks', ours, theirs);
     const kernels = new Kernels(vm.memory, vm.layout.scratch);
     const codec = hello.features.includes('xbzrle') ? new XbzrleCodec(vm.memory) : undefined;
     const ram = new RamLoad(kernels, vm.layout, codec);
@@ -446,11 +409,13 @@ export class Receiver {
 
   /** Gives the connection up, and waits until there may be another. */
   async #awaitRecovery(): Promise<ReceiverEvent> {
-    this.#link.transport.destroy();
-    await this.#late.detach();
-    this.#recovery = await new Promise<RecoveryListener>((resolve) => {
+    // First of all: whoever hears of the pause may have another connection at once.
+    const another = new Promise<RecoveryListener>((resolve) => {
       this.#recover = resolve;
     });
+    this.#link.transport.destroy();
+    await this.#late.detach();
+    this.#recovery = await another;
     return 'recover';
   }
 
@@ -611,27 +576,6 @@ export class Receiver {
     });
   }
 }
-
-/** What may come next, for errors. */
-const EXPECTED: Readonly<Record<ReceiverState, string>> = {
-  switching: '"state"',
-  switched: '"switch"',
-  'postcopy-loading': 'nothing',
-  'postcopy-ready': '"go"',
-  'postcopy-starting': 'nothing',
-  'postcopy-active': '"pages" or "swept"',
-  'postcopy-paused': 'nothing',
-  'postcopy-recover-setup': 'nothing',
-  'postcopy-recover': '"resume", then "resumed" or "go"',
-  setup: '"hello"',
-  checking: '"disks" or "checkState"',
-  active: '"ram", "disk", "pass" or "state"',
-  device: '"end"',
-  ready: '"go"',
-  starting: 'nothing',
-  completed: 'nothing',
-  failed: 'nothing',
-};
 
 /** Where in the scratch area the payload of a ram frame is read to. */
 const LANDING = KERNEL_SCRATCH;

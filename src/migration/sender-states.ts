@@ -2,6 +2,10 @@
 import type { CommonAction, Table } from './state-machine.ts';
 import type { MigrationStatus } from './statistics.ts';
 
+/** Why `migrate-pause` does nothing, in QEMU's words. */
+export const NO_POSTCOPY_TO_PAUSE =
+  'migrate-pause is currently only supported during postcopy-active or postcopy-recover state';
+
 export type SenderState =
   | 'none'
   /** Connecting, and asking the destination whether it can take this machine. */

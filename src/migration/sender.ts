@@ -11,6 +11,7 @@ import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from 
 import { type MigrationSample, Samples } from './samples.ts';
 import { SenderSession } from './sender-session.ts';
 import {
+  NO_POSTCOPY_TO_PAUSE,
   SENDER_STATUS,
   SENDER_TABLE,
   type SenderAction,
@@ -188,10 +189,7 @@ export class Sender {
   /** Ends the connection of a post-copy: both sides are paused then. @throws GodwitError kind "state". */
   pause(): void {
     if (!['postcopy-active', 'postcopy-recover-setup', 'postcopy-recover'].includes(this.state)) {
-      throw new GodwitError(
-        'state',
-        'migrate-pause is currently only supported during postcopy-active or postcopy-recover state',
-      );
+      throw new GodwitError('state', NO_POSTCOPY_TO_PAUSE);
     }
     this.#session.breakLink(new GodwitError('transport', 'the migration was paused by the user'));
   }

@@ -1,0 +1,61 @@
+/** What a destination makes of a source's `hello`, and what it says of how far it is. */
+import { GodwitError } from '../error.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
+import type { DestinationBuilder, DestinationVm } from './migratable-vm.ts';
+import { decodeConfiguration, FEATURES, type Message } from './protocol.ts';
+import type { RamLoad } from './ram-load.ts';
+import { NO_RAM, type RamStatistics } from './statistics.ts';
+
+/**
+ * Builds the machine, after everything has been compared.
+ * @param duplex whether the source hears answers.
+ * @throws GodwitError kind "mismatch" or "format".
+ */
+export async function buildDestination(
+  hello: Message<'hello'>,
+  offset: number,
+  builder: DestinationBuilder,
+  duplex: boolean,
+): Promise<DestinationVm> {
+  const { features, pageSize, configuration } = hello;
+  const unknown = features.filter((feature) => !FEATURES.includes(feature));
+  if (unknown.length > 0) {
+    const known = `only ${FEATURES.join(', ')}`;
+    throw GodwitError.unexpected('mismatch', 'stream features', known, unknown.join(', '));
+  }
+  const postcopy = features.includes('postcopy');
+  if (postcopy && !duplex) throw GodwitError.unexpected('mismatch', 'post-copy', 'a connection', 'a file');
+  if (pageSize !== PAGE_SIZE) {
+    throw GodwitError.unexpected('mismatch', 'page size', `${PAGE_SIZE}`, `${pageSize}`);
+  }
+  const vm = await builder.build(decodeConfiguration(configuration, offset), features.includes('disks'));
+  if (postcopy && vm.postcopy === undefined)
+    throw new GodwitError('mismatch', 'this side takes no post-copy');
+  const blocks = (list: readonly { name: string; size: number }[]): string =>
+    list.map(({ name, size }) => `${name} ${size}`).join(', ') || 'none';
+  const [ours, theirs] = [blocks(vm.layout.blocks), blocks(hello.blocks)];
+  if (ours !== theirs) throw GodwitError.unexpected('mismatch', 'memory blocks', ours, theirs);
+  return vm;
+}
+
+/** What has arrived, in so many bytes and seconds. */
+export function arrivedRam(
+  { vm, ram }: { readonly vm: DestinationVm; readonly ram: RamLoad },
+  bytes: number,
+  seconds: number,
+): RamStatistics {
+  const { pages, zeroPages, passes, remaining } = ram.progress;
+  return {
+    ...NO_RAM,
+    transferred: bytes,
+    remaining: remaining * PAGE_SIZE,
+    total: vm.layout.pages * PAGE_SIZE,
+    duplicate: zeroPages,
+    normal: pages - zeroPages,
+    'normal-bytes': (pages - zeroPages) * PAGE_SIZE,
+    mbps: seconds > 0 ? (bytes * 8) / seconds / 1e6 : 0,
+    'pages-per-second': seconds > 0 ? Math.round(pages / seconds) : 0,
+    'dirty-sync-count': passes,
+    'precopy-bytes': bytes,
+  };
+}
