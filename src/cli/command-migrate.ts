@@ -125,6 +125,7 @@ async function migrate(args: MigrateArguments): Promise<number> {
     block: args.block,
     incremental: args.incremental,
     ...(postcopyAfterMs === undefined ? {} : { postcopyAfterMs }),
+    mayPostcopy: args.onDeadline === 'postcopy',
     onProgress: (progress) => bar.show(progress),
   });
   bar.end();

@@ -18,6 +18,8 @@ export interface MigrateOptions {
   readonly incremental?: boolean;
   /** Switch to post-copy so many ms after the start; without, never. */
   readonly postcopyAfterMs?: number;
+  /** The source may do so by itself. */
+  readonly mayPostcopy?: boolean;
   /** Called every 100 ms, and once at the end. */
   readonly onProgress: (info: MigrationInfo) => void;
 }
@@ -39,7 +41,7 @@ export async function followMigration(options: MigrateOptions): Promise<Migratio
     const events = from.events();
     let reconnects = 0;
     await from.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
-    if (postcopyAfterMs !== undefined) await enablePostcopy(from, to);
+    if (postcopyAfterMs !== undefined || options.mayPostcopy === true) await enablePostcopy(from, to);
     const disks = { ...(block ? { blk: true } : {}), ...(incremental ? { inc: true } : {}) };
     await from.execute('migrate', { uri: target, ...disks });
     const query = async (): Promise<MigrationInfo> => (await from.execute('query-migrate')) as MigrationInfo;

@@ -8,20 +8,12 @@ import { arrivedRam, buildDestination } from './arrival.ts';
 import { DiskLoad } from './disk-load.ts';
 import { DISK_SCRATCH } from './disk-slots.ts';
 import type { Frame } from './frame-reader.ts';
-import { asGodwitError, Interrupt } from './interrupt.ts';
+import { asGodwitError } from './interrupt.ts';
 import { KERNEL_SCRATCH, Kernels } from './kernels.ts';
 import type { DestinationBuilder, DestinationVm } from './migratable-vm.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
 import { PostcopyDestination } from './postcopy-destination.ts';
-import {
-  decodeConfiguration,
-  decodeMessage,
-  encodeMessage,
-  FEATURES,
-  type Message,
-  type ReturnFrame,
-  reasonOf,
-} from './protocol.ts';
+import { decodeMessage, encodeMessage, type Message, type ReturnFrame, reasonOf } from './protocol.ts';
 import { RamLoad } from './ram-load.ts';
 import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
 import { ReceiverLink } from './receiver-link.ts';
@@ -33,16 +25,11 @@ import {
   type ReceiverEvent,
   type ReceiverState,
 } from './receiver-states.ts';
+import { Recovery, type RecoveryListener } from './recovery.ts';
 import type { MigrationEvent } from './sender.ts';
 import { NO_POSTCOPY_TO_PAUSE } from './sender-states.ts';
 import { StateMachine } from './state-machine.ts';
-import {
-  type ArrivalSplit,
-  type MigrationInfo,
-  type MigrationStatus,
-  NO_RAM,
-  type RamStatistics,
-} from './statistics.ts';
+import type { ArrivalSplit, MigrationInfo, MigrationStatus } from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
 import { XbzrleCodec } from './xbzrle-codec.ts';
@@ -77,12 +64,6 @@ interface Built {
   disks: DiskLoad | undefined;
 }
 
-/** Where another connection is to come from. */
-export interface RecoveryListener {
-  accept(): Promise<Transport>;
-  close(): void;
-}
-
 export class Receiver {
   readonly #options: ReceiverOptions;
   #parameters: MigrationParameters;
@@ -105,10 +86,7 @@ export class Receiver {
   /** Whether the guest ran at the source. */
   #running = false;
   #postcopy: PostcopyDestination | undefined;
-  #recovery: RecoveryListener | undefined;
-  #recover: (listener: RecoveryListener) => void = () => {};
-  /** Ends the wait for another connection. */
-  #waiting: Interrupt | undefined;
+  readonly #recovery: Recovery;
   #error: GodwitError | undefined;
   /** The state in which a failure struck. */
   #before: ReceiverState = 'setup';
@@ -118,6 +96,7 @@ export class Receiver {
     this.#options = options;
     this.#parameters = changedParameters(DEFAULT_PARAMETERS, options.parameters ?? {});
     this.#link = new ReceiverLink(options.transport, options.timers);
+    this.#recovery = new Recovery(options.timers);
     this.#startNs = options.clock.nowNs();
     this.#machine = new StateMachine<ReceiverState, ReceiverEvent, ReceiverAction>(
       RECEIVER_TABLE,
@@ -198,7 +177,7 @@ export class Receiver {
   pause(): void {
     const { state } = this.#machine;
     const reason = new GodwitError('transport', 'the migration was paused by the user');
-    if (state === 'postcopy-recover-setup') this.#waiting?.fire(reason);
+    if (state === 'postcopy-recover-setup') this.#recovery.giveUp(reason);
     else if (state === 'postcopy-active' || state === 'postcopy-recover') this.#link.interrupt.fire(reason);
     else {
       throw new GodwitError('state', NO_POSTCOPY_TO_PAUSE);
@@ -212,7 +191,7 @@ export class Receiver {
 
   /** Goes on with a paused post-copy over the connection that comes. */
   recover(listener: RecoveryListener): void {
-    this.#recover(listener);
+    this.#recovery.offer(listener);
   }
 
   /**
@@ -410,26 +389,15 @@ export class Receiver {
   /** Gives the connection up, and waits until there may be another. */
   async #awaitRecovery(): Promise<ReceiverEvent> {
     // First of all: whoever hears of the pause may have another connection at once.
-    const another = new Promise<RecoveryListener>((resolve) => {
-      this.#recover = resolve;
-    });
+    const another = this.#recovery.listener();
     this.#link.transport.destroy();
     await this.#late.detach();
-    this.#recovery = await another;
+    await another;
     return 'recover';
   }
 
   async #awaitLink(): Promise<ReceiverEvent> {
-    const listener = this.#recovery;
-    if (listener === undefined) throw new GodwitError('internal', 'migration: nobody listens');
-    const waiting = new Interrupt(this.#options.timers);
-    this.#waiting = waiting;
-    try {
-      this.#link = new ReceiverLink(await waiting.guard(listener.accept()), this.#options.timers);
-    } finally {
-      this.#waiting = undefined;
-      listener.close();
-    }
+    this.#link = new ReceiverLink(await this.#recovery.connection(), this.#options.timers);
     this.#land();
     return 'connected';
   }

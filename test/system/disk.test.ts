@@ -161,10 +161,15 @@ describe('a disk', () => {
 });
 
 describe('a moving guest', () => {
-  test.for(TRANSPORTS)(
-    'goes on with the image that both sides have, force-legacy=%s',
+  test.for([
+    ['true', 'pre-copy'],
+    ['false', 'pre-copy'],
+    ['true', 'post-copy'],
+    ['false', 'post-copy'],
+  ] as const)(
+    'goes on with the image that both sides have, force-legacy=%s, %s',
     { timeout: 120_000 },
-    async (legacy, { bench }) => {
+    async ([legacy, mode], { bench }) => {
       const file = image(bench);
       const [size, block, depth] = [256 * 1024, 8192, 8];
       const settings = `size=${size} block=${block} depth=${depth} report=20`;
@@ -174,7 +179,8 @@ describe('a moving guest', () => {
       for (let leg = 0; leg < 4; leg++) {
         const uri = `unix:${bench.path('migration')}`;
         const target = await bench.start(['-incoming', uri, ...drive(file)]);
-        await vm.execute('migrate', { uri });
+        if (mode === 'post-copy') await vm.migrateAtOnce(uri);
+        else await vm.execute('migrate', { uri });
         expect(await vm.migrationEnd(), JSON.stringify(await vm.migration())).toBe('completed');
         await target.waitForEvent('MIGRATION', 'completed');
         await target.waitForNewLine(/^disk \d+ /);

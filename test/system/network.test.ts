@@ -120,44 +120,48 @@ describe('godwit switch', () => {
     expect(text()).toMatch(/^52:54:00:12:34:56 +2 +\d/m);
   });
 
-  test('a guest that moves is found again, and the echo goes on', async ({ bench }) => {
-    const { path, show } = await startSwitch(bench);
-    const host = new Host(await FrameStream.connect(path), 2);
-    const source = await bench.start(
-      guest('net', 'report=50', '32M', '-device', 'e1000,netdev=n0', '-netdev', stream('n0', path)),
-    );
-    const uri = `unix:${bench.path('migration')}`;
-    const target = await bench.start(['-incoming', uri, '-netdev', stream('n0', path)]);
-    await source.waitForLine(/^net link up$/);
-    expect(await host.arp(ip(15))).toEqual(GUEST_MAC);
-    expect(show().addresses.find(({ address }) => address === MAC_TEXT)?.port).toBe(2);
-    // Datagram after datagram, while it moves; one that is lost in between is sent again, as UDP's users do.
-    let answered = 0;
-    let lost = 0;
-    let moving = true;
-    const echoes = (async () => {
-      while (moving || answered < 200) {
-        const data = Buffer.from(`datagram ${answered}`);
-        const back = await host.echo(GUEST_MAC, ip(15), data, 2000);
-        if (back?.equals(data) === true) answered++;
-        else lost++;
-      }
-    })();
-    await source.execute('migrate', { uri });
-    expect(await source.migrationEnd()).toBe('completed');
-    await target.waitForEvent('RESUME');
-    moving = false;
-    await echoes;
-    expect(lost).toBeLessThan(5);
-    expect(show().addresses.find(({ address }) => address === MAC_TEXT)?.port).toBe(3);
-    await source.quit();
-    // Its own count goes on, too: every echo was answered by the one guest.
-    const line = await target.waitForLine(/^net \d+ .* answers (\d+)$/);
-    expect(Number(line[1])).toBeGreaterThan(0);
-    expect(await host.ping(GUEST_MAC, ip(15))).toBe(true);
-    const numbers = (source.stdout.text + target.stdout.text).match(/^net (\d+) /gm) ?? [];
-    expect(numbers).toEqual(numbers.map((_, i) => `net ${i + 1} `));
-  });
+  test.for(['pre-copy', 'post-copy'] as const)(
+    'a guest that moves is found again, and the echo goes on: %s',
+    async (mode, { bench }) => {
+      const { path, show } = await startSwitch(bench);
+      const host = new Host(await FrameStream.connect(path), 2);
+      const source = await bench.start(
+        guest('net', 'report=50', '32M', '-device', 'e1000,netdev=n0', '-netdev', stream('n0', path)),
+      );
+      const uri = `unix:${bench.path('migration')}`;
+      const target = await bench.start(['-incoming', uri, '-netdev', stream('n0', path)]);
+      await source.waitForLine(/^net link up$/);
+      expect(await host.arp(ip(15))).toEqual(GUEST_MAC);
+      expect(show().addresses.find(({ address }) => address === MAC_TEXT)?.port).toBe(2);
+      // Datagram after datagram, while it moves; one that is lost in between is sent again, as UDP's users do.
+      let answered = 0;
+      let lost = 0;
+      let moving = true;
+      const echoes = (async () => {
+        while (moving || answered < 200) {
+          const data = Buffer.from(`datagram ${answered}`);
+          const back = await host.echo(GUEST_MAC, ip(15), data, 2000);
+          if (back?.equals(data) === true) answered++;
+          else lost++;
+        }
+      })();
+      if (mode === 'post-copy') await source.migrateAtOnce(uri);
+      else await source.execute('migrate', { uri });
+      expect(await source.migrationEnd()).toBe('completed');
+      await target.waitForEvent('RESUME');
+      moving = false;
+      await echoes;
+      expect(lost).toBeLessThan(5);
+      expect(show().addresses.find(({ address }) => address === MAC_TEXT)?.port).toBe(3);
+      await source.quit();
+      // Its own count goes on, too: every echo was answered by the one guest.
+      const line = await target.waitForLine(/^net \d+ .* answers (\d+)$/);
+      expect(Number(line[1])).toBeGreaterThan(0);
+      expect(await host.ping(GUEST_MAC, ip(15))).toBe(true);
+      const numbers = (source.stdout.text + target.stdout.text).match(/^net (\d+) /gm) ?? [];
+      expect(numbers).toEqual(numbers.map((_, i) => `net ${i + 1} `));
+    },
+  );
 
   test('a machine that arrives without its network is told so, before any memory has moved', async ({
     bench,
