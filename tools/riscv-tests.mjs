@@ -2,10 +2,12 @@
 /**
  * Runs programs that report through HTIF, as the official riscv-tests do, on the machine and tells which pass.
  *
- * Usage: tools/riscv-tests.mjs PATH… [--cpu MODEL] [--accel jit|interp] [--timeout SECONDS] [--verbose] [--json]
+ * Usage: tools/riscv-tests.mjs PATH… [--cpu MODEL] [--accel jit|interp] [--eager] [--timeout SECONDS] [--verbose] [--json]
  *
  * A PATH is a program or a folder of them: of a checkout of riscv-tests that was built as its README says, `isa` and
  * `benchmarks`. What is no RISC-V program with a symbol `tohost` is passed by. Nothing is built or fetched here.
+ *
+ * --eager translates a page as soon as it is jumped to: most of the tests are over before anything is hot.
  *
  * HTIF (the host-target interface of the Berkeley test programs) needs no device: a program stores to `tohost` and the
  * host polls it. An odd value ends the program (value >> 1 is its status: in the ISA tests, the number of the check that
@@ -58,6 +60,7 @@ function commandLine() {
   const known = {
     cpu: { type: 'string', default: 'rv64' },
     accel: { type: 'string', default: 'jit' },
+    eager: { type: 'boolean', default: false },
     timeout: { type: 'string', default: '10' },
     verbose: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -71,6 +74,8 @@ function commandLine() {
     if (!ACCELERATORS.includes(values.accel)) {
       throw new Error(`--accel: expected ${ACCELERATORS.join(' or ')}, got '${values.accel}'`);
     }
+    if (values.eager && values.accel !== 'jit')
+      throw new Error(`--eager: there is nothing to translate with --accel ${values.accel}`);
     return { options: { ...values, seconds }, paths: positionals };
   } catch (error) {
     return fail(2, error.message);
@@ -126,6 +131,7 @@ function runProgram(kernel, { tohost, fromhost }) {
     clock: new ManualClock(),
     icount: ICOUNT_SHIFT,
     accel: options.accel,
+    jit: options.eager ? { eager: true, heat: 1, patience: 0 } : {},
     random: () => fail(1, 'virtual time has no real entropy'),
     transmit() {},
     powerOff() {},
@@ -167,11 +173,13 @@ function runProgram(kernel, { tohost, fromhost }) {
   };
   const { kind } = machine.burst(poll);
   const instructions = machine.engine.instructions;
+  const translated = machine.engine.harts[0].translated.instructions;
   const stopped = kind === 'busy' ? `no end after ${options.seconds} s` : `the machine is ${kind}`;
   return {
     passed: status === 0n,
     why: status === undefined ? stopped : status === 0n ? '' : `status ${status}`,
     instructions,
+    translated,
     console: text,
   };
 }
@@ -201,11 +209,14 @@ function printReport() {
     const suite = suiteOf(result.name);
     suites.set(suite, [...(suites.get(suite) ?? []), result]);
   }
-  const rows = [['suite', 'passed', 'of', 'instructions']];
+  const rows = [['suite', 'passed', 'of', 'instructions', 'translated']];
   for (const [suite, members] of suites) {
     const passed = members.filter((result) => result.passed).length;
-    const instructions = members.reduce((sum, result) => sum + result.instructions, 0);
-    rows.push([suite, String(passed), String(members.length), String(instructions)]);
+    const sum = (count) => members.reduce((total, result) => total + count(result), 0);
+    const instructions = sum((result) => result.instructions);
+    const share = sum((result) => result.translated) / instructions;
+    const counts = [passed, members.length, instructions].map(String);
+    rows.push([suite, ...counts, `${(100 * share).toFixed(0)} %`]);
   }
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   for (const row of rows) {

@@ -10,6 +10,7 @@ import { DebugAccess } from '../cpu/debug-access.ts';
 import { Engine } from '../cpu/engine.ts';
 import { type Hart, INTERRUPT, PRIVILEGE } from '../cpu/hart.ts';
 import type { InterruptFile } from '../cpu/interrupt-file.ts';
+import type { JitOptions } from '../cpu/jit/jit.ts';
 import type { Pmp } from '../cpu/pmp.ts';
 import type { Aclint } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
@@ -63,6 +64,8 @@ export interface MachineHost {
   readonly clock: Clock;
   /** How guest code is run; the first of ACCELERATORS by default. */
   readonly accel?: Accelerator;
+  /** Other than the usual options of the JIT, for tests. */
+  readonly jit?: Partial<JitOptions>;
   /** Take time from retired instructions instead of the clock: 2^icount ns each. */
   readonly icount?: number;
   /** A fixed date and the machine's time by default. */
@@ -155,7 +158,7 @@ export class Machine {
         extensions: extensionsOf(configuration.isa),
         interruptFile: (hart, privilege) => this.#interruptFile(hart, privilege),
       },
-      { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock } },
+      { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock, ...host.jit } },
     );
     this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
     this.#runTime = new RunTime(memory, this.memory.layout);

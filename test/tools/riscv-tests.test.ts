@@ -46,9 +46,16 @@ test.each(['jit', 'interp'])('programs that pass, by -accel %s; other files are 
   program('rv64ui-p-two', ...end(0));
   writeFileSync(join(folder, 'README'), 'no program');
   const { status, stdout } = run('--accel', accel);
-  expect(stdout).toMatch(/^rv64ui-p +2 +2 +\d+$/m);
+  expect(stdout).toMatch(/^rv64ui-p +2 +2 +\d+ +\d+ %$/m);
   expect(stdout).toContain('2 of 2 pass');
   expect(status).toBe(0);
+});
+
+test('--eager translates what is run once', () => {
+  program('rv64ui-p-one', ...end(0));
+  expect(run().stdout).toMatch(/^rv64ui-p .* 0 %$/m);
+  expect(run('--eager').stdout).toMatch(/^rv64ui-p .* [1-9]\d* %$/m);
+  expect(run('--eager', '--accel', 'interp').status).toBe(2);
 });
 
 test('a failure is told with its status, and one for want of an extension is no failure', () => {
