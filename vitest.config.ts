@@ -3,7 +3,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    testTimeout: 30_000,
+    // Many times what they take: the machine may have other things to do.
+    testTimeout: 180_000,
     // Tests that start real VM processes share two cores: one file at a time keeps their timings honest.
     fileParallelism: false,
   },

@@ -18,7 +18,7 @@ import type { MigrationInfo } from '../../src/monitor/target.ts';
 export const SYSTEM = fileURLToPath(new URL('../../bin/godwit-system-riscv64', import.meta.url));
 
 /** How long anything may take that takes a blink on an idle machine. */
-export const DEADLINE_MS = 20_000;
+export const DEADLINE_MS = 60_000;
 
 /** A promise that fails after a while, with words made at that moment. */
 export function within<T>(promise: Promise<T>, what: () => string, ms = DEADLINE_MS): Promise<T> {
