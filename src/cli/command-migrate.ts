@@ -23,6 +23,7 @@ interface MigrateArguments {
   incremental: boolean;
   postcopy: boolean;
   postcopyAfter?: string | undefined;
+  auto: boolean;
   quit: boolean;
   json: boolean;
   report?: string | undefined;
@@ -81,6 +82,11 @@ export const migrateCommand: CommandModule<object, MigrateArguments> = {
         requiresArg: true,
         describe: 'do that if it has not moved after this time, such as 0.5s',
       })
+      .option('auto', {
+        type: 'boolean',
+        default: false,
+        describe: 'choose deltas, their cache and the throttle by itself, and say why',
+      })
       .option('quit', {
         type: 'boolean',
         default: false,
@@ -114,6 +120,10 @@ async function migrate(args: MigrateArguments): Promise<number> {
   const to = args.to === undefined ? undefined : await MonitorClient.connect(parseMonitorSocket(args.to));
   const parameters = parametersOf(args);
   if (Object.keys(parameters).length > 0) await from.execute('migrate-set-parameters', parameters);
+  if (args.auto) {
+    const capabilities = [{ capability: 'auto', state: true }];
+    await from.execute('migrate-set-capabilities', { capabilities });
+  }
   process.once('SIGINT', () => void from.execute('migrate_cancel').catch(() => {}));
   const after = args.postcopyAfter ?? (args.postcopy ? '0' : undefined);
   const postcopyAfterMs = after === undefined ? undefined : parseTime(after, '--postcopy-after');

@@ -345,6 +345,7 @@ export class VmMigration {
       pauseBeforeSwitchover: this.#capabilities['pause-before-switchover'],
       availSwitchoverBandwidth: this.#parameters['avail-switchover-bandwidth'],
       xbzrle: this.#capabilities.xbzrle,
+      auto: this.#capabilities.auto,
       xbzrleCacheSize: this.#parameters['xbzrle-cache-size'],
       autoConverge: this.#capabilities['auto-converge'],
       throttleTriggerThreshold: this.#parameters['throttle-trigger-threshold'],
@@ -455,6 +456,7 @@ export class VmMigration {
       this.#machine.publish({ event: 'MIGRATION_PASS', data: { pass: event.pass } });
     } else if (event.event === 'decision') {
       this.#machine.options.log.line('migration', `migration: ${event.text}`);
+      this.#machine.publish({ event: 'MIGRATION_DECISION', data: { text: event.text } });
     } else this.#setStatus(event.status);
   }
 

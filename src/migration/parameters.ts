@@ -14,6 +14,8 @@ export interface MigrationParameters {
   readonly availSwitchoverBandwidth: number;
   /** Whether deltas are sent of pages that were sent before: the capability `xbzrle`. Fixed once a migration runs. */
   readonly xbzrle: boolean;
+  /** Whether the migration chooses deltas and their cache for itself: the capability `auto`. Fixed, too. */
+  readonly auto: boolean;
   /** Bytes of old pages that are kept for that, a power of two: `xbzrle-cache-size`. */
   readonly xbzrleCacheSize: number;
   /** Bytes per second of the sweep in post-copy, 0 for no cap: `max-postcopy-bandwidth`. Pages asked for are not capped. */
@@ -44,6 +46,7 @@ export const DEFAULT_PARAMETERS: MigrationParameters = {
   maxBandwidth: 128 * 1024 * 1024,
   availSwitchoverBandwidth: 0,
   xbzrle: false,
+  auto: false,
   xbzrleCacheSize: 64 * 1024 * 1024,
   maxPostcopyBandwidth: 0,
   postcopy: false,

@@ -5,14 +5,17 @@
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
+import type { AutoMode } from './auto-mode.ts';
+import { AutoPilot } from './auto-pilot.ts';
 import { type Bandwidth, isBulky } from './bandwidth.ts';
+import type { Decision } from './convergence.ts';
 import type { DiskPasses } from './disk-passes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { GuestPace } from './guest-pace.ts';
 import type { Interrupt } from './interrupt.ts';
 import type { Kernels } from './kernels.ts';
 import type { SourceVm } from './migratable-vm.ts';
-import { addPages, noPages, sentPages } from './page-counts.ts';
+import { addPages, noPages, type PageCounts, sentPages } from './page-counts.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { decodeMessage, encodeMessage } from './protocol.ts';
 import { RamOutlook } from './ram-outlook.ts';
@@ -37,6 +40,13 @@ const SAMPLE = 256;
 /** Passes that are remembered. */
 const MAX_HISTORY = 4096;
 
+/** What a pass has sent. */
+interface PassResult extends Pick<PassStatistics, 'pages' | 'zeroPages' | 'deltaPages' | 'bytes'> {
+  readonly counts: PageCounts;
+  /** The deadline broke it off: what has not been sent is still pending. */
+  readonly cut: boolean;
+}
+
 export interface RamPassesOptions {
   readonly vm: SourceVm;
   readonly clock: Clock;
@@ -54,6 +64,8 @@ export interface RamPassesOptions {
   readonly postcopyWanted: () => boolean;
   /** The deadline demands post-copy, which is allowed. */
   readonly wantPostcopy: () => void;
+  /** Chooses some of the parameters. */
+  readonly auto: AutoMode | undefined;
 }
 
 export class RamPasses {
@@ -64,6 +76,7 @@ export class RamPasses {
   readonly #disks: DiskPasses | undefined;
   readonly #statistics: Statistics;
   readonly #outlook: RamOutlook;
+  readonly #pilot: AutoPilot | undefined;
   readonly #ram: RamSave;
   readonly #pace: GuestPace;
   readonly #ring: SendRing;
@@ -85,6 +98,10 @@ export class RamPasses {
     const diskBytes = (): number => this.#disks?.remaining ?? 0;
     this.#outlook = new RamOutlook(options.bandwidth, options.parameters, vm.layout.pages, diskBytes);
     this.#pace = new GuestPace({ ...options, outlook: this.#outlook });
+    const { auto } = options;
+    if (auto !== undefined) {
+      this.#pilot = new AutoPilot({ ...options, auto, ram: this.#ram, setCache: () => this.#setCache() });
+    }
     this.#ring = new SendRing(ramSlots(vm.layout.scratch));
     this.#limiter = new RateLimiter(clock, options.parameters().maxBandwidth);
   }
@@ -138,11 +155,12 @@ export class RamPasses {
       lastSyncNs = this.#now();
       const rate = dirtyNs > 0 ? (written / dirtyNs) * 1e9 : 0;
       this.#pace.passed(durationMs, pass.bytes, written);
-      const converged = await this.#sync(rate);
+      this.#pilot?.passed();
+      const decision = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
-      const { cut, ...figures } = pass;
-      this.#recordPass({ ...figures, durationMs, dirtyPagesPerSecond: rate });
-      if (converged || cut) return 'converged';
+      this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: rate });
+      this.#pilot?.choose(this.#pass, decision, pass.counts);
+      if (decision.converged || pass.cut) return 'converged';
       await this.#pace.adjust(this.#ram.remaining);
       if (wait > 0 && this.#pass > HURRIED_PASSES) await this.#interrupt.sleep(wait);
     }
@@ -154,9 +172,8 @@ export class RamPasses {
    */
   async finalPass(startNs: number): Promise<void> {
     await this.#sync(0);
-    const sent = await this.#sendPass(true);
-    if (sent === undefined) return;
-    const { cut: _, ...pass } = sent;
+    const pass = await this.#sendPass(true);
+    if (pass === undefined) return;
     const durationMs = (this.#now() - startNs) / 1e6;
     this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: 0 });
   }
@@ -194,18 +211,13 @@ export class RamPasses {
    * Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one).
    * @returns undefined if it was left because post-copy is wanted.
    */
-  async #sendPass(final: boolean): Promise<
-    | (Pick<PassStatistics, 'pages' | 'zeroPages' | 'deltaPages' | 'bytes'> & {
-        /** The deadline broke it off: what has not been sent is still pending. */
-        readonly cut: boolean;
-      })
-    | undefined
-  > {
+  async #sendPass(final: boolean): Promise<PassResult | undefined> {
     const statistics = this.#statistics;
     const link = this.#link;
     const number = ++this.#pass;
     const firstByte = link.bytes;
     const counts = noPages();
+    const beganNs = this.#now();
     let ramLeft = true;
     this.#ram.beginPass(number, final);
     let cut = false;
@@ -245,7 +257,10 @@ export class RamPasses {
       if (length === 0) this.#ring.release(slot);
       else this.#ring.submit(slot, link.submit('ram', at, length));
       const bytes = length === 0 ? 0 : FrameWriter.size(length);
-      if (!final) this.#limiter.charge(bytes);
+      if (!final) {
+        this.#limiter.charge(bytes);
+        this.#pilot?.look(beganNs);
+      }
       this.#disks?.credit(bytes);
       await this.#turn();
       link.sent(bytes, sentPages(pages) + pages.equal, startNs, waitedNs);
@@ -262,7 +277,7 @@ export class RamPasses {
     if (!final) await this.#confirmed(number);
     link.sent(link.bytes - before, 0, startNs, 0, bulky);
     this.#pagesSent += pages;
-    return { pages, zeroPages, deltaPages, bytes: link.bytes - firstByte, cut };
+    return { pages, zeroPages, deltaPages, counts, bytes: link.bytes - firstByte, cut };
   }
 
   /** Sends all that disks have for this pass: post-copy is of RAM, and they are to be there before it. */
@@ -314,10 +329,10 @@ export class RamPasses {
   }
 
   /**
-   * Syncs the dirty log. Returns whether the guest can be stopped now.
+   * Syncs the dirty log. Returns whether the guest can be stopped now, and for how long that would be.
    * @param dirtyPagesPerSecond since the sync before.
    */
-  async #sync(dirtyPagesPerSecond: number): Promise<boolean> {
+  async #sync(dirtyPagesPerSecond: number): Promise<Decision> {
     const startNs = this.#now();
     await this.#vm.syncDirtyLog();
     this.#interrupt.check();
@@ -329,10 +344,10 @@ export class RamPasses {
     const sample = this.#ram.sample(SAMPLE);
     this.#outlook.synced(syncMs, sample, this.#now() - sampleNs, dirtyPagesPerSecond);
     this.#pace.begin();
-    const { converged } = this.#outlook.decide(pendingPages);
+    const decision = this.#outlook.decide(pendingPages);
     const bandwidth = this.#options.bandwidth.forPause;
-    if (!converged && bandwidth !== undefined) await this.#disks?.restrain(bandwidth);
-    return converged;
+    if (!decision.converged && bandwidth !== undefined) await this.#disks?.restrain(bandwidth);
+    return decision;
   }
 
   #setCache(): void {
@@ -341,7 +356,7 @@ export class RamPasses {
     this.#statistics.xbzrle(xbzrle ? xbzrleCacheSize : 0);
   }
 
-  #recordPass(pass: Omit<PassStatistics, 'number'>): void {
+  #recordPass({ counts, cut, ...pass }: PassResult & Omit<PassStatistics, 'number'>): void {
     const { passes } = this.#statistics;
     if (passes.length === MAX_HISTORY) passes.shift();
     passes.push({ number: this.#pass, ...pass });

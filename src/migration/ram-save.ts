@@ -76,6 +76,11 @@ export class RamSave {
     return this.#dirty.count();
   }
 
+  /** Some of them, about `most`, evenly spread. */
+  writtenPages(most: number): Iterable<number> {
+    return this.#dirty.sample(Math.max(1, Math.ceil(this.dirty / most)));
+  }
+
   /** Pages that are pending, or have been written since the last sync. */
   get remainingAndDirty(): number {
     return this.#pending.countUnion(this.#dirty);

@@ -9,6 +9,7 @@
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
+import { AutoMode } from './auto-mode.ts';
 import { Bandwidth } from './bandwidth.ts';
 import { DiskPasses } from './disk-passes.ts';
 import { FrameWriter } from './frame-writer.ts';
@@ -62,7 +63,12 @@ export class SenderSession {
     const kernels = new Kernels(vm.memory, vm.layout.scratch);
     const bandwidth = new Bandwidth();
     this.statistics = new Statistics(clock, vm.layout.pages, bandwidth);
-    const parts = { ...options, kernels, bandwidth, statistics: this.statistics };
+    const { xbzrle, xbzrleCacheSize, autoConverge } = options.parameters();
+    const auto = options.parameters().auto
+      ? new AutoMode({ xbzrle, xbzrleCacheSize, autoConverge })
+      : undefined;
+    const parameters = () => ({ ...options.parameters(), ...auto?.choice });
+    const parts = { ...options, parameters, kernels, bandwidth, statistics: this.statistics };
     this.#parts = parts;
     this.#link = new SourceLink(parts);
     const ofDisks = { kernels, scratch: vm.layout.scratch, link: this.#link, statistics: this.statistics };
@@ -71,6 +77,7 @@ export class SenderSession {
       ...parts,
       link: this.#link,
       disks: this.#disks,
+      auto,
       postcopyWanted: () => this.#postcopyWanted,
       wantPostcopy: () => this.wantPostcopy(),
     });
@@ -112,9 +119,9 @@ export class SenderSession {
   }
 
   #features(): string[] {
-    const { postcopy, xbzrle } = this.#options.parameters();
+    const { postcopy, xbzrle, auto } = this.#options.parameters();
     return [
-      ...(xbzrle ? ['xbzrle'] : []),
+      ...(xbzrle || auto ? ['xbzrle'] : []),
       ...(postcopy ? ['postcopy'] : []),
       ...(this.#disks === undefined ? [] : ['disks']),
     ];

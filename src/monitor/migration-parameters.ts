@@ -17,8 +17,9 @@ interface CapabilityRow {
 export const CAPABILITIES = {
   xbzrle: { supported: true, help: 'send what changed in a page instead of the page' },
   'auto-converge': { supported: true, help: 'throttle the guest when it dirties memory too fast' },
+  auto: { supported: true, help: 'choose deltas, their cache and the throttle by itself, and say why' },
   'zero-blocks': { supported: true, help: 'send zero disk blocks as a mark (always done)' },
-  events: { supported: true, help: 'send MIGRATION and MIGRATION_PASS events' },
+  events: { supported: true, help: 'send MIGRATION, MIGRATION_PASS and MIGRATION_DECISION events' },
   'postcopy-ram': { supported: true, help: 'let the destination run before all memory has moved' },
   'postcopy-preempt': { supported: false, help: 'a channel of their own for post-copy page requests' },
   'postcopy-blocktime': { supported: true, help: 'measure how long harts waited for pages' },

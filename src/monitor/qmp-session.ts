@@ -144,7 +144,7 @@ export class QmpSession {
 
   #event(event: MonitorEvent): void {
     if (!this.#negotiated) return;
-    const migration = event.event === 'MIGRATION' || event.event === 'MIGRATION_PASS';
+    const migration = event.event.startsWith('MIGRATION');
     if (migration && !this.#context.target.capabilities().events) return;
     const now = this.#context.host.wallClockUs();
     const timestamp = { seconds: Math.floor(now / 1e6), microseconds: Math.floor(now % 1e6) };

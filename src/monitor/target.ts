@@ -221,7 +221,9 @@ export type MonitorEvent =
     }
   | { readonly event: 'NETDEV_STREAM_DISCONNECTED'; readonly data: { readonly 'netdev-id': string } }
   | { readonly event: 'MIGRATION'; readonly data: { readonly status: MigrationStatus } }
-  | { readonly event: 'MIGRATION_PASS'; readonly data: { readonly pass: number } };
+  | { readonly event: 'MIGRATION_PASS'; readonly data: { readonly pass: number } }
+  /** The migration has decided something by itself; godwit's own. */
+  | { readonly event: 'MIGRATION_DECISION'; readonly data: { readonly text: string } };
 
 /** When adapters are announced (qapi/net.json), in ms: rounds come later and later. */
 export interface AnnounceParameters {

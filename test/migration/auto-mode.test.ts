@@ -1,0 +1,96 @@
+import { expect, test } from 'vitest';
+import { AutoMode, type Observation } from '../../src/migration/auto-mode.ts';
+import { checkSafe, done, migrate } from './harness.ts';
+
+const MiB = 1024 * 1024;
+const start = { xbzrle: false, xbzrleCacheSize: 64 * MiB, autoConverge: false };
+
+/** After a pass over a guest of 256 MiB that keeps 64 MiB of it dirty, at 128 MiB/s. */
+const seen: Observation = {
+  pass: 1,
+  pendingPages: 16_384,
+  totalPages: 65_536,
+  expectedDowntimeMs: 500,
+  downtimeLimitMs: 300,
+  converged: false,
+  throughput: 128 * MiB,
+  probed: undefined,
+  found: { pages: 0, bytes: 0 },
+  missed: 0,
+};
+
+test('deltas are switched on when they will be small, off when they are not, and the reason is said', () => {
+  const auto = new AutoMode(start);
+  expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 405_000 } })).toBe(
+    'pass 1: delta ratio 1.0:1 at 128 MiB/s, no deltas: the guest may be throttled',
+  );
+  expect(auto.choice).toMatchObject({ xbzrle: false, autoConverge: true });
+  // Nothing new is known: what was, holds.
+  expect(auto.observe({ ...seen, pass: 2 })).toBeUndefined();
+  expect(auto.observe({ ...seen, pass: 3, probed: { pages: 100, bytes: 6_715 } })).toBe(
+    'pass 3: 64 MiB pending, delta ratio 61:1, xbzrle on, cache 64 MiB',
+  );
+  expect(auto.choice).toMatchObject({ xbzrle: true, xbzrleCacheSize: 64 * MiB });
+  expect(auto.observe({ ...seen, pass: 4, missed: 16_384 }), 'the cache is being filled').toBeUndefined();
+  const poor = { pages: 10_000, bytes: 10_000 * 4000 };
+  expect(auto.observe({ ...seen, pass: 5, found: poor })).toBe(
+    'pass 5: delta ratio 1.0:1 at 128 MiB/s, xbzrle off',
+  );
+  expect(auto.choice.xbzrle).toBe(false);
+});
+
+test('as long as nothing is known, deltas are tried', () => {
+  const auto = new AutoMode(start);
+  const why = 'pass 1: 64 MiB pending, deltas not known yet, xbzrle on, cache 64 MiB';
+  expect(auto.observe({ ...seen, probed: { pages: 3, bytes: 9000 } })).toBe(why);
+});
+
+test('deltas that take longer to make than to send whole pages are left', () => {
+  const auto = new AutoMode(start);
+  const probed = { pages: 100, bytes: 1000 };
+  expect(auto.observe({ ...seen, probed, throughput: 3000 * MiB })).toContain('no deltas');
+  expect(auto.choice.xbzrle).toBe(false);
+  expect(auto.observe({ ...seen, probed, throughput: 1000 * MiB })).toContain('xbzrle on');
+});
+
+test('the cache holds what is pending, and grows when pages are not found in it', () => {
+  const auto = new AutoMode({ ...start, xbzrleCacheSize: MiB });
+  auto.observe(seen);
+  expect(auto.choice.xbzrleCacheSize).toBe(64 * MiB);
+  const missing = { ...seen, found: { pages: 6000, bytes: 30_000 }, missed: 4000 };
+  expect(auto.observe({ ...missing, pass: 2 })).toBeUndefined();
+  expect(auto.observe({ ...missing, pass: 3 })).toBe(
+    'pass 3: 40 % of the pages not in the cache, cache 128 MiB',
+  );
+  expect(auto.observe({ ...missing, pass: 4 })).toContain('cache 256 MiB');
+  expect(auto.observe({ ...missing, pass: 5 }), 'as large as the guest').toBe(
+    'pass 5: deltas are not enough, ratio 819:1: the guest may be throttled',
+  );
+});
+
+test('a host without memory for the cache goes without deltas', () => {
+  const auto = new AutoMode(start);
+  auto.observe(seen);
+  auto.withoutMemory();
+  expect(auto.choice.xbzrle).toBe(false);
+  expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 1000 } })).toBe(
+    'pass 1: no memory for deltas: the guest may be throttled',
+  );
+});
+
+test('a migration in auto mode sends deltas, and tells of each decision', async () => {
+  const outcome = await migrate({ parameters: { auto: true }, nsPerPage: 5000, passes: 5 });
+  checkSafe(outcome);
+  expect(outcome.sent).toBeUndefined();
+  const { passes = [], ...info } = outcome.sender.info();
+  const decisions = (info.decisions ?? []).map(({ text }) => text);
+  expect(decisions[0]).toMatch(/^pass 1: \d+ KiB pending, .*, xbzrle on, cache 64 MiB$/);
+  expect(decisions.at(-1)).toMatch(
+    /^pass 5: \d+ KiB pending, expected pause \d+ ms of 1000 ms: the guest stops$/,
+  );
+  expect(outcome.events.flatMap((event) => (event.event === 'decision' ? [event.text] : []))).toEqual(
+    decisions,
+  );
+  expect(passes.some(({ deltaPages }) => deltaPages > 0)).toBe(true);
+  done(outcome);
+});
