@@ -171,7 +171,8 @@ export class RamSave {
         this.#kernels.copy(to, address, PAGE_SIZE);
       } else {
         cache.stage(page, pending);
-        const encoded = cache.update(page, this.#pass);
+        // Nothing is compared after the final pass: the cache need not follow.
+        const encoded = this.#final ? cache.encode(page) : cache.update(page, this.#pass);
         if (encoded === ENCODED.equal) {
           pages.equal++;
           this.#done(page, 1);

@@ -13,9 +13,13 @@ beforeAll(async () => {
     const clean = await migrate(KINDS[kind]);
     expect(clean.sent).toBeUndefined();
     const whole = (pieces: Uint8Array[]): Place[] => places(new Uint8Array(Buffer.concat(pieces)));
-    streams[kind] = { forward: whole(clean.link.forward.log), back: whole(clean.link.back.log) };
-    expect(streams[kind].forward.length).toBeGreaterThan(30);
-    expect(streams[kind].back.length).toBeGreaterThan(10);
+    const all = { forward: whole(clean.link.forward.log), back: whole(clean.link.back.log) };
+    expect(all.forward.length).toBeGreaterThan(30);
+    expect(all.back.length).toBeGreaterThan(10);
+    // What the kinds have in common is tried once.
+    const own = (list: Place[]): Place[] =>
+      kind === 'plain' ? list : list.filter(({ what }) => /ram|after everything/.test(what));
+    streams[kind] = { forward: own(all.forward), back: own(all.back) };
     const { passes = [] } = clean.sender.info();
     const deltas = passes.filter(({ deltaPages }) => deltaPages > 0);
     if (kind === 'xbzrle') expect(deltas.length, 'passes with deltas').toBeGreaterThan(1);
@@ -25,7 +29,10 @@ beforeAll(async () => {
 });
 
 const DIRECTIONS = ['forward', 'back'] as const;
-const CASES = KIND_NAMES.flatMap((kind) => DIRECTIONS.map((direction) => [kind, direction] as const));
+const CASES = [
+  ...DIRECTIONS.map((direction) => ['plain', direction] as const),
+  ['xbzrle', 'forward'] as const,
+];
 
 describe.each(CASES)('%s, the %s direction', (kind, direction) => {
   const run = (faults: Faults): Promise<Outcome> =>
