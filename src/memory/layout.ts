@@ -170,6 +170,9 @@ export const HART_CSRS = [
 ] as const;
 export type HartCsr = (typeof HART_CSRS)[number];
 
+/** Offset of a CSR's field inside a hart block. */
+export const hartCsr = (name: HartCsr): number => HART.csr + 8 * HART_CSRS.indexOf(name);
+
 /** Bytes of a hart block. */
 export const HART_SIZE = HART.tlbs + TLB_CONTEXTS * TLB_SET_SIZE;
 
@@ -211,7 +214,7 @@ export const SLOT = {
 } as const;
 export const SLOT_SIZE = align(SLOT.states + PAGE_SIZE, 64);
 /** How many pages of code are kept predecoded. */
-export const SLOT_COUNT = 1024;
+export const SLOT_COUNT = 4096;
 
 /** Bytes for the migration thread to gather and check pages in. */
 export const SCRATCH_SIZE = 4 * 1024 * 1024;
