@@ -223,8 +223,10 @@ function predecode(word: number, instructions: ReadonlySet<Instruction>, compres
   return { word: packed >>> 0, immediate };
 }
 
-/** Words whose predecoded form is remembered; beyond, all are forgotten. Linux and its programs run some 10^5 different ones. */
-const REMEMBERED = 1 << 18;
+/** How many words' predecoded forms are remembered, as a power of 2. Linux and its programs run some 10^5 different ones. */
+const REMEMBERED_BITS = 17;
+/** Spreads words over the places where they may be remembered (Knuth's multiplicative hash). */
+const SPREAD = 0x9e37_79b1;
 
 /**
  * `predecode` for harts with these instructions, which remembers: a booting kernel has millions of entries predecoded,
@@ -234,14 +236,16 @@ export function predecoder(
   instructions: ReadonlySet<Instruction>,
   compressed: boolean,
 ): (word: number) => Entry {
-  const entries = new Map<number, Entry>();
+  const words = new Uint32Array(1 << REMEMBERED_BITS);
+  const entries = new Array<Entry | undefined>(words.length).fill(undefined);
   return (bits) => {
-    const word = instructionLength(bits) === 4 ? bits : bits & 0xffff;
-    const known = entries.get(word);
-    if (known !== undefined) return known;
-    if (entries.size === REMEMBERED) entries.clear();
+    const word = instructionLength(bits) === 4 ? bits >>> 0 : bits & 0xffff;
+    const place = Math.imul(word, SPREAD) >>> (32 - REMEMBERED_BITS);
+    const known = entries[place];
+    if (known !== undefined && words[place] === word) return known;
     const entry = predecode(word, instructions, compressed);
-    entries.set(word, entry);
+    words[place] = word;
+    entries[place] = entry;
     return entry;
   };
 }
