@@ -418,9 +418,6 @@ export class SlowPath {
       case 'cbo_clean':
       case 'cbo_flush':
         return this.#cacheBlock(current, ENVCFG.cbcfe);
-      case 'fence_i':
-        // Stores to code forget its entries at once, so there is nothing left to do.
-        return current.step;
       case 'csrrw':
       case 'csrrs':
       case 'csrrc':

@@ -34,7 +34,6 @@ export type Helper =
   | 'wfi'
   | 'sfence_vma'
   | 'sfence_order'
-  | 'fence_i'
   | 'cbo_inval'
   | 'cbo_clean'
   | 'cbo_flush'

@@ -35,7 +35,6 @@ const BY_KIND: Readonly<Partial<Record<Action['kind'], Category>>> = {
 };
 
 const BY_HELPER: Readonly<Partial<Record<Helper, Category>>> = {
-  fence_i: 'compute',
   sfence_vma: 'compute',
   csrrw: 'csr',
   csrrs: 'csr',
