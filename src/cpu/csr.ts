@@ -81,8 +81,11 @@ const MSTATUS_WRITABLE =
   MSTATUS.tvm |
   MSTATUS.tw |
   MSTATUS.tsr;
-const SSTATUS_WRITABLE = MSTATUS.sie | MSTATUS.spie | MSTATUS.spp | MSTATUS.fs | MSTATUS.sum | MSTATUS.mxr;
-const SSTATUS_READABLE = SSTATUS_WRITABLE | MSTATUS.uxl | MSTATUS.sd;
+/** sstatus: its number, and the bits of mstatus that a write may change, and that it shows (§12.1.1). */
+export const SSTATUS = 0x100;
+export const SSTATUS_WRITABLE =
+  MSTATUS.sie | MSTATUS.spie | MSTATUS.spp | MSTATUS.fs | MSTATUS.sum | MSTATUS.mxr;
+export const SSTATUS_READABLE = SSTATUS_WRITABLE | MSTATUS.uxl | MSTATUS.sd;
 
 /** Fields of mstatus that stay 0 for want of an extension: FS without F (§3.1.6.6). */
 const absent = ({ extensions }: CsrContext): bigint => (extensions.has('F') ? 0n : MSTATUS.fs);
@@ -316,7 +319,7 @@ export const CSRS: readonly Csr[] = [
 
   // §12.1: supervisor level.
   {
-    number: 0x100,
+    number: SSTATUS,
     name: 'sstatus',
     read: ({ hart }) => hart.csr('mstatus') & SSTATUS_READABLE,
     write: ({ hart, context }, value) => merge(hart, 'mstatus', value, SSTATUS_WRITABLE & ~absent(context)),

@@ -22,6 +22,7 @@ import { PagePredecoder } from './page-predecoder.ts';
 import type { MainMemory } from './physical-memory.ts';
 import { Pmp } from './pmp.ts';
 import { SlowPath, type Translate } from './slow-path.ts';
+import { addSystemCode } from './system-code.ts';
 import type { Trace } from './trace.ts';
 
 type RunFunction = (hart: number, budget: number) => number;
@@ -85,7 +86,8 @@ export class Engine {
     if (options.accel === 'jit') module.importTable('regions', MAX_REGIONS);
     const hooks = options.accel === 'jit' ? { region, layout } : undefined;
     const miss = addMissHandlers(module, { layout, ram }, host);
-    addInterpreter(module, calls, miss, options.dispatch ?? 'table', hooks);
+    const system = addSystemCode(module);
+    addInterpreter(module, calls, miss, system, options.dispatch ?? 'table', hooks);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: MAX_REGIONS });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), {
       env: {
@@ -104,9 +106,12 @@ export class Engine {
           }),
       },
     });
-    const { regionRead, regionWrite, regionStore } = instance.exports;
+    const { regionRead, regionWrite, regionStore, sstatus, fence } = instance.exports;
     if (options.accel === 'jit') {
-      const imports = { read: regionRead, write: regionWrite, store: regionStore } as RegionImports;
+      const imports = {
+        ...{ read: regionRead, write: regionWrite, store: regionStore },
+        ...{ sstatus, fence },
+      } as RegionImports;
       const jit = new Jit(memory, this.code, predecode, this.points, table, imports, {
         ...JIT_OPTIONS,
         ...options.jit,

@@ -6,6 +6,7 @@ import {
   HART,
   HART_CSRS,
   type HartCsr,
+  hartCsr,
   type Layout,
   PMP_RANGE_SIZE,
   TLB_CONTEXT,
@@ -91,7 +92,7 @@ export const ENVCFG = {
 /** mcause's highest bit (§3.1.15). */
 export const INTERRUPT_FLAG = 1n << 63n;
 
-const CSR_INDEX = Object.fromEntries(HART_CSRS.map((name, i) => [name, HART.csr / 8 + i])) as Record<
+const CSR_INDEX = Object.fromEntries(HART_CSRS.map((name) => [name, hartCsr(name) / 8])) as Record<
   HartCsr,
   number
 >;

@@ -197,12 +197,19 @@ export class InterpreterFrame implements ActionFrame {
   register(shift: number, file: number): void {
     const f = this.f;
     f.get(this.hart);
+    this.field(shift);
+    f.op('i32.add');
+    f.load('i64.load', file);
+  }
+
+  /** Pushes the register's number that stands in the field at `shift` of the entry's word, times 8. */
+  field(shift: number): void {
+    const f = this.f;
     f.get(this.word);
     f.i32(shift - 3);
     f.op('i32.shr_u');
     f.i32(0xf8);
-    f.op('i32.and', 'i32.add');
-    f.load('i64.load', file);
+    f.op('i32.and');
   }
 
   writeX(value: () => void): void {

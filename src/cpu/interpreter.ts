@@ -6,16 +6,19 @@
  * Handlers hold no calls: what leaves the fast path branches to a common tail that spills pc and count, calls out and
  * resumes as the call's answer says (`Resume`). Operands come from the entry; meaning comes from the ISA table alone.
  */
-import { type Action, relativeTarget } from '../isa/semantics.ts';
+import type { Instruction } from '../isa/instruction.ts';
+import { relativeTarget } from '../isa/semantics.ts';
 import { ENTRY_SIZE, HART, PAGE_SIZE, TLB } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { isStraight, lowerAction } from './action-lowering.ts';
+import { SSTATUS } from './csr.ts';
 import { InterpreterFrame } from './interpreter-frame.ts';
 import { ARRIVAL, emitLanding, type JitHooks } from './jit/landing.ts';
 import { emitTlbOffset } from './lookup.ts';
 import type { MissHandlers } from './miss.ts';
 import { DISPATCH_TREE, type DispatchTree, ENTRY, OPERATIONS, type Operation } from './operations.ts';
+import { NOT_DONE, type QuickWay, quickWay, type SystemCode } from './system-code.ts';
 
 /**
  * How generated code goes on after a call to the host side. Any other answer is the number of bytes of entries to
@@ -50,26 +53,38 @@ export function addInterpreter(
   module: ModuleBuilder,
   host: HostCalls,
   miss: MissHandlers,
+  system: SystemCode,
   dispatch: Dispatch,
   jit?: JitHooks,
 ): void {
   const f = module.function(['i32', 'i32'], ['i32'], 'run');
-  new Interpreter(f, host, miss, jit).emit(dispatch);
+  new Interpreter(f, host, miss, system, jit).emit(dispatch);
 }
 
 class Interpreter {
   readonly #f: FunctionBuilder;
   readonly #host: HostCalls;
   readonly #miss: MissHandlers;
+  readonly #system: SystemCode;
   readonly #frame: InterpreterFrame;
   readonly #jit: JitHooks | undefined;
   /** An ARRIVAL. */
   readonly #arrival: Local;
+  /** Quick ways of privileged instructions; `value` and `size` are their operands. */
+  #sstatus!: Label;
+  #fence!: Label;
 
-  constructor(f: FunctionBuilder, host: HostCalls, miss: MissHandlers, jit: JitHooks | undefined) {
+  constructor(
+    f: FunctionBuilder,
+    host: HostCalls,
+    miss: MissHandlers,
+    system: SystemCode,
+    jit: JitHooks | undefined,
+  ) {
     this.#f = f;
     this.#host = host;
     this.#miss = miss;
+    this.#system = system;
     this.#frame = new InterpreterFrame(f);
     this.#jit = jit;
     this.#arrival = f.local('i32');
@@ -88,6 +103,8 @@ class Interpreter {
     if (this.#jit !== undefined) emitLanding(this.#frame, this.#arrival, this.#jit);
     this.#frame.next = f.loop();
     this.#frame.callOut = f.block();
+    this.#sstatus = f.block();
+    this.#fence = f.block();
     this.#frame.access = f.block();
     this.#frame.storeMiss = f.block();
     this.#frame.writeMiss = f.block();
@@ -103,6 +120,11 @@ class Interpreter {
     f.get(this.#frame.hart);
     f.get(this.#frame.address);
     f.store('i64.store', HART.address);
+    f.br(this.#frame.callOut);
+    f.end(); // fence
+    this.#emitFence();
+    f.end(); // sstatus
+    this.#emitSstatus();
     f.end(); // slow
     this.#emitSlow();
     f.end(); // next
@@ -235,13 +257,14 @@ class Interpreter {
         return;
       case 'instruction':
         this.#frame.length = operation.length;
-        this.#emitAction(operation.instruction.action, operation.length);
+        this.#emitAction(operation.instruction, operation.length);
     }
   }
 
-  #emitAction(action: Action, length: 2 | 4): void {
+  #emitAction(instruction: Instruction, length: 2 | 4): void {
     const f = this.#f;
     const frame = this.#frame;
+    const { action } = instruction;
     if (isStraight(action)) {
       lowerAction(frame, action);
       frame.advance(length);
@@ -266,9 +289,67 @@ class Interpreter {
         frame.writeX(() => this.#link(length));
         f.br(frame.goto);
         return;
-      case 'helper':
+      case 'helper': {
+        const way = quickWay(instruction);
+        if (way !== undefined) this.#emitQuickWay(way);
         f.br(frame.callOut);
+      }
     }
+  }
+
+  /** Goes the quick way if the operands allow it. */
+  #emitQuickWay(way: QuickWay): void {
+    const f = this.#f;
+    const frame = this.#frame;
+    if (way.kind === 'fence') {
+      frame.field(ENTRY.rs1Shift);
+      f.op('i32.eqz');
+      f.brIf(frame.callOut);
+      frame.leaf('rs1');
+      f.set(frame.address);
+      f.br(this.#fence);
+      return;
+    }
+    frame.leaf('imm');
+    f.i64(SSTATUS);
+    f.op('i64.ne');
+    f.brIf(frame.callOut);
+    if (way.immediate) {
+      frame.field(ENTRY.rs1Shift);
+      f.i32(3);
+      f.op('i32.shr_u', 'i64.extend_i32_u');
+    } else frame.leaf('rs1');
+    f.set(frame.value);
+    f.i32(way.set ? 1 : 0);
+    f.set(frame.size);
+    f.br(this.#sstatus);
+  }
+
+  #emitFence(): void {
+    const f = this.#f;
+    const frame = this.#frame;
+    f.get(frame.hart);
+    f.get(frame.address);
+    frame.pc();
+    f.call(this.#system.fence);
+    f.op('i32.eqz');
+    f.brIf(frame.callOut);
+    frame.advance(4);
+  }
+
+  #emitSstatus(): void {
+    const f = this.#f;
+    const frame = this.#frame;
+    f.get(frame.hart);
+    f.get(frame.value);
+    f.get(frame.size);
+    f.call(this.#system.sstatus);
+    f.tee(frame.value);
+    f.i64(NOT_DONE);
+    f.op('i64.eq');
+    f.brIf(frame.callOut);
+    frame.writeX(() => f.get(frame.value));
+    frame.advance(4);
   }
 
   /** Address of the next instruction. */

@@ -2,6 +2,7 @@
  * Puts predecoded instructions into the entries of a page. One that lies across two pages is in none: the second page may
  * be another one by the next time. Nor is one where a breakpoint may stand.
  */
+import type { Instruction } from '../isa/instruction.ts';
 import { relativeTarget } from '../isa/semantics.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { ENTRY_SIZE, PAGE_SIZE } from '../memory/layout.ts';
@@ -9,6 +10,11 @@ import { isStraight } from './action-lowering.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { DebugPoints } from './debug-points.ts';
 import { ENTRY, OPERATIONS, type Predecode } from './operations.ts';
+import { quickWay } from './system-code.ts';
+
+/** Whether the next instruction follows, as a rule. */
+const goesOn = (instruction: Instruction): boolean =>
+  isStraight(instruction.action) || quickWay(instruction) !== undefined;
 
 export class PagePredecoder {
   readonly #memory: GuestMemory;
@@ -68,7 +74,7 @@ export class PagePredecoder {
     for (let at = start; ; ) {
       const word = this.#view.getUint32(slot + (at / 2) * ENTRY_SIZE, true);
       const operation = OPERATIONS[word >>> ENTRY.operationShift];
-      if (operation?.kind !== 'instruction' || !isStraight(operation.instruction.action)) return;
+      if (operation?.kind !== 'instruction' || !goesOn(operation.instruction)) return;
       at += operation.length;
       if (at >= PAGE_SIZE) return;
       const entry = slot + (at / 2) * ENTRY_SIZE;

@@ -3,7 +3,7 @@
  * updated as hardware does, and the PMP's word on the result.
  * RISC-V Privileged ISA (20240411): §12.3 (satp and the walk), §12.4 (Sv39), §12.5 (Sv48), §3.7 (PMP).
  */
-import { HART, HART_CSRS, PAGE_FLAG, PAGE_WALK_PC, PMP_RANGE_SIZE, WALK } from '../memory/layout.ts';
+import { HART, hartCsr, PAGE_FLAG, PAGE_WALK_PC, PMP_RANGE_SIZE, WALK } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { emitDirty } from './dirty.ts';
@@ -34,7 +34,7 @@ const LEVEL_BITS = 9n;
 const PAGE_OFFSET_BITS = 12n;
 const GIGAPAGE_BITS = 30n;
 
-const SATP = HART.csr + 8 * HART_CSRS.indexOf('satp');
+const SATP = hartCsr('satp');
 
 /** What misses call out for. */
 export interface MissCalls {

@@ -24,7 +24,7 @@ const KINDS = Object.keys(TLB) as TlbKind[];
 const indexOf = (page: bigint): number => Number((page >> 12n) & BigInt(TLB_ENTRIES - 1));
 
 /** A tag that nothing matches in this entry. */
-const emptyTag = (index: number): bigint => (index === 0 ? BigInt(PAGE_SIZE) : 0n);
+export const emptyTag = (index: number): bigint => (index === 0 ? BigInt(PAGE_SIZE) : 0n);
 
 export class Tlbs {
   readonly #bytes: Uint8Array;

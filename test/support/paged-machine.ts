@@ -1,5 +1,6 @@
 /** A bare machine with page tables and trap handlers, that runs instructions in a mode: for tests of privileges. */
 
+import type { EngineOptions } from '../../src/cpu/engine.ts';
 import { assemble, BareMachine, type Line, RAM_BASE } from './bare-machine.ts';
 
 export const MACHINE_HANDLER = RAM_BASE + 0x800;
@@ -18,8 +19,8 @@ export const pte = (physical: number, bits: bigint): bigint => (BigInt(physical 
 
 export class PagedMachine extends BareMachine {
   /** Both trap handlers loop; the PMP gives the whole of memory to everybody. */
-  constructor(isa?: string) {
-    super(1, 'tree', isa);
+  constructor(isa?: string, options?: EngineOptions) {
+    super(1, 'tree', isa, undefined, options);
     const spin = assemble(['jal', { rd: 0, imm: 0 }]);
     this.load(spin, MACHINE_HANDLER);
     this.load(spin, SUPERVISOR_HANDLER);

@@ -12,6 +12,7 @@ import { ENTRY, type Predecode } from '../operations.ts';
 import { PageHistory } from './page-history.ts';
 import { findRegion, type Region, type RegionPage, survey } from './region.ts';
 import { emitRegion, regionStates } from './region-code.ts';
+import type { RegionCalls } from './region-frame.ts';
 
 export interface JitOptions {
   /** Jumps into a page that make it hot. */
@@ -24,10 +25,15 @@ export interface JitOptions {
   readonly clock: Clock;
 }
 
-export const JIT_OPTIONS: JitOptions = { heat: 50_000, patience: 30, eager: false, clock: new ManualClock() };
+export const JIT_OPTIONS: JitOptions = {
+  heat: 50_000,
+  patience: 30,
+  eager: false,
+  clock: new ManualClock(),
+};
 
 /** The engine's functions that regions import. */
-export type RegionImports = Readonly<Record<'read' | 'write' | 'store', (...args: never[]) => unknown>>;
+export type RegionImports = Readonly<Record<keyof RegionCalls, (...args: never[]) => unknown>>;
 
 /** Regions in one module: a module costs about a millisecond, however small it is. */
 const MODULE_REGIONS = 16;
@@ -183,6 +189,8 @@ export class Jit {
       read: module.importFunction('read', ['i32', 'i64', 'i32'], ['i32']),
       write: module.importFunction('write', ['i32', 'i64', 'i32', 'i64'], ['i32']),
       store: module.importFunction('store', ['i32', 'i64', 'i64', 'i32', 'i64'], ['i32']),
+      sstatus: module.importFunction('sstatus', ['i32', 'i64', 'i32'], ['i64']),
+      fence: module.importFunction('fence', ['i32', 'i64', 'i64'], ['i32']),
     };
     const written: LiveRegion[] = [];
     for (const page of pages) {

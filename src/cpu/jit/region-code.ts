@@ -10,6 +10,7 @@
 import { PAGE_SIZE, SLOT, TLB } from '../../memory/layout.ts';
 import type { FunctionBuilder } from '../../wasm/function.ts';
 import { isStraight } from '../action-lowering.ts';
+import { quickWay } from '../system-code.ts';
 import { type Block, type BlockEnd, lengthOf, pageOf, type RegionInstruction } from './block.ts';
 import { budgets } from './budget.ts';
 import { emitFlow, type Jumps } from './flow.ts';
@@ -79,8 +80,10 @@ class RegionCode {
     for (const instruction of instructions) {
       this.#begin(instruction);
       const { action } = instruction.instruction;
-      if (!isStraight(action)) throw new Error(`${instruction.instruction.name} ends a block`);
-      frame.straight(action);
+      const way = quickWay(instruction.instruction);
+      if (way !== undefined) frame.quick(way);
+      else if (isStraight(action)) frame.straight(action);
+      else throw new Error(`${instruction.instruction.name} ends a block`);
     }
     this.#emitEnd(block, end, jumps);
   }

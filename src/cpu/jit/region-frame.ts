@@ -16,6 +16,7 @@ import {
 } from '../action-lowering.ts';
 import { emitLookup, emitTlbOffset } from '../lookup.ts';
 import { ENTRY } from '../operations.ts';
+import { NOT_DONE, type QuickWay } from '../system-code.ts';
 import type { RegionInstruction } from './block.ts';
 import { ARRIVAL, ARRIVAL_BITS } from './landing.ts';
 import { operandsOf, RegionRegisters } from './region-registers.ts';
@@ -29,6 +30,9 @@ export interface RegionCalls {
   readonly write: Callable;
   /** (hart, address, value, bytes, pc of the instruction) → 1 if the store was done. */
   readonly store: Callable;
+  /** SystemCode's. */
+  readonly sstatus: Callable;
+  readonly fence: Callable;
 }
 
 /** Loads of what is smaller than a register, but for the unsigned word. */
@@ -179,6 +183,34 @@ export class RegionFrame implements ActionFrame {
     lowerAction(this, action);
     if (givesWord) this.#words.add(rd);
     else if (operandsOf(instruction).has('rd')) this.#words.delete(rd);
+    this.notRun--;
+  }
+
+  /** Writes the current instruction, which has a quick way that its operands allow. */
+  quick(way: QuickWay): void {
+    const f = this.f;
+    const { rs1, rd, at } = this.current;
+    f.get(this.hart);
+    if (way.kind === 'fence') {
+      this.#leaf('rs1');
+      this.addressOf(at);
+      f.call(this.#calls.fence);
+      f.op('i32.eqz');
+      this.slowIf();
+    } else {
+      const old = f.local('i64');
+      if (way.immediate) f.i64(rs1);
+      else this.#leaf('rs1');
+      f.i32(way.set ? 1 : 0);
+      f.call(this.#calls.sstatus);
+      f.tee(old);
+      f.i64(NOT_DONE);
+      f.op('i64.eq');
+      this.slowIf();
+      if (rd !== 0) this.writeX(() => f.get(old));
+      f.release(old);
+    }
+    this.#words.delete(rd);
     this.notRun--;
   }
 

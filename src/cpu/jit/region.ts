@@ -5,6 +5,7 @@
 import { relativeTarget } from '../../isa/semantics.ts';
 import { ENTRY_SIZE, PAGE_SIZE } from '../../memory/layout.ts';
 import { ENTRY, type Entry, OPERATIONS, type Predecode } from '../operations.ts';
+import { quickOperands, quickWay } from '../system-code.ts';
 import { type Block, type BlockEnd, pageOf, type RegionInstruction, targets } from './block.ts';
 import { loopEntries } from './loop-entries.ts';
 
@@ -202,6 +203,11 @@ class RegionFinder {
 }
 
 /** Whether the interpreter has to do it, always. */
-function isInterpreted({ instruction: { action } }: RegionInstruction): boolean {
-  return action.kind === 'helper' || (action.kind === 'float' && action.fast === undefined);
+function isInterpreted(found: RegionInstruction): boolean {
+  const { action } = found.instruction;
+  if (action.kind === 'helper') {
+    const way = quickWay(found.instruction);
+    return way === undefined || !quickOperands(way, found);
+  }
+  return action.kind === 'float' && action.fast === undefined;
 }
