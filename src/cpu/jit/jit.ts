@@ -26,7 +26,7 @@ export interface JitOptions {
 }
 
 export const JIT_OPTIONS: JitOptions = {
-  heat: 50_000,
+  heat: 200_000,
   patience: 30,
   eager: false,
   clock: new ManualClock(),
