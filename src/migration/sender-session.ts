@@ -271,7 +271,6 @@ export class SenderSession {
 
   /** The guest is gone: what is left here is cleaned up. Never rejects. */
   async finish(): Promise<void> {
-    this.statistics.ended();
     await this.#ram.stopLogging();
     await this.#ram.lift();
     await this.#disks?.stop();
@@ -302,7 +301,6 @@ export class SenderSession {
     // Only now, with the guest running again, the other side is told. It never runs without "go".
     await this.#link.abort(reason);
     this.#ram.clear();
-    this.statistics.ended();
     return failures.length === 0 ? undefined : failures.join('; ');
   }
 
@@ -313,7 +311,6 @@ export class SenderSession {
     await this.#disks?.stop();
     this.#link.destroy();
     this.#ram.clear();
-    this.statistics.ended();
   }
 
   /** Why a step really failed (SourceLink.reasonFor). */

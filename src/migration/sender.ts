@@ -110,7 +110,6 @@ export class Sender {
       await this.#run();
     } finally {
       this.#forgetDeadline();
-      this.#samples.stop();
     }
     if (this.#error !== undefined) throw this.#error;
   }
@@ -308,10 +307,17 @@ export class Sender {
     const status = SENDER_STATUS[state];
     if (status === undefined || status === this.#status) return;
     this.#status = status;
+    // Who hears of the end may ask for the figures at once.
+    if (FINAL_STATUSES.has(status)) {
+      this.#session.statistics.ended();
+      this.#samples.stop();
+    }
     const error = this.#error?.message;
     this.#onEvent({ event: 'status', status, ...(error === undefined ? {} : { error }) });
   }
 }
+
+const FINAL_STATUSES: ReadonlySet<MigrationStatus> = new Set(['completed', 'cancelled', 'failed']);
 
 function extended(error: GodwitError, more: string): GodwitError {
   return new GodwitError(error.kind, `${error.message}; ${more}`, error.details, error);
