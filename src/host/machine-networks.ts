@@ -10,7 +10,8 @@ import { type NetworkSpecs, type Networks, openNetworks } from './netdev-open.ts
 export class MachineNetworks {
   #networks: Networks = { netdevs: new Map(), dumps: [] };
   #cables: readonly NetworkCable[] = [];
-  #announcing: NodeJS.Timeout | undefined;
+  /** Rounds that are to come, by the announcement's id. */
+  readonly #announcing = new Map<string, NodeJS.Timeout>();
 
   /** Whether frames can come from outside at any time. */
   get any(): boolean {
@@ -58,13 +59,20 @@ export class MachineNetworks {
   }
 
   /** Tells the network where the machine's adapters are now. */
-  announce({ initial, max, rounds, step }: AnnounceParameters): void {
-    clearTimeout(this.#announcing);
+  announce({ initial, max, rounds, step, interfaces, id = '' }: AnnounceParameters): void {
+    clearTimeout(this.#announcing.get(id));
+    this.#announcing.delete(id);
+    const meant = this.#cables.filter(
+      ({ card }) => card !== undefined && interfaces?.includes(card.label) !== false,
+    );
+    if (meant.length === 0) return;
     const round = (left: number, wait: number): void => {
-      for (const cable of this.#cables) {
-        if (cable.card !== undefined) cable.send(announcement(cable.card.mac()));
+      for (const cable of meant) if (cable.card !== undefined) cable.send(announcement(cable.card.mac()));
+      if (left <= 1) this.#announcing.delete(id);
+      else {
+        const next = (): void => round(left - 1, Math.min(wait + step, max));
+        this.#announcing.set(id, setTimeout(next, wait));
       }
-      if (left > 1) this.#announcing = setTimeout(() => round(left - 1, Math.min(wait + step, max)), wait);
     };
     if (rounds > 0) round(rounds, initial);
   }

@@ -1,6 +1,6 @@
 /** Commands about networks. QEMU: qapi/net.json. */
 import { type Command, command } from './command.ts';
-import { boolean, optional, required, string, uint } from './schema.ts';
+import { array, boolean, optional, required, string, uint } from './schema.ts';
 
 export const NETWORK_COMMANDS: readonly Command[] = [
   command({
@@ -24,8 +24,22 @@ export const NETWORK_COMMANDS: readonly Command[] = [
       max: optional(uint),
       rounds: optional(uint),
       step: optional(uint),
+      interfaces: optional(array(string)),
+      id: optional(string),
     },
-    human: { names: ['announce_self'], arguments: [] },
+    human: {
+      names: ['announce_self'],
+      arguments: [
+        { kind: 'word', name: 'interfaces', optional: true },
+        { kind: 'word', name: 'id', optional: true },
+      ],
+      async run({ target }, { interfaces, id }) {
+        await target.announceSelf({
+          ...(interfaces === undefined ? {} : { interfaces: String(interfaces).split(',') }),
+          ...(id === undefined ? {} : { id: String(id) }),
+        });
+      },
+    },
     run: async ({ target }, changes) => void (await target.announceSelf(changes)),
   }),
 ];

@@ -234,6 +234,10 @@ export interface AnnounceParameters {
   readonly rounds: number;
   /** So much longer each time. */
   readonly step: number;
+  /** Only the adapters of these names (`e1000.0`, or the id); without it all, with none it ends what has this id. */
+  readonly interfaces?: readonly string[];
+  /** Announcements of different ids go on beside each other; of the same id, the last one does. */
+  readonly id?: string;
 }
 
 export interface MigrateRequest {

@@ -225,6 +225,21 @@ describe('the monitor', () => {
     await vm.execute('announce-self', { rounds: 3, initial: 10, step: 10, max: 20 });
     await poll(async () => (announced().length === 3 ? true : undefined));
     expect(announced()[0]?.subarray(0, 6)).toEqual(Buffer.alloc(6, 0xff));
+
+    // Only the adapters that are named; another id is another announcement; without adapters it ends.
+    const [once, often] = [
+      { rounds: 1, initial: 10, step: 0, max: 10 },
+      { rounds: 1000, initial: 10, step: 0, max: 10 },
+    ];
+    await vm.execute('announce-self', { ...once, interfaces: ['another'] });
+    await vm.execute('announce-self', { ...often, interfaces: ['e1000.0'], id: 'x' });
+    await vm.execute('announce-self', { ...once, interfaces: [], id: 'y' });
+    await poll(async () => (announced().length > 8 ? true : undefined));
+    await vm.execute('announce-self', { ...once, interfaces: [], id: 'x' });
+    const ended = announced().length;
+    await vm.execute('human-monitor-command', { 'command-line': 'announce_self e1000.0 z' });
+    await poll(async () => (announced().length > ended ? true : undefined));
+    expect(announced().length).toBeLessThan(ended + 20);
   });
 });
 
