@@ -27,13 +27,20 @@ export interface MigrateOptions {
 const PROGRESS_MS = 100;
 /** How often a post-copy that has lost its connection is connected again. */
 const RECONNECTS = 20;
+/** How long the destination may take to say that it is done, when the source has been told. */
+const ARRIVAL_MS = 3000;
+
+/** What the source says of a migration, and, if it succeeded and the destination could be asked, what that one says. */
+export interface MigrationOutcome extends MigrationInfo {
+  readonly destination?: MigrationInfo;
+}
 
 /**
  * Starts the migration and follows it to its end.
  * @returns the figures at the end, whatever the end is.
  * @throws GodwitError if it could not be started.
  */
-export async function followMigration(options: MigrateOptions): Promise<MigrationInfo> {
+export async function followMigration(options: MigrateOptions): Promise<MigrationOutcome> {
   const { from, to, uri, block = false, incremental = false, onProgress, postcopyAfterMs } = options;
   const folder = mkdtempSync(join(tmpdir(), 'godwit-'));
   try {
@@ -61,19 +68,25 @@ export async function followMigration(options: MigrateOptions): Promise<Migratio
       clearTimeout(postcopy);
       clearInterval(timer);
     }
-    const info = { ...(await query()), ...(await waits(to)) };
+    const info = await query();
     onProgress(info);
-    return info;
+    const destination = info.status === 'completed' && to !== undefined ? await arrived(to) : undefined;
+    return { ...info, ...(destination === undefined ? {} : { destination }) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-/** How long the guest waited for pages, as its destination knows. */
-async function waits(to: MonitorClient | undefined): Promise<MigrationInfo> {
-  if (to === undefined) return {};
-  const info = (await to.execute('query-migrate').catch(() => ({}))) as MigrationInfo;
-  return Object.fromEntries(Object.entries(info).filter(([name]) => name.startsWith('postcopy-')));
+/** The destination's figures; undefined if it can't be asked any more, or never says that it is done. */
+async function arrived(to: MonitorClient): Promise<MigrationInfo | undefined> {
+  const until = performance.now() + ARRIVAL_MS;
+  while (performance.now() < until) {
+    const info = await to.execute('query-migrate').catch(() => undefined);
+    const { status } = (info ?? {}) as MigrationInfo;
+    if (info === undefined || status === 'completed') return info as MigrationInfo | undefined;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return undefined;
 }
 
 /** Where the destination listens; one that was started with "-incoming defer" is told to listen at `path`. */

@@ -1,5 +1,6 @@
 /** A migration's figures as people read them: the bar while it runs, the tables at its end. */
 import type { MigrationInfo } from '../monitor/target.ts';
+import type { MigrationOutcome } from './migrate.ts';
 import { formatTable } from './table.ts';
 
 const MiB = 1024 * 1024;
@@ -64,8 +65,8 @@ export function passRows({ passes = [] }: MigrationInfo): string[][] {
 }
 
 /** What became of the migration: names and values. */
-export function resultRows(info: MigrationInfo): string[][] {
-  const { ram, pause, disk } = info;
+export function resultRows(info: MigrationOutcome): string[][] {
+  const { ram, pause, disk, destination } = info;
   const cache = info['xbzrle-cache'];
   const throttle = info['cpu-throttle-percentage'];
   return [
@@ -76,6 +77,7 @@ export function resultRows(info: MigrationInfo): string[][] {
     ...(info.downtime === undefined || pause === undefined
       ? []
       : Object.entries(pause).map(([part, value]) => [`  ${part}`, ms(value)])),
+    ...(destination?.downtime === undefined ? [] : [['pause, seen there', ms(destination.downtime)]]),
     ...(ram === undefined
       ? []
       : [
@@ -87,26 +89,28 @@ export function resultRows(info: MigrationInfo): string[][] {
     ...(cache === undefined || cache.pages === 0
       ? []
       : [['xbzrle pages', `${cache.pages}, ${mib(cache.bytes)}`]]),
-    ...(info['postcopy-latency'] === undefined
-      ? []
-      : [
-          ['pages asked for', String(ram?.['postcopy-requests'] ?? 0)],
-          ['wait for a page', latencyText(info)],
-          ['all harts waited', ms(info['postcopy-blocktime'])],
-        ]),
     ...(disk === undefined ? [] : [['disks', `${mib(disk.transferred)} of ${mib(disk.total)}`]]),
     ...(throttle === undefined ? [] : [['throttle', `${throttle} %`]]),
+    ...postcopyRows(info),
   ];
 }
 
-function latencyText(info: MigrationInfo): string {
-  const us = (ns: number | undefined): string => `${((ns ?? 0) / 1000).toFixed(0)} µs`;
-  const { 'postcopy-latency-median': median, 'postcopy-latency-p99': p99 } = info;
-  return `median ${us(median)}, p99 ${us(p99)}, longest ${us(info['postcopy-latency-max'])}`;
+const us = (ns: number | undefined): string => (ns === undefined ? '?' : `${(ns / 1000).toFixed(0)} µs`);
+
+/** How long the guest waited for pages, as the destination of a post-copy knows. */
+function postcopyRows({ ram, destination = {} }: MigrationOutcome): string[][] {
+  const { 'postcopy-latency-median': median, 'postcopy-latency-p99': p99 } = destination;
+  if (destination['postcopy-latency'] === undefined) return [];
+  const longest = destination['postcopy-latency-max'];
+  return [
+    ['pages asked for', String(ram?.['postcopy-requests'] ?? 0)],
+    ['waits for pages', `median ${us(median)}, p99 ${us(p99)}, longest ${us(longest)}`],
+    ['all harts waited', ms(destination['postcopy-blocktime'])],
+  ];
 }
 
 /** The passes, and what became of the migration. */
-export function finalReport(info: MigrationInfo): string {
+export function finalReport(info: MigrationOutcome): string {
   const passes = passRows(info);
   const rows = resultRows(info);
   const width = Math.max(...rows.map(([label = '']) => label.length));

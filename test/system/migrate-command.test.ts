@@ -67,7 +67,10 @@ describe('godwit migrate', () => {
     const { socket: to } = await withSocket(bench, ['-incoming', 'defer']);
     const moved = await godwit('migrate', from, to, '--json');
     expect(moved.code).toBe(0);
-    expect(JSON.parse(moved.stdout)).toMatchObject({ status: 'completed', downtime: expect.any(Number) });
+    expect(JSON.parse(moved.stdout)).toMatchObject({
+      ...{ status: 'completed', downtime: expect.any(Number) },
+      destination: { status: 'completed', downtime: expect.any(Number) },
+    });
     expect(await source.status()).toBe('postmigrate');
   });
 

@@ -1,5 +1,6 @@
 /** A migration's report as one page: plots and tables, without anything from elsewhere. */
-import type { MigrationInfo, MigrationSamples } from '../../monitor/target.ts';
+import type { MigrationSamples } from '../../monitor/target.ts';
+import type { MigrationOutcome } from '../migrate.ts';
 import { passRows, resultRows } from '../migration-report.ts';
 import { migrationSvg } from './migration-svg.ts';
 import { escapeText } from './panel.ts';
@@ -22,8 +23,9 @@ function table(rows: readonly (readonly string[])[], head: boolean, kind: string
   return `<table class="${kind}">\n${lines.join('\n')}\n</table>`;
 }
 
-export function migrationHtml(info: MigrationInfo, samples: MigrationSamples): string {
+export function migrationHtml(info: MigrationOutcome, samples: MigrationSamples): string {
   const passes = passRows(info);
+  const decisions = (info.decisions ?? []).map(({ time, text }) => [`${time} ms`, text]);
   return `<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -35,6 +37,7 @@ export function migrationHtml(info: MigrationInfo, samples: MigrationSamples): s
 ${migrationSvg(info, samples)}
 <h2>What became of it</h2>
 ${table(resultRows(info), false, 'result')}
+${decisions.length > 0 ? `<h2>What it decided, and why</h2>\n${table(decisions, false, 'result')}` : ''}
 ${passes.length > 1 ? `<h2>Passes</h2>\n${table(passes, true, 'passes')}` : ''}
 </body>
 </html>

@@ -1,5 +1,6 @@
 /** A migration as plots: one SVG picture, from its figures and samples. */
 import type { MigrationInfo, MigrationSamples } from '../../monitor/target.ts';
+import type { MigrationOutcome } from '../migrate.ts';
 import { HISTOGRAM_HEIGHT, histogramPanel, type Part, partsHeight, partsPanel } from './bars.ts';
 import { PANEL_HEIGHT, type PanelOptions, panel, type TimeAxis, text, WIDTH } from './panel.ts';
 import { passSteps, rates, steps } from './rates.ts';
@@ -26,7 +27,7 @@ line.pass { stroke: #b5b5b5; stroke-dasharray: 3 3 }
 .pause { fill: ${RED}; fill-opacity: 0.18 }`;
 
 /** @returns a whole SVG document, 920 pixels wide, that needs nothing else. */
-export function migrationSvg(info: MigrationInfo, samples: MigrationSamples): string {
+export function migrationSvg(info: MigrationOutcome, samples: MigrationSamples): string {
   const parts = ['<rect width="100%" height="100%" fill="white"/>'];
   let top = 56;
   parts.push(text(16, 28, heading(info), { kind: 'heading' }));
@@ -43,7 +44,7 @@ export function migrationSvg(info: MigrationInfo, samples: MigrationSamples): st
   if (pause.length > 0) {
     add(partsHeight(pause), partsPanel(top, `The pause, ${info.downtime} ms in all`, 'ms', pause));
   }
-  const latencies = latencyClasses(info);
+  const latencies = latencyClasses(info.destination ?? {});
   if (latencies.length > 0) {
     const title = 'Post-copy: how long the guest waited for a page (number of pages)';
     add(HISTOGRAM_HEIGHT, histogramPanel(top, title, 'up to so many µs', latencies));

@@ -1,7 +1,8 @@
 /** Where a report goes, and in which form. */
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { errorMessage, GodwitError } from '../../error.ts';
-import type { MigrationInfo, MigrationSamples } from '../../monitor/target.ts';
+import type { MigrationSamples } from '../../monitor/target.ts';
+import type { MigrationOutcome } from '../migrate.ts';
 import { migrationHtml } from './migration-html.ts';
 import { migrationSvg } from './migration-svg.ts';
 
@@ -9,7 +10,7 @@ const FORMS = { '.html': migrationHtml, '.svg': migrationSvg } as const;
 
 export interface ReportFile {
   /** @throws GodwitError kind 'file'. */
-  write(info: MigrationInfo, samples: MigrationSamples): void;
+  write(info: MigrationOutcome, samples: MigrationSamples): void;
 }
 
 /**

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { MigrationOutcome } from '../../../src/cli/migrate.ts';
 import { finalReport, progressBar } from '../../../src/cli/migration-report.ts';
 import { migrationHtml } from '../../../src/cli/report/migration-html.ts';
 import { migrationSvg } from '../../../src/cli/report/migration-svg.ts';
@@ -30,11 +31,12 @@ const SAMPLES: MigrationSamples = Array.from({ length: 300 }, (_, i) =>
     'cpu-throttle-percentage': i < 150 ? 0 : 20 + 10 * Math.floor((i - 150) / 30),
   }),
 );
-const INFO: MigrationInfo = {
+const INFO: MigrationOutcome = {
   status: 'completed',
   'total-time': 2990,
   'setup-time': 3,
   'stopped-at': 2900,
+  decisions: [{ time: 1500, text: 'throttle 20 %: it does not <converge>' }],
   downtime: 80,
   ram: {
     ...{ transferred: 299 * MiB, remaining: 0, total: 300 * MiB, duplicate: 12, normal: 40_000 },
@@ -53,7 +55,16 @@ const INFO: MigrationInfo = {
     },
   })),
   pause: { 'final-pass': 60.25, 'take-state': 5, 'send-state': 1, load: 12, resume: 1.75 },
-  'postcopy-latency-dist': [0, 0, 0, 1, 12, 200, 941, 80, 3, 0, 0, 0],
+  destination: {
+    status: 'completed',
+    downtime: 84,
+    'postcopy-latency': 70_000,
+    'postcopy-blocktime': 31,
+    'postcopy-latency-median': 64_000,
+    'postcopy-latency-p99': 210_000,
+    'postcopy-latency-max': 480_000,
+    'postcopy-latency-dist': [0, 0, 0, 1, 12, 200, 941, 80, 3, 0, 0, 0],
+  },
 };
 
 /** Tags that are opened are closed, in order. */
@@ -88,7 +99,11 @@ describe('a report', () => {
     ]) {
       expect(svg.includes(title), title).toBe(true);
     }
-    expectWellFormed(migrationHtml(INFO, SAMPLES));
+    const html = migrationHtml(INFO, SAMPLES);
+    expectWellFormed(html);
+    expect(html.includes('<td>1500 ms</td><td>throttle 20 %: it does not &#60;converge&#62;</td>')).toBe(
+      true,
+    );
   });
 
   it('shows what there is of a migration that failed, or that was never sampled', () => {
@@ -190,4 +205,8 @@ it('the tables at the end tell passes, pause and result', () => {
   const text = finalReport(INFO);
   expect(text).toContain('   1  100.5 ms   2560     0  10.0 MiB      20000 pages/s');
   expect(text).toMatch(/status +completed\ntotal time +2990.0 ms\npause +80.0 ms\n {2}final-pass +60.3 ms/);
+  expect(text).toMatch(/\npause, seen there +84.0 ms\n/);
+  expect(text).toMatch(
+    /\nwaits for pages +median 64 µs, p99 210 µs, longest 480 µs\nall harts waited +31.0 ms$/,
+  );
 });
