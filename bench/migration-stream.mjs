@@ -4,7 +4,7 @@
  *
  * "touched": the same random pages when the destination's memory was used before, so that the host need not find any.
  *
- * Usage: node bench/migration-stream.mjs [MiB] [rounds]   (after `npm run build`)
+ * Usage: node bench/migration-stream.mjs [MiB] [rounds] [zero,random,touched]   (after `npm run build`)
  */
 import { fork } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
@@ -39,8 +39,9 @@ async function receive(mib, uri, fill) {
     loadState: async () => {},
     start: async () => {},
   };
+  const before = process.cpuUsage();
   await new Receiver({ builder: { build: async () => vm }, transport, clock, timers: hostTimers }).run();
-  const { user, system } = process.cpuUsage();
+  const { user, system } = process.cpuUsage(before);
   process.send({ cpuMs: (user + system) / 1000 }, () => process.disconnect());
 }
 
@@ -97,7 +98,8 @@ if (process.argv[2] === '--receive') {
 } else {
   const mib = Number(process.argv[2] ?? 256);
   const rounds = Number(process.argv[3] ?? 5);
-  const runs = { zero: [], random: [], touched: [] };
+  const kinds = (process.argv[4] ?? 'zero,random,touched').split(',');
+  const runs = Object.fromEntries(kinds.map((kind) => [kind, []]));
   for (let i = 0; i < rounds; i++)
     for (const fill of Object.keys(runs)) runs[fill].push(await send(mib, fill));
   for (const [fill, list] of Object.entries(runs)) {

@@ -2,7 +2,9 @@
  * How long does a live migration take, and for how long does the guest stand still? godwit to godwit and QEMU to QEMU
  * in turn, 256 MiB over a unix socket, as an observer sees it who reads both serial ports.
  *
- * Usage: npm run bench:migration -- [--rounds N] [--json] [--only paced|idle|flat-out|postcopy]
+ * "bulk" is a guest of 1 GiB with 512 MiB of random words in use, and no bandwidth cap: what counts there is the total.
+ *
+ * Usage: npm run bench:migration -- [--rounds N] [--json] [--only paced|idle|flat-out|postcopy|bulk]
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -60,6 +62,18 @@ const SCENARIOS = [
     line: DIRTY_LINE,
     postcopyMs: 500,
     settleMs: 1500,
+    afterMs: 700,
+  },
+  {
+    name: 'bulk',
+    title: '1 GiB, of which 512 MiB are in use, no bandwidth cap',
+    guest: 'dirty',
+    append: 'size=512M words=512 pattern=random rate=20 report=5',
+    memory: '1G',
+    line: DIRTY_LINE,
+    ready: DIRTY_LINE,
+    parameters: { 'max-bandwidth': 0 },
+    settleMs: 500,
     afterMs: 700,
   },
 ];
@@ -140,7 +154,7 @@ const migrationStatus =
 /** One migration from a fresh process to another. All times in ms. */
 function migrate(side, scenario) {
   return withDirectory(async (directory) => {
-    const machine = ['-M', 'virt', '-bios', 'none', '-m', '256M'];
+    const machine = ['-M', 'virt', '-bios', 'none', '-m', scenario.memory ?? '256M'];
     const args = [...machine, '-kernel', guestImage(scenario.guest), '-append', scenario.append];
     const link = join(directory, 'link');
     const running = [];
@@ -159,6 +173,10 @@ function migrate(side, scenario) {
       while (!existsSync(link)) await sleep(5);
       if (scenario.parameters !== undefined) {
         await source.execute('migrate-set-parameters', scenario.parameters);
+      }
+      if (scenario.ready !== undefined) {
+        while (!guestLines(source, destination).some(({ text }) => scenario.ready.test(text)))
+          await sleep(20);
       }
       await sleep(scenario.settleMs);
       const begin = performance.now();
