@@ -15,6 +15,7 @@ const bundle = await rolldown({
     'system-main': `${dist}cli/system-main.js`,
     'machine-thread': `${dist}host/machine-thread.js`,
     'migration-thread': `${dist}host/migration-thread.js`,
+    'ram-helper-thread': `${dist}host/ram-helper-thread.js`,
   },
   platform: 'node',
   // An optional native helper of msgpackr's; without it, it works in JavaScript.

@@ -2,6 +2,7 @@
  * The migration thread: runs the sender or the receiver, owns their connections and scans memory. With the machine
  * thread it only speaks at the documented hand-shakes; the run state is the main thread's.
  */
+import { randomBytes } from 'node:crypto';
 import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
@@ -14,15 +15,19 @@ import type {
   SourceVm,
 } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
+import type { RamJob } from '../migration/ram-applier.ts';
 import { Receiver } from '../migration/receiver.ts';
 import type { MigrationSample } from '../migration/samples.ts';
 import { type MigrationEvent, Sender } from '../migration/sender.ts';
+import type { ChannelOptions } from '../migration/sender-channels.ts';
 import { NO_POSTCOPY_TO_PAUSE } from '../migration/sender-states.ts';
 import type { MigrationInfo } from '../migration/statistics.ts';
 import { type ArrivingDisk, destinationDisk } from './arriving-disks.ts';
 import { Attention } from './attention.ts';
 import { hostClock } from './clock.ts';
 import type { MachineApi } from './machine-thread.ts';
+import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
+import { RamHelpers } from './ram-helpers.ts';
 import { connect, type Remote } from './rpc.ts';
 import type { TlsSettings } from './tls-credentials.ts';
 import { connectTransport, listenTransport, type TransportListener } from './transport-open.ts';
@@ -42,6 +47,12 @@ export interface ConnectionSettings {
   readonly tls?: TlsSettings;
   /** The capability `return-path`, which only commands need. */
   readonly returnPath: boolean;
+  /** The capability `multifd` and its parameters. */
+  readonly multifd?: {
+    readonly channels: number;
+    readonly compression: CompressionName;
+    readonly zlibLevel: number;
+  };
 }
 
 /** What a migration fills. */
@@ -112,9 +123,26 @@ function retired(memory: WebAssembly.Memory, layout: Layout): () => number {
   return () => counters.reduce((sum, at) => sum + Number(words[at] ?? 0n), 0);
 }
 
+/** The source's further connections, if there are to be any. */
+function channelOptions(uri: string, settings: ConnectionSettings): { channels?: ChannelOptions } {
+  const { multifd } = settings;
+  if (multifd === undefined) return {};
+  const compression = compressionOf(multifd.compression, multifd.zlibLevel);
+  return {
+    channels: {
+      count: multifd.channels,
+      id: randomBytes(16),
+      open: () => connectTransport(uri, settings),
+      ...(compression === undefined ? {} : { compression }),
+    },
+  };
+}
+
 class MigrationThread implements MigrationApi {
   readonly #main: Remote<MigrationListener>;
   #listener: TransportListener | undefined;
+  #helpers: RamHelpers | undefined;
+  #multifd = false;
   #sender: Sender | undefined;
   #receiver: Receiver | undefined;
   /** Leads to the machine that is arriving. */
@@ -134,6 +162,7 @@ class MigrationThread implements MigrationApi {
     const sender = new Sender({
       vm: this.#source(machine, disks),
       open: () => connectTransport(uri, settings),
+      ...channelOptions(uri, settings),
       clock: hostClock,
       timers: hostTimers,
       parameters,
@@ -150,23 +179,35 @@ class MigrationThread implements MigrationApi {
   async listen(uri: string, settings: ConnectionSettings): Promise<string> {
     this.#listener = await listenTransport(uri, {
       ...settings,
+      channels: settings.multifd !== undefined,
       onRefused: (reason) => void this.#main.connectionRefused(reason),
     });
+    this.#multifd = settings.multifd !== undefined;
+    this.#helpers = new RamHelpers();
     return this.#listener.address;
   }
 
   async receive(parameters: Partial<MigrationParameters>): Promise<void> {
-    if (this.#listener === undefined) throw new GodwitError('internal', 'receive before listen');
+    const listener = this.#listener;
+    if (listener === undefined) throw new GodwitError('internal', 'receive before listen');
     const receiver = new Receiver({
       builder: this.#builder(),
-      transport: await this.#listener.accept(),
+      transport: await listener.accept(),
+      ...(this.#multifd
+        ? { channels: { next: () => listener.channel(), close: () => listener.close() } }
+        : {}),
       clock: hostClock,
       timers: hostTimers,
       parameters,
       onEvent: (event) => void this.#main.event(event),
     });
     this.#receiver = receiver;
-    await receiver.run();
+    try {
+      await receiver.run();
+    } finally {
+      listener.close();
+      this.#helpers?.close();
+    }
     this.#arriving?.close();
   }
 
@@ -252,10 +293,16 @@ class MigrationThread implements MigrationApi {
         const machine = await this.#main.buildIncoming(configuration, withDisks);
         const { remote, layout, attention } = machineAt(machine);
         this.#arriving = machine.port;
+        const helpers = this.#helpers;
+        await helpers?.attach(machine.memory, machine.configuration);
         return {
           memory: machine.memory,
           layout,
           disks: machine.disks.map(destinationDisk),
+          ...(helpers === undefined || helpers.count === 0
+            ? {}
+            : { applyRam: (job: RamJob) => helpers.apply(job) }),
+          unpackRam,
           checkState: (state) => remote.checkState(state),
           loadState: (state) => remote.loadState(state),
           postcopy: {

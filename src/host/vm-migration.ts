@@ -41,6 +41,7 @@ import type {
   MigrationApi,
   MigrationListener,
 } from './migration-thread.ts';
+import { type CompressionName, compressionOf } from './ram-compression.ts';
 import { type Connection, connect } from './rpc.ts';
 import { hasReturnPath } from './transport-open.ts';
 import type { TravellingDisks } from './travelling-disks.ts';
@@ -314,6 +315,9 @@ export class VmMigration {
       const why = 'dirty-limit conflicts with auto-converge: either of them is available at a time';
       throw new GodwitError('usage', why);
     }
+    if (capabilities.multifd && capabilities['postcopy-ram']) {
+      throw new GodwitError('usage', 'Postcopy is not yet compatible with multifd');
+    }
     this.#capabilities = capabilities;
   }
 
@@ -324,6 +328,7 @@ export class VmMigration {
   async setParameters(changes: Partial<Parameters>): Promise<void> {
     for (const [name, value] of Object.entries(changes)) {
       checkParameter(name as ParameterName, value as ParameterValue, this.#parameters);
+      if (name === 'multifd-compression') compressionOf(value as CompressionName, 0);
     }
     const before = this.#parameters;
     this.#parameters = { ...before, ...changes };
@@ -361,12 +366,22 @@ export class VmMigration {
     };
   }
 
+  #multifd(): NonNullable<ConnectionSettings['multifd']> {
+    const compression = this.#parameters['multifd-compression'] as CompressionName;
+    const zlibLevel = this.#parameters['multifd-zlib-level'];
+    compressionOf(compression, zlibLevel);
+    return { channels: this.#parameters['multifd-channels'], compression, zlibLevel };
+  }
+
   /** @throws GodwitError kind "usage" for credentials that don't exist. */
   #connectionSettings(): ConnectionSettings {
     const id = this.#parameters['tls-creds'];
     const hostname = this.#parameters['tls-hostname'];
-    const returnPath = this.#capabilities['return-path'];
-    if (id === '') return { returnPath };
+    const settings = {
+      returnPath: this.#capabilities['return-path'],
+      ...(this.#capabilities.multifd ? { multifd: this.#multifd() } : {}),
+    };
+    if (id === '') return settings;
     const known = this.#machine.options.tlsCredentials ?? [];
     const credentials = known.find((one) => one.id === id);
     if (credentials === undefined) {
@@ -378,7 +393,7 @@ export class VmMigration {
         )}`,
       );
     }
-    return { returnPath, tls: { credentials, ...(hostname === '' ? {} : { hostname }) } };
+    return { ...settings, tls: { credentials, ...(hostname === '' ? {} : { hostname }) } };
   }
 
   async query(): Promise<MigrationInfo> {

@@ -218,6 +218,8 @@ export const SLOT_COUNT = 4096;
 
 /** Bytes for the migration thread to gather and check pages in. */
 export const SCRATCH_SIZE = 4 * 1024 * 1024;
+/** Bytes behind those for payloads that arrive, and for the threads that put them in place. */
+export const ARRIVAL_SIZE = 4 * 1024 * 1024;
 
 /** A piece of memory that belongs to the guest and travels with it. */
 export interface RamBlockSpec {
@@ -254,6 +256,7 @@ export interface Layout {
   readonly codeSlots: number;
   readonly slots: number;
   readonly scratch: number;
+  readonly arrival: number;
   readonly blocksBase: number;
   /** Number of pages in all blocks. */
   readonly pages: number;
@@ -288,6 +291,7 @@ export function createLayout(harts: number, specs: readonly RamBlockSpec[]): Lay
   const codeSlots = take(pages * 4);
   const slots = take(SLOT_COUNT * SLOT_SIZE);
   const scratch = take(SCRATCH_SIZE);
+  const arrival = take(ARRIVAL_SIZE);
   const blocksBase = align(next, WASM_PAGE);
   let offset = blocksBase;
   const blocks = specs.map((spec): RamBlock => {
@@ -316,6 +320,7 @@ export function createLayout(harts: number, specs: readonly RamBlockSpec[]): Lay
     codeSlots,
     slots,
     scratch,
+    arrival,
     blocksBase,
     pages,
     bitmapSize,

@@ -25,6 +25,9 @@ export async function buildDestination(
   }
   const postcopy = features.includes('postcopy');
   if (postcopy && !duplex) throw GodwitError.unexpected('mismatch', 'post-copy', 'a connection', 'a file');
+  if (postcopy && features.includes('multifd')) {
+    throw GodwitError.unexpected('mismatch', 'stream features', 'multifd or postcopy', 'both');
+  }
   if (pageSize !== PAGE_SIZE) {
     throw GodwitError.unexpected('mismatch', 'page size', `${PAGE_SIZE}`, `${pageSize}`);
   }

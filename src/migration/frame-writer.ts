@@ -15,11 +15,12 @@ export class FrameWriter {
   #bytes = 0;
   #writing = 0;
 
-  constructor(transport: Transport, kernels: Kernels, direction: Direction) {
+  /** @param channel 0 for the main connection. */
+  constructor(transport: Transport, kernels: Kernels, direction: Direction, channel = 0) {
     this.#transport = transport;
     this.#kernels = kernels;
     this.#memory = new Uint8Array(kernels.memory.buffer);
-    this.#opening = opening(direction);
+    this.#opening = opening(direction, channel);
   }
 
   /** Bytes handed to the transport so far. */

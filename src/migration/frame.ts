@@ -4,7 +4,7 @@
  *     opening   8 bytes   magic
  *               u16       protocol version
  *               u8        direction: 0 source to destination, 1 the return path
- *               u8        channel: 0, the only one of this version
+ *               u8        channel: 0 for the main connection, 1 to 255 for further ones (feature "multifd")
  *               u32       0
  *
  *     frame     u16       type (protocol.ts)
@@ -29,17 +29,22 @@ export const CHECKED_SIZE = 12;
 /** As PNG's: a byte above 0x7f and line ends, so that a channel that changes text is noticed. */
 const MAGIC = Uint8Array.of(0x89, 0x67, 0x64, 0x77, 0x74, 0x0d, 0x0a, 0x1a);
 
-export function opening(direction: Direction): Uint8Array {
+export function opening(direction: Direction, channel = 0): Uint8Array {
   const bytes = new Uint8Array(OPENING_SIZE);
   bytes.set(MAGIC);
   const view = new DataView(bytes.buffer);
   view.setUint16(8, PROTOCOL_VERSION, true);
   view.setUint8(10, DIRECTION[direction]);
+  view.setUint8(11, channel);
   return bytes;
 }
 
-/** @throws GodwitError kind "format" if `bytes` do not open a stream of this version and direction. */
-export function checkOpening(bytes: Uint8Array, direction: Direction): void {
+/**
+ * @param further whether it is one of a migration's further connections.
+ * @returns the channel's number.
+ * @throws GodwitError kind "format" if `bytes` do not open a stream of this version and direction.
+ */
+export function checkOpening(bytes: Uint8Array, direction: Direction, further = false): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const check = (what: string, offset: number, expected: string, got: string): void => {
     if (expected !== got) throw GodwitError.unexpected('format', what, expected, got, offset);
@@ -47,8 +52,11 @@ export function checkOpening(bytes: Uint8Array, direction: Direction): void {
   check('stream opening', 0, hex(MAGIC), hex(bytes.subarray(0, MAGIC.length)));
   check('protocol version', 8, String(PROTOCOL_VERSION), String(view.getUint16(8, true)));
   check('stream direction', 10, directionName(DIRECTION[direction]), directionName(view.getUint8(10)));
-  check('stream channel', 11, '0', String(view.getUint8(11)));
+  const channel = view.getUint8(11);
+  if (further && channel === 0) check('stream channel', 11, '1 to 255', '0');
+  if (!further) check('stream channel', 11, '0', String(channel));
   check('stream opening', 12, '0', String(view.getUint32(12, true)));
+  return channel;
 }
 
 function directionName(code: number): string {

@@ -3,6 +3,8 @@
  * opaque device state. It sees no hart and no device.
  */
 import type { Layout } from '../memory/layout.ts';
+import type { RamJob, Unpack } from './ram-applier.ts';
+import type { RamCounts } from './ram-load.ts';
 
 /** Plain data that msgpack can carry: what of a machine must be equal on both sides. */
 export type Configuration = Readonly<Record<string, unknown>>;
@@ -102,6 +104,9 @@ export interface DestinationDisk {
   flush(): Promise<void>;
 }
 
+/** Puts frames of memory in place in threads of its own. */
+export type ApplyRam = (job: RamJob) => Promise<RamCounts>;
+
 /** The destination's VM once it has been built from a configuration. */
 export interface DestinationVm {
   /** All zero: nothing has been written to its RAM blocks. */
@@ -109,6 +114,10 @@ export interface DestinationVm {
   readonly layout: Layout;
   /** The disks that arrive, in the order in which the configuration has them; none unless asked for. */
   readonly disks: readonly DestinationDisk[];
+  /** Absent: it is done where the frames are read. */
+  readonly applyRam?: ApplyRam;
+  /** What the host can undo of compressed memory, where there is no `applyRam`. */
+  readonly unpackRam?: Unpack;
   /** Validates a device state completely and changes nothing. Rejects with the reason. */
   checkState(state: Uint8Array): Promise<void>;
   /** Validates, then swaps the state in. The VM is complete afterwards, and stopped. */

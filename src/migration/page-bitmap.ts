@@ -18,9 +18,9 @@ export class PageBitmap {
     return (((this.#words[page >>> 5] ?? 0) >>> (page & 31)) & 1) === 1;
   }
 
+  /** Atomic: several threads may add to one set. */
   add(page: number): void {
-    const word = page >>> 5;
-    this.#words[word] = (this.#words[word] ?? 0) | (1 << (page & 31));
+    Atomics.or(this.#words, page >>> 5, 1 << (page & 31));
   }
 
   /** Adds the pages whose bits are set, of the 32 from page 32 × `index` on. */

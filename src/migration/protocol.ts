@@ -33,6 +33,24 @@
  * whoever sends one of these never runs the guest; so may the source say `abort` up to `go`. If `go` was sent and
  * neither `running` nor `failed` arrives, the source stays stopped.
  *
+ * With the feature "multifd" memory goes over further connections to the same address. Each opens with its number in place
+ * of 0, and its first frame names the migration:
+ *
+ *       | hello, channels {id, count}, checkState  |
+ *       |----------------------------------------->|
+ *       |                                 accepted |
+ *       |<-----------------------------------------|
+ *    1…n| channel {id}                             |  connections without that id are dropped, and do no harm
+ *       |----------------------------------------->|
+ *       |                                   joined |  all n are there
+ *       |<-----------------------------------------|
+ *    1…n| ram … ram, sync {1}                      |  the frames of a pass in any order on any channel
+ *       |----------------------------------------->|
+ *       | pass 1                                   |  counted when every channel has said sync: no page of a pass
+ *       |----------------------------------------->|  lands on one of a later pass
+ *
+ * A channel that ends before "end" was confirmed fails the migration.
+ *
  * To a file there is no way back, so nothing is waited for; a file ends with `go`, and a file that does not is refused:
  *
  *     hello, checkState, (ram …, pass) …, state, end, go
@@ -108,10 +126,11 @@ export const PROTOCOL_VERSION = 1;
  * The features this code can send and receive, all optional.
  *
  * xbzrle: `ram` frames may hold deltas.
+ * multifd: memory comes over further connections.
  * postcopy: the guest may be switched to the destination before its memory is there.
  * disks: `disks` and `disk` frames.
  */
-export const FEATURES: readonly string[] = ['xbzrle', 'postcopy', 'disks'];
+export const FEATURES: readonly string[] = ['xbzrle', 'multifd', 'postcopy', 'disks'];
 
 /** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */
 export const DIRECTION = { forward: 0, return: 1 } as const;
@@ -125,6 +144,10 @@ const MAX_BITMAP = 2 ** 32 / 4096 / 8;
 /** Bytes that name one migration among all. */
 export const MIGRATION_ID_BYTES = 16;
 const MAX_DISKS = 64;
+/** Further connections of one migration. */
+export const MAX_CHANNELS = 255;
+/** What a compressor may add to a payload that does not get smaller, and the length in front of it. */
+const MAX_EXPANSION = 4096;
 /** Bytes of a device state. */
 export const MAX_STATE = 16 * 1024 * 1024;
 
@@ -156,6 +179,11 @@ export const FRAMES = {
   swept: { code: 0x23, direction: 'forward', max: 0 },
   resume: { code: 0x24, direction: 'forward', max: MAX_MESSAGE },
   resumed: { code: 0x25, direction: 'forward', max: 0 },
+  channels: { code: 0x30, direction: 'forward', max: MAX_MESSAGE },
+  channel: { code: 0x31, direction: 'forward', max: MAX_MESSAGE },
+  sync: { code: 0x32, direction: 'forward', max: MAX_MESSAGE },
+  zlibRam: { code: 0x33, direction: 'forward', max: MAX_RAM_PAYLOAD + MAX_EXPANSION },
+  zstdRam: { code: 0x34, direction: 'forward', max: MAX_RAM_PAYLOAD + MAX_EXPANSION },
   accepted: { code: 0x8001, direction: 'return', max: 0 },
   refused: { code: 0x8002, direction: 'return', max: MAX_MESSAGE },
   passed: { code: 0x8003, direction: 'return', max: MAX_MESSAGE },
@@ -169,6 +197,7 @@ export const FRAMES = {
   placed: { code: 0x8021, direction: 'return', max: 0 },
   whole: { code: 0x8022, direction: 'return', max: 0 },
   received: { code: 0x8023, direction: 'return', max: MAX_BITMAP + MAX_MESSAGE },
+  joined: { code: 0x8030, direction: 'return', max: 0 },
 } as const satisfies Readonly<Record<string, FrameType>>;
 
 export type FrameName = keyof typeof FRAMES;
@@ -224,6 +253,14 @@ export const MESSAGES = {
     /** A bit for each page that is here. */
     pages: bytesUpTo(MAX_BITMAP),
   },
+  channels: {
+    /** Random: what a further connection names to be taken for one of this migration. */
+    id: bytesUpTo(32),
+    count: u32(),
+  },
+  channel: { id: bytesUpTo(32) },
+  /** All of the pass has been sent on this channel. */
+  sync: { pass: u32() },
   passed: { number: u32() },
   disks: {
     /** Whether the destination is to say what it has already. */

@@ -19,6 +19,12 @@ interface Run {
   readonly from: number;
 }
 
+/** Pages that were put in place, and how many of them were zero. */
+export interface RamCounts {
+  readonly pages: number;
+  readonly zeroPages: number;
+}
+
 export class RamLoad {
   readonly #kernels: Kernels;
   readonly #layout: Layout;
@@ -35,13 +41,21 @@ export class RamLoad {
   #pages = 0;
   #zeroPages = 0;
 
-  /** @param codec over the same memory, if the stream may have deltas. */
-  constructor(kernels: Kernels, layout: Layout, codec?: XbzrleCodec) {
+  /**
+   * @param codec over the same memory, if the stream may have deltas.
+   * @param received pages that have arrived, if other threads put pages in place, too.
+   */
+  constructor(
+    kernels: Kernels,
+    layout: Layout,
+    codec?: XbzrleCodec,
+    received = PageBitmap.create(layout.pages),
+  ) {
     this.#kernels = kernels;
     this.#layout = layout;
     this.#codec = codec;
     this.#bytes = new Uint8Array(kernels.memory.buffer);
-    this.received = PageBitmap.create(layout.pages);
+    this.received = received;
   }
 
   /** Pages in all passes, and passes that have ended. */
@@ -62,6 +76,24 @@ export class RamLoad {
   /** Whether the final pass has ended. */
   get complete(): boolean {
     return this.#final;
+  }
+
+  /** Counts what another thread has put in place. */
+  add({ pages, zeroPages }: RamCounts): void {
+    this.#passPages += pages;
+    this.#passZeroPages += zeroPages;
+  }
+
+  /**
+   * Applies a frame of pass `pass` on behalf of the thread that keeps count.
+   * @throws GodwitError kind "format"; then nothing of the frame was applied.
+   */
+  applyFor(frame: Frame, pass: number): RamCounts {
+    this.#passes = pass - 1;
+    this.#passPages = 0;
+    this.#passZeroPages = 0;
+    this.apply(frame);
+    return { pages: this.#passPages, zeroPages: this.#passZeroPages };
   }
 
   /**

@@ -273,6 +273,7 @@ export class RamPasses {
     const [pages, zeroPages, deltaPages] = [sentPages(counts), counts.zero, counts.delta];
     await link.guard(this.#ring.drain(), 'take more data');
     if (this.#disks !== undefined) await link.guard(this.#disks.drain(), 'take more data');
+    await link.endPass(number);
     await link.send('pass', encodeMessage('pass', { number, pages, zeroPages, final }), false);
     if (!final) await this.#confirmed(number);
     link.sent(link.bytes - before, 0, startNs, 0, bulky);

@@ -56,6 +56,8 @@ export type ReceiverAction =
   | CommonAction
   | 'build'
   | 'openDisks'
+  /** Further connections are to come. */
+  | 'awaitChannels'
   | 'tryState'
   | 'applyRam'
   | 'applyDisk'
@@ -101,8 +103,18 @@ const NO_POSTCOPY = {
   approved: ['failed', 'defect'],
 } as const;
 
+/** What only further connections carry, and what announces them. */
+const NO_CHANNEL = {
+  channels: ['failed', 'outOfOrder'],
+  channel: ['failed', 'outOfOrder'],
+  sync: ['failed', 'outOfOrder'],
+  zlibRam: ['failed', 'outOfOrder'],
+  zstdRam: ['failed', 'outOfOrder'],
+} as const;
+
 const REFUSED = {
   ...NO_POSTCOPY,
+  ...NO_CHANNEL,
   hello: ['failed', 'outOfOrder'],
   checkState: ['failed', 'outOfOrder'],
   disks: ['failed', 'outOfOrder'],
@@ -135,6 +147,11 @@ const deaf = <S extends ReceiverState>(state: S) =>
     connected: [state, 'defect'],
     finished: [state, 'defect'],
     approved: [state, 'defect'],
+    channels: [state, 'defect'],
+    channel: [state, 'defect'],
+    sync: [state, 'defect'],
+    zlibRam: [state, 'defect'],
+    zstdRam: [state, 'defect'],
     hello: [state, 'defect'],
     checkState: [state, 'defect'],
     disks: [state, 'defect'],
@@ -154,6 +171,11 @@ const deaf = <S extends ReceiverState>(state: S) =>
 /** What went wrong is the connection's fault: the guest is ours, or may be. */
 const kept = <S extends ReceiverState>(state: S) =>
   ({
+    channels: [state, 'outOfOrder'],
+    channel: [state, 'outOfOrder'],
+    sync: [state, 'outOfOrder'],
+    zlibRam: [state, 'outOfOrder'],
+    zstdRam: [state, 'outOfOrder'],
     hello: [state, 'outOfOrder'],
     checkState: [state, 'outOfOrder'],
     disks: [state, 'outOfOrder'],
@@ -183,7 +205,12 @@ const kept = <S extends ReceiverState>(state: S) =>
 
 export const RECEIVER_TABLE: Table<ReceiverState, ReceiverEvent, ReceiverAction> = {
   setup: { ...waiting('setup'), hello: ['checking', 'build'] },
-  checking: { ...waiting('checking'), disks: ['checking', 'openDisks'], checkState: ['active', 'tryState'] },
+  checking: {
+    ...waiting('checking'),
+    disks: ['checking', 'openDisks'],
+    channels: ['checking', 'awaitChannels'],
+    checkState: ['active', 'tryState'],
+  },
   active: {
     ...waiting('active'),
     ram: ['active', 'applyRam'],

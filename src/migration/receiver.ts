@@ -14,9 +14,12 @@ import type { DestinationBuilder, DestinationVm } from './migratable-vm.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
 import { PostcopyDestination } from './postcopy-destination.ts';
 import { decodeMessage, encodeMessage, type Message, type ReturnFrame, reasonOf } from './protocol.ts';
+import { receivedPages } from './ram-applier.ts';
 import { RamLoad } from './ram-load.ts';
 import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
 import { ReceiverLink } from './receiver-link.ts';
+import { RamReceiver } from './ram-receiver.ts';
+import { type ChannelSource, ReceiverChannels } from './receiver-channels.ts';
 import {
   EXPECTED,
   RECEIVER_STATUS,
@@ -32,7 +35,6 @@ import { StateMachine } from './state-machine.ts';
 import type { ArrivalSplit, MigrationInfo, MigrationStatus } from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
-import { XbzrleCodec } from './xbzrle-codec.ts';
 
 /** How long the source may take to take "running", and to read why something failed. */
 const COURTESY_MS = 1000;
@@ -41,6 +43,8 @@ export interface ReceiverOptions {
   readonly builder: DestinationBuilder;
   /** Connected. */
   readonly transport: Transport;
+  /** Where further connections come from, if they may: the capability "multifd". */
+  readonly channels?: ChannelSource;
   readonly clock: Clock;
   readonly timers: Timers;
   /** Of these, only `stallTimeoutMs` concerns a receiver. */
@@ -62,6 +66,9 @@ interface Built {
   /** Whether disks arrive, and what they arrive in once the source has named them. */
   readonly withDisks: boolean;
   disks: DiskLoad | undefined;
+  readonly arriving: RamReceiver;
+  /** Whether further connections may be announced. */
+  readonly multifd: boolean;
 }
 
 export class Receiver {
@@ -76,6 +83,7 @@ export class Receiver {
   readonly #pause: { -readonly [K in keyof ArrivalSplit]?: ArrivalSplit[K] } = {};
   #status: MigrationStatus = 'none';
   #built: Built | undefined;
+  #channels: ReceiverChannels | undefined;
   #accepted = false;
   #state: Uint8Array | undefined;
   #end: Message<'end'> | undefined;
@@ -256,6 +264,9 @@ export class Receiver {
       case 'applyDisk':
         await this.#applyDisk(frame);
         break;
+      case 'awaitChannels':
+        this.#awaitChannels(decodeMessage('channels', payload, offset), offset);
+        break;
       case 'tryState':
         if (this.#vm().withDisks) this.#disks(offset);
         await this.#vm().vm.checkState(payload);
@@ -264,11 +275,14 @@ export class Receiver {
         this.#accepted = true;
         break;
       case 'applyRam':
-        this.#vm().ram.apply(frame);
+        this.#vm().arriving.take(frame, 0);
         break;
       case 'endPass': {
         const message = decodeMessage('pass', payload, offset);
+        if (this.#channels !== undefined) await this.#link.interrupt.guard(this.#channels.synced(message.number));
+        await this.#vm().arriving.settled();
         this.#vm().ram.endPass(message, offset);
+        this.#channels?.nextPass();
         await this.#vm().disks?.endPass();
         this.#link.interrupt.check();
         this.#options.onEvent?.({ event: 'pass', pass: message.number });
@@ -286,6 +300,7 @@ export class Receiver {
         this.#running = this.#end.running;
         this.#vm().ram.verifyComplete(this.#end, offset);
         this.#vm().disks?.verifyComplete(offset);
+        this.#channels?.finish();
         await this.#timed('loadMs', () => this.#vm().vm.loadState(this.#state as Uint8Array));
         this.#link.interrupt.check();
         await this.#say('ready');
@@ -299,7 +314,8 @@ export class Receiver {
         if (!this.#features.includes('postcopy')) {
           throw GodwitError.unexpected('format', 'migration stream', EXPECTED.active, `"${type}"`, offset);
         }
-        const { vm, kernels, ram } = this.#vm();
+        const { vm, kernels, ram, arriving } = this.#vm();
+        await arriving.settled();
         const { postcopy } = vm;
         if (postcopy === undefined) throw new GodwitError('internal', 'migration: no post-copy');
         const patienceMs = (): number => this.#parameters.stallTimeoutMs;
@@ -370,15 +386,16 @@ export class Receiver {
     const vm = await buildDestination(hello, offset, builder, transport.duplex);
     this.#link.interrupt.check();
     const kernels = new Kernels(vm.memory, vm.layout.scratch);
-    const codec = hello.features.includes('xbzrle') ? new XbzrleCodec(vm.memory) : undefined;
-    const ram = new RamLoad(kernels, vm.layout, codec);
-    this.#built = { vm, kernels, ram, withDisks, disks: undefined };
+    const ram = new RamLoad(kernels, vm.layout, undefined, receivedPages(vm.memory, vm.layout));
+    const arriving = new RamReceiver(vm, ram, this.#link.interrupt, hello.features.includes('xbzrle'));
+    this.#built = { vm, kernels, ram, arriving, multifd: hello.features.includes('multifd'), withDisks, disks: undefined };
+    this.#link.reader.landIn(arriving.slots);
     this.#land();
   }
 
   #land(): void {
     const { vm, kernels } = this.#vm();
-    this.#link.reader.land({ types: ['ram', 'pages'], kernels, at: () => vm.layout.scratch + LANDING });
+    this.#link.reader.land({ types: ['pages'], kernels, at: () => vm.layout.scratch + LANDING });
   }
 
   get #late(): PostcopyDestination {
@@ -436,6 +453,32 @@ export class Receiver {
     return disks;
   }
 
+  #awaitChannels(message: Message<'channels'>, offset: number): void {
+    const { arriving, multifd } = this.#vm();
+    if (!multifd || this.#channels !== undefined) {
+      const expected = multifd ? 'one announcement of channels' : 'the feature "multifd" before channels';
+      throw GodwitError.unexpected('format', 'migration stream', expected, 'none', offset);
+    }
+    const { channels: source } = this.#options;
+    if (source === undefined) {
+      throw new GodwitError(
+        'mismatch',
+        'the source has the capability multifd on, the destination has it off',
+      );
+    }
+    const channels = new ReceiverChannels(message, offset, {
+      source,
+      ram: arriving,
+      interrupt: this.#link.interrupt,
+      patienceMs: this.#parameters.stallTimeoutMs,
+    });
+    this.#channels = channels;
+    channels.join().then(
+      () => this.#say('joined').catch((error) => this.#link.interrupt.fire(asGodwitError(error))),
+      (error) => this.#link.interrupt.fire(asGodwitError(error)),
+    );
+  }
+
   /** The guest is ours now. Whether the source hears of it or not, it will not run it any more. */
   async #start(): Promise<void> {
     const { transport } = this.#link;
@@ -477,6 +520,7 @@ export class Receiver {
 
   async #fail(error: GodwitError): Promise<void> {
     const { transport } = this.#link;
+    this.#channels?.finish();
     if (transport.duplex && !this.#saidRunning && error.kind !== 'refused') {
       const type = this.#accepted ? 'failed' : 'refused';
       await this.#politely(async () => {
@@ -487,12 +531,14 @@ export class Receiver {
         while ((await transport.read()) !== undefined);
       });
     }
+    this.#channels?.close();
     transport.destroy();
   }
 
   async #close(): Promise<void> {
     const { transport } = this.#link;
     if (transport.duplex) await this.#politely(() => transport.end());
+    this.#channels?.close();
     transport.destroy();
   }
 
@@ -545,7 +591,7 @@ export class Receiver {
   }
 }
 
-/** Where in the scratch area the payload of a ram frame is read to. */
+/** Where in the scratch area the payload of a "pages" frame is read to. */
 const LANDING = KERNEL_SCRATCH;
 if (LANDING + MAX_RAM_PAYLOAD + 8 > DISK_SCRATCH)
   throw new GodwitError('internal', 'the scratch area is too small');

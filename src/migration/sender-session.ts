@@ -20,6 +20,7 @@ import type { MigrationParameters } from './parameters.ts';
 import { PostcopySource, type PostcopySourceOptions, type ServedLink } from './postcopy-source.ts';
 import { encodeConfiguration, encodeMessage } from './protocol.ts';
 import { RamPasses } from './ram-passes.ts';
+import type { ChannelOptions } from './sender-channels.ts';
 import { SourceLink, type SourceLinkOptions } from './source-link.ts';
 import { Statistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
@@ -28,6 +29,7 @@ import type { Transport } from './transport.ts';
 export interface SessionOptions {
   readonly vm: SourceVm;
   readonly open: () => Promise<Transport>;
+  readonly channels?: ChannelOptions;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly interrupt: Interrupt;
@@ -112,10 +114,12 @@ export class SenderSession {
     );
     await this.#disks?.announce();
     await this.#disks?.hearDigests();
+    await this.#link.announceChannels();
     const state = await vm.saveState();
     this.#stateBytes = FrameWriter.size(state.length);
     await this.#link.send('checkState', state);
     await this.#link.expect('accepted', 'accept the machine');
+    await this.#link.openChannels();
   }
 
   #features(): string[] {
@@ -124,6 +128,7 @@ export class SenderSession {
       ...(xbzrle || auto ? ['xbzrle'] : []),
       ...(postcopy ? ['postcopy'] : []),
       ...(this.#disks === undefined ? [] : ['disks']),
+      ...(this.#options.channels === undefined ? [] : ['multifd']),
     ];
   }
 

@@ -9,6 +9,7 @@ import { asGodwitError, Interrupt } from './interrupt.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
 import { type MigrationSample, Samples } from './samples.ts';
+import type { ChannelOptions } from './sender-channels.ts';
 import { SenderSession } from './sender-session.ts';
 import {
   NO_POSTCOPY_TO_PAUSE,
@@ -36,6 +37,8 @@ export interface SenderOptions {
   readonly vm: SourceVm;
   /** Makes the connection, or opens the file; called once. */
   readonly open: () => Promise<Transport>;
+  /** Further connections for memory: the feature "multifd". */
+  readonly channels?: ChannelOptions;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly parameters?: Partial<MigrationParameters>;
@@ -73,6 +76,7 @@ export class Sender {
     this.#session = new SenderSession({
       vm,
       open,
+      ...(options.channels === undefined ? {} : { channels: options.channels }),
       clock,
       timers,
       interrupt: this.#interrupt,

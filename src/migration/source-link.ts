@@ -12,6 +12,7 @@ import type { Kernels } from './kernels.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { encodeMessage, type ForwardFrame, type ReturnFrame } from './protocol.ts';
 import { type FrameHandlers, ReturnPath } from './return-path.ts';
+import { type ChannelOptions, SenderChannels } from './sender-channels.ts';
 import type { Statistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
@@ -23,6 +24,8 @@ const MAX_REASON = 1000;
 
 export interface SourceLinkOptions {
   readonly open: () => Promise<Transport>;
+  /** Further connections for memory: the feature "multifd". */
+  readonly channels?: ChannelOptions;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly interrupt: Interrupt;
@@ -38,6 +41,7 @@ export class SourceLink {
   #transport: Transport | undefined;
   #writer: FrameWriter | undefined;
   #returnPath: ReturnPath | undefined;
+  #channels: SenderChannels | undefined;
 
   constructor(options: SourceLinkOptions) {
     this.#options = options;
@@ -56,7 +60,7 @@ export class SourceLink {
 
   /** Bytes handed over so far. */
   get bytes(): number {
-    return this.#writer?.bytes ?? 0;
+    return (this.#writer?.bytes ?? 0) + (this.#channels?.bytes ?? 0);
   }
 
   async connect(): Promise<void> {
@@ -78,6 +82,28 @@ export class SourceLink {
     }
   }
 
+  /** Says that further connections will come, if any will. */
+  async announceChannels(): Promise<void> {
+    const { channels } = this.#options;
+    if (channels === undefined) return;
+    if (!this.duplex) throw new GodwitError('usage', 'multifd needs a destination that answers: a socket');
+    await this.send('channels', encodeMessage('channels', { id: channels.id, count: channels.count }));
+  }
+
+  /** Makes them, and waits until the destination has them all. */
+  async openChannels(): Promise<void> {
+    const { channels, kernels } = this.#options;
+    if (channels === undefined) return;
+    this.#channels = new SenderChannels(channels, kernels, this.#interrupt);
+    await this.guard(this.#channels.connect(), 'take all channels');
+    await this.expect('joined', 'take all channels');
+  }
+
+  /** Everything of the pass has been handed over: the channels say so, too. */
+  async endPass(pass: number): Promise<void> {
+    if (this.#channels !== undefined) await this.guard(this.#channels.sync(pass), 'take more data');
+  }
+
   /** Sends a frame, and counts it as sending unless the caller does (`account` false). */
   async send(type: ForwardFrame, payload?: Uint8Array, account = true): Promise<void> {
     const writer = this.#connected();
@@ -89,7 +115,16 @@ export class SourceLink {
 
   /** Starts to write a frame whose payload stands in the shared memory (FrameWriter.sendInPlace). */
   submit(type: ForwardFrame, payloadAt: number, length: number): Promise<void> {
+    if (this.#channels !== undefined && type === 'ram') return this.#submitToChannel(payloadAt, length);
     return this.#connected().sendInPlace(type, payloadAt, length);
+  }
+
+  async #submitToChannel(payloadAt: number, length: number): Promise<void> {
+    const bytes = (await this.#channels?.submit(payloadAt, length)) ?? 0;
+    const { statistics } = this.#options;
+    statistics.multifdBytes += bytes;
+    // It was counted as it stands in memory.
+    statistics.transferred += bytes - FrameWriter.size(length);
   }
 
   /** `bytes` with `pages` pages took from `startNs` until now to send, after `waitedNs` of waiting for the cap. */
@@ -105,7 +140,10 @@ export class SourceLink {
 
   /** The destination's next answer, which must be of this type; undefined if nobody answers. */
   async expect(type: ReturnFrame, what: string): Promise<Frame | undefined> {
-    return this.#returnPath?.expect(type, this.#patience(what));
+    const frame = await this.#returnPath?.expect(type, this.#patience(what));
+    // Everything is there: the channels are not needed any more.
+    if (type === 'ready') this.#channels?.close();
+    return frame;
   }
 
   /** `promise`, or an error if the other side does not do `what` in time. */
@@ -135,6 +173,7 @@ export class SourceLink {
   }
 
   destroy(): void {
+    this.#channels?.close();
     this.#transport?.destroy();
   }
 

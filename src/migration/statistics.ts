@@ -196,6 +196,7 @@ export class Statistics {
   readonly pause: { -readonly [K in keyof PauseSplit]?: number } = {};
   readonly disk = { transferred: 0, remaining: 0, total: 0, writeLimit: 0 };
   transferred = 0;
+  multifdBytes = 0;
   remainingPages = 0;
   /** In all passes. */
   readonly pages = noPages();
@@ -338,7 +339,7 @@ export class Statistics {
         'precopy-bytes': precopy,
         'downtime-bytes': resumed - precopy,
         'postcopy-bytes': this.transferred - resumed,
-        'multifd-bytes': 0,
+        'multifd-bytes': this.multifdBytes,
       },
       ...(this.throttle === 0 || forecast === undefined ? {} : { 'cpu-throttle-percentage': this.throttle }),
       ...(this.#decisions.length === 0 ? {} : { decisions: [...this.#decisions] }),

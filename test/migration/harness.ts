@@ -2,6 +2,8 @@ import { expect } from 'vitest';
 import { DEFAULT_PARAMETERS, type MigrationParameters } from '../../src/migration/parameters.ts';
 import { type Arrival, Receiver } from '../../src/migration/receiver.ts';
 import { type MigrationEvent, Sender } from '../../src/migration/sender.ts';
+import type { Compression } from '../../src/migration/sender-channels.ts';
+import type { Transport } from '../../src/migration/transport.ts';
 import { checkSweep, contents, FakeDestination, FakeSourceVm, giveBack } from './fake-vm.ts';
 import { Link, type LinkOptions } from './memory-transport.ts';
 import { VirtualTime } from './virtual-time.ts';
@@ -16,6 +18,13 @@ export interface Setting {
   readonly nsPerPage?: number;
   /** So many passes are made before the guest is stopped. */
   readonly passes?: number;
+  /** Further connections, the feature "multifd": one for each of these. */
+  readonly channels?: readonly LinkOptions[];
+  /** Connections of strangers, which come before those. */
+  readonly strangers?: readonly Transport[];
+  readonly compression?: Compression;
+  /** The destination knows nothing of them. */
+  readonly withoutChannels?: boolean;
   /** Called with both sides before they run. */
   readonly prepare?: (sides: { sender: Sender; receiver: Receiver; link: Link }) => void;
 }
@@ -27,6 +36,7 @@ export interface Outcome {
   readonly sender: Sender;
   readonly receiver: Receiver;
   readonly link: Link;
+  readonly channels: readonly Link[];
   /** What each side threw; undefined for success. */
   readonly sent: Error | undefined;
   readonly received: Error | undefined;
@@ -48,12 +58,29 @@ export async function migrate(setting: Setting = {}): Promise<Outcome> {
   const source = setting.source ?? new FakeSourceVm(time, { nsPerPage: setting.nsPerPage ?? 200_000 });
   const destination = setting.destination ?? new FakeDestination();
   const link = new Link({ time, rate: 40e6, onWrite: () => source.catchUp(), ...setting.link });
+  const channels = (setting.channels ?? []).map(
+    (options) => new Link({ time, rate: 40e6, onWrite: () => source.catchUp(), ...options }),
+  );
+  const arriving = new Queue<Transport>();
+  for (const stranger of setting.strangers ?? []) arriving.push(stranger);
+  let opened = 0;
+  const further = {
+    count: channels.length,
+    id: new Uint8Array(16).fill(7),
+    open: async () => {
+      const link = channels[opened++] as Link;
+      arriving.push(link.destination());
+      return link.source();
+    },
+    ...(setting.compression === undefined ? {} : { compression: setting.compression }),
+  };
   const events: MigrationEvent[] = [];
   const { passes = 0 } = setting;
   const parameters = { ...PARAMETERS, ...(passes > 0 ? { downtimeLimitMs: 0 } : {}), ...setting.parameters };
   const sender = new Sender({
     vm: source,
     open: async () => link.source(),
+    ...(channels.length === 0 ? {} : { channels: further }),
     clock: time,
     timers: time,
     parameters,
@@ -67,6 +94,9 @@ export async function migrate(setting: Setting = {}): Promise<Outcome> {
   const receiver = new Receiver({
     builder: destination,
     transport: link.destination(),
+    ...(setting.channels === undefined || setting.withoutChannels === true
+      ? {}
+      : { channels: { next: () => arriving.next(), close: () => arriving.close() } }),
     clock: time,
     timers: time,
     parameters,
@@ -86,7 +116,45 @@ export async function migrate(setting: Setting = {}): Promise<Outcome> {
   );
   const [sent, received] = await time.run(Promise.all([sending, receiving]));
   const statuses = events.flatMap((e) => (e.event === 'status' ? [e.status as string] : []));
-  return { time, source, destination, sender, receiver, link, sent, received, arrival, events, statuses };
+  return {
+    time,
+    source,
+    destination,
+    sender,
+    receiver,
+    link,
+    channels,
+    sent,
+    received,
+    arrival,
+    events,
+    statuses,
+  };
+}
+
+/** What has come and was not asked for yet, and who waits. */
+class Queue<T> {
+  readonly #items: T[] = [];
+  #waiting: ((item: T) => void) | undefined;
+
+  push(item: T): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting === undefined) this.#items.push(item);
+    else waiting(item);
+  }
+
+  next(): Promise<T> {
+    const item = this.#items.shift();
+    if (item !== undefined) return Promise.resolve(item);
+    return new Promise((resolve) => {
+      this.#waiting = resolve;
+    });
+  }
+
+  close(): void {
+    this.#waiting = undefined;
+  }
 }
 
 /** What must hold however a migration ended. */

@@ -1,8 +1,10 @@
 /** Guests of real processes that travel through commands and under TLS. */
+import { createConnection, createServer } from 'node:net';
+import * as zlib from 'node:zlib';
 import { describe, expect } from 'vitest';
 import { Authority, haveOpenssl } from '../support/certificates.ts';
 import { expectNumbered, guest, joinedConsole } from '../support/guests.ts';
-import { test, type VmProcess } from '../support/vm-process.ts';
+import { type Bench, test, type VmProcess } from '../support/vm-process.ts';
 
 const SMALL_GUEST = guest('dirty', 'size=1M rate=300 report=20');
 const NEW_LINE = /^dirty \d+ .*/;
@@ -60,6 +62,114 @@ describe('commands', () => {
     expect((await broken.exited()).code).toBe(1);
     expect(broken.errors()).toHaveLength(1);
     expect(broken.stderr.text).toMatch(/ended with exit status 1: .*unexpected end of file/);
+  });
+});
+
+/** Passes connections on, and cuts one of them after some bytes. */
+async function relay(
+  bench: Bench,
+  to: string,
+  cut?: { readonly connection: number; readonly after: number },
+): Promise<string> {
+  const path = bench.path('relay');
+  let connections = 0;
+  const server = createServer((client) => {
+    const number = connections++;
+    const behind = createConnection(to);
+    let bytes = 0;
+    client.on('data', (data) => {
+      bytes += data.length;
+      if (cut?.connection === number && bytes > cut.after) client.destroy();
+    });
+    client.pipe(behind).pipe(client);
+    for (const [one, other] of [
+      [client, behind],
+      [behind, client],
+    ] as const) {
+      one.on('error', () => {});
+      one.on('close', () => other.destroy());
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  bench.onEnd(() => void server.close());
+  return `unix:${path}`;
+}
+
+describe('multifd', () => {
+  const MULTIFD = { capabilities: [{ capability: 'multifd', state: true }] };
+
+  async function waiting(bench: Bench): Promise<{ target: VmProcess; path: string }> {
+    const target = await bench.start(['-incoming', 'defer']);
+    const path = bench.path('incoming');
+    await target.execute('migrate-set-capabilities', MULTIFD);
+    await target.execute('migrate-incoming', { uri: `unix:${path}` });
+    return { target, path };
+  }
+
+  test('a guest moves over several connections, compressed or not, whatever strangers do; a cut channel changes nothing', async ({
+    bench,
+  }) => {
+    const source = await bench.start(guest('dirty', 'size=4M rate=3000 report=20'));
+    await source.waitForLine(NEW_LINE);
+    await source.execute('migrate-set-capabilities', MULTIFD);
+    await source.execute('migrate-set-parameters', { 'multifd-channels': 3 });
+    // The main connection is the first; a channel breaks in the middle of memory, or before it has said who it is.
+    for (const cut of [
+      { connection: 2, after: 100_000 },
+      { connection: 1, after: 0 },
+    ]) {
+      const { target, path } = await waiting(bench);
+      const from = source.events.length;
+      await source.execute('migrate-set-parameters', { 'stall-timeout': 3000 });
+      await source.execute('migrate', { uri: await relay(bench, path, cut) });
+      expect(await source.migrationEnd(from)).toBe('failed');
+      expect((await source.migration())['error-desc']).toMatch(/channel|the connection/);
+      expect(await source.status()).toBe('running');
+      expect((await target.exited()).code).toBe(1);
+      expect(target.stdout.text).toBe('');
+      await source.waitForNewLine(NEW_LINE);
+    }
+    let vm = source;
+    const past = [source];
+    for (const compression of ['none', 'zlib']) {
+      const { target, path } = await waiting(bench);
+      await vm.execute('migrate-set-capabilities', MULTIFD).catch(() => {});
+      await vm.execute('migrate-set-parameters', {
+        'multifd-channels': 3,
+        'multifd-compression': compression,
+      });
+      const stranger = createConnection(path);
+      stranger.on('error', () => {});
+      const from = vm.events.length;
+      await vm.execute('migrate', { uri: `unix:${path}` });
+      expect(await vm.migrationEnd(from), (await vm.migration())['error-desc']).toBe('completed');
+      await target.waitForNewLine(NEW_LINE);
+      const { ram } = await vm.migration();
+      expect(ram?.['multifd-bytes']).toBeGreaterThan(10_000);
+      stranger.destroy();
+      await vm.quit();
+      vm = target;
+      past.push(vm);
+    }
+    await vm.quit();
+    expectNumbered(joinedConsole(...past), 'dirty');
+  });
+
+  test('both sides have to want it; zstd needs a Node that has it', async ({ bench }) => {
+    const source = await bench.start(SMALL_GUEST);
+    await source.waitForLine(NEW_LINE);
+    const path = bench.path('incoming');
+    const target = await bench.start(['-incoming', `unix:${path}`]);
+    await source.execute('migrate-set-capabilities', MULTIFD);
+    await source.execute('migrate', { uri: `unix:${path}` });
+    expect(await source.migrationEnd()).toBe('failed');
+    expect((await source.migration())['error-desc']).toMatch(/the source has the capability multifd on/);
+    expect((await target.exited()).code).toBe(1);
+    const zstd = source.execute('migrate-set-parameters', { 'multifd-compression': 'zstd' });
+    if ('zstdCompress' in zlib) await zstd;
+    else await expect(zstd).rejects.toThrow(/zstd: expected Node 22.15 or 23.8, or newer/);
+    await source.waitForNewLine(NEW_LINE);
+    await source.quit();
   });
 });
 
