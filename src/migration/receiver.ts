@@ -16,10 +16,10 @@ import { PostcopyDestination } from './postcopy-destination.ts';
 import { decodeMessage, encodeMessage, type Message, type ReturnFrame, reasonOf } from './protocol.ts';
 import { receivedPages } from './ram-applier.ts';
 import { RamLoad } from './ram-load.ts';
-import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
-import { ReceiverLink } from './receiver-link.ts';
 import { RamReceiver } from './ram-receiver.ts';
+import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
 import { type ChannelSource, ReceiverChannels } from './receiver-channels.ts';
+import { ReceiverLink } from './receiver-link.ts';
 import {
   EXPECTED,
   RECEIVER_STATUS,
@@ -279,7 +279,8 @@ export class Receiver {
         break;
       case 'endPass': {
         const message = decodeMessage('pass', payload, offset);
-        if (this.#channels !== undefined) await this.#link.interrupt.guard(this.#channels.synced(message.number));
+        if (this.#channels !== undefined)
+          await this.#link.interrupt.guard(this.#channels.synced(message.number));
         await this.#vm().arriving.settled();
         this.#vm().ram.endPass(message, offset);
         this.#channels?.nextPass();
@@ -388,7 +389,15 @@ export class Receiver {
     const kernels = new Kernels(vm.memory, vm.layout.scratch);
     const ram = new RamLoad(kernels, vm.layout, undefined, receivedPages(vm.memory, vm.layout));
     const arriving = new RamReceiver(vm, ram, this.#link.interrupt, hello.features.includes('xbzrle'));
-    this.#built = { vm, kernels, ram, arriving, multifd: hello.features.includes('multifd'), withDisks, disks: undefined };
+    this.#built = {
+      vm,
+      kernels,
+      ram,
+      arriving,
+      multifd: hello.features.includes('multifd'),
+      withDisks,
+      disks: undefined,
+    };
     this.#link.reader.landIn(arriving.slots);
     this.#land();
   }
