@@ -46,6 +46,7 @@ export class DirtyLimit {
   readonly #harts: readonly HartState[];
   #counts: DirtyCounts;
   #sinceNs = 0;
+  #epoch = 0;
 
   constructor(harts: number, log: DirtyLog, tracking: DirtyTracking, throttle: Throttle, clock: Clock) {
     this.#tracking = tracking;
@@ -84,12 +85,15 @@ export class DirtyLimit {
     const seconds = (this.#clock.nowNs() - this.#sinceNs) / 1e9;
     if (!this.active || seconds <= 0) return;
     const { harts } = dirtiedPages(this.#counts, this.#log.counts());
+    // Without a sync, what is left to dirty gets less and less: that a hart dirties little is no reason to let it go then.
+    const most = this.#tracking.epoch === this.#epoch ? 1 : RECOVERY;
     for (const [i, state] of this.#harts.entries()) {
       if (state.limits.size === 0) continue;
       state.current = ((harts[i] ?? 0) * PAGE_SIZE) / MB / seconds;
-      const factor = Math.min(Math.max(limitOf(state) / state.current, DECLINE), RECOVERY);
+      const factor = Math.min(Math.max(limitOf(state) / state.current, DECLINE), most);
       state.share = Math.min(Math.max(state.share * factor, 1 - MAX_THROTTLE), 1);
     }
+    this.#epoch = this.#tracking.epoch;
     this.#tracking.refresh();
     this.#begin();
     this.#apply();

@@ -25,6 +25,7 @@ export class DirtyTracking {
   readonly #tlbs: Tlbs;
   readonly #clock: Clock;
   readonly #users = new Set<DirtyLogUser>();
+  #epoch = 0;
   #firstSite = 0;
   #startNs: number | undefined;
   #endNs: number | undefined;
@@ -51,11 +52,18 @@ export class DirtyTracking {
   collect(): void {
     this.#log.collect();
     this.#tlbs.flush('write');
+    this.#epoch++;
+  }
+
+  /** Another number since all pages were last made clean. */
+  get epoch(): number {
+    return this.#epoch;
   }
 
   /** Without a migration, which does it itself: has pages counted again that have been dirtied already. */
   refresh(): void {
     if (this.#users.has('migration')) return;
+    this.#epoch++;
     this.#log.clear();
     this.#tlbs.flush('write');
   }

@@ -16,6 +16,8 @@ export const MAX_THROTTLE = 0.99;
 const PAUSE_NS = 10e6;
 /** A debt so small that a clock may not be able to tell when it is paid. */
 const FORGIVEN_NS = 1000;
+/** What a pause that the host made longer counts towards the next ones at most. */
+const CREDIT_NS = 50e6;
 /** A shorter piece costs more to begin than it runs. */
 const MIN_PIECE = 1000;
 /** The first piece, from which is learned how long an instruction takes. */
@@ -27,6 +29,7 @@ export type ThrottleSource = 'migration' | 'limit';
 interface Account {
   /** 0 to MAX_THROTTLE. */
   fraction: number;
+  /** Negative after a pause that was too long. */
   debtNs: number;
   /** Measured; undefined before the first piece. */
   nsPerInstruction: number | undefined;
@@ -110,10 +113,13 @@ export class Throttle {
     const ns = this.#clock.nowNs() - this.#turnNs;
     account.ranInRound = true;
     if (account.fraction === 0) return;
-    account.debtNs = Math.min((ns * account.fraction) / (1 - account.fraction), 2 * PAUSE_NS);
-    const measured = ns / instructions;
+    const cost = (ns * account.fraction) / (1 - account.fraction);
+    account.debtNs = Math.min(account.debtNs + cost, 2 * PAUSE_NS);
+    const measured = Math.max(ns / instructions, 0.01);
     const known = account.nsPerInstruction ?? measured;
-    account.nsPerInstruction = Math.max(known + (measured - known) / 4, 0.01);
+    // A piece in which the host did something else says nothing of the guest.
+    account.nsPerInstruction =
+      measured < known ? (known + measured) / 2 : known + (Math.min(measured, 2 * known) - known) / 16;
   }
 
   /** Until a hart that owes time may run again, if only those do nothing; 0 if none owes any. */
@@ -134,7 +140,7 @@ export class Throttle {
     const sharers = this.#accounts.filter(({ debtNs, ranInRound }) => debtNs > 0 || ranInRound);
     for (const account of sharers.filter(counts)) {
       const left = account.debtNs - passed / sharers.length;
-      account.debtNs = left < FORGIVEN_NS ? 0 : left;
+      account.debtNs = left > 0 && left < FORGIVEN_NS ? 0 : Math.max(left, -CREDIT_NS);
     }
   }
 }

@@ -44,6 +44,7 @@ export class Bandwidth {
   /** Without what is mostly zero pages. */
   readonly #elapsed = new Meter();
   readonly #sending = new Meter();
+  #basis = 0;
 
   /**
    * @param sendingNs time it took to send this.
@@ -60,6 +61,7 @@ export class Bandwidth {
     this.#all.add(bytes, sendingNs + waitedNs);
     this.#pages.add(pages, sendingNs + waitedNs);
     if (!bulky) return;
+    this.#basis += bytes;
     this.#elapsed.add(bytes, sendingNs + waitedNs);
     this.#sending.add(bytes, sendingNs);
   }
@@ -74,9 +76,15 @@ export class Bandwidth {
     return this.#pages.soFar ?? 0;
   }
 
-  /** Whether that of a whole window is known. */
-  get known(): boolean {
-    return this.#sending.whole !== undefined || this.#elapsed.whole !== undefined;
+  /** What the connection has shown that it can carry, also by little; not less than `forPause`. */
+  get best(): number | undefined {
+    const pause = this.forPause;
+    return pause === undefined ? undefined : Math.max(pause, this.#sending.soFar ?? 0);
+  }
+
+  /** Bytes that the figures are from, without what is mostly zero pages. */
+  get basis(): number {
+    return this.#basis;
   }
 
   /** Bytes per second to plan the pause with; undefined while no time has passed. */

@@ -23,6 +23,9 @@ import type { Statistics } from './statistics.ts';
 
 /** How often a pass asks what the deadline demands. */
 const LOOK_NS = 20e6;
+/** How fast the connection is, is known after so many bytes, or so long. */
+const KNOWN_BYTES = 8 * 1024 * 1024;
+const KNOWN_MS = 1000;
 /** So shortly before the deadline it is met even if it is not known yet how fast the connection is. */
 const UNKNOWN_MS = 500;
 /** Of a change of the throttle for the deadline, in percent; less is not worth it. */
@@ -47,6 +50,8 @@ export class GuestPace {
   #measured: number | undefined;
   #dirtyLimit: number | undefined;
   #lookedNs = 0;
+  /** When the first pass began. */
+  #beganMs: number | undefined;
   #late = false;
   /** Of passes that were too short to judge by. */
   #gathered = nothing();
@@ -58,6 +63,7 @@ export class GuestPace {
 
   /** The dirty log was switched on, or synced. */
   begin(): void {
+    this.#beganMs ??= this.#options.statistics.elapsedMs;
     this.#meter.begin();
   }
 
@@ -112,11 +118,12 @@ export class GuestPace {
     this.#lookedNs = now;
     const pages = pendingPages();
     const leftMs = this.#leftMs();
-    const pauseMs = this.#options.outlook.decide(pages).expectedDowntimeMs;
+    const pauseMs = this.#pauseMs(pages);
     // Without the capability the next best is to pause.
     const rung = onDeadline === 'postcopy' && !postcopy ? 'pause' : onDeadline;
-    const known = this.#options.bandwidth.known || leftMs < UNKNOWN_MS;
-    const step = known ? deadlineStep({ leftMs, pauseMs, onDeadline: rung }) : undefined;
+    const known = this.#bandwidthKnown;
+    const step =
+      known || leftMs < UNKNOWN_MS ? deadlineStep({ leftMs, pauseMs, onDeadline: rung }) : undefined;
     const { statistics } = this.#options;
     if (step === 'pause') {
       const why = `${seconds(leftMs)} are left and the rest takes ${seconds(pauseMs)}`;
@@ -127,7 +134,7 @@ export class GuestPace {
       this.#late = true;
       statistics.decided('deadline: it has passed, and all that is allowed is to throttle the guest');
     }
-    const seen = step === undefined ? this.#observation(pages) : undefined;
+    const seen = step === undefined && known ? this.#observation(pages) : undefined;
     if (seen !== undefined) await this.#meetDeadline(seen);
     return step;
   }
@@ -162,6 +169,20 @@ export class GuestPace {
     statistics.throttle = percentage;
     statistics.decided(why);
     await vm.setThrottle(percentage);
+  }
+
+  /** How long the guest would stand still now, at the best that the connection has shown: too early is a long pause. */
+  #pauseMs(pages: number): number {
+    const { bandwidth, outlook } = this.#options;
+    const { forPause = 1, best = 1 } = bandwidth;
+    return (outlook.decide(pages).expectedDowntimeMs * forPause) / best;
+  }
+
+  /** First moments, in which pages are looked for and buffers are filled, say nothing. */
+  get #bandwidthKnown(): boolean {
+    const { bandwidth, statistics, parameters } = this.#options;
+    const sinceMs = statistics.elapsedMs - (this.#beganMs ?? 0);
+    return bandwidth.basis >= KNOWN_BYTES || sinceMs >= Math.min(KNOWN_MS, parameters().deadlineMs / 4);
   }
 
   #leftMs(): number {

@@ -138,6 +138,10 @@ export class RamPasses {
     this.#ram.markAll();
     this.#setCache();
     this.#outlook.stateBytes = stateBytes;
+    // How much of memory is zero, before the first pass finds out.
+    const sampleNs = this.#now();
+    const sample = this.#ram.sample(SAMPLE);
+    this.#outlook.synced(0, sample, this.#now() - sampleNs, 0);
     statistics.remainingPages = this.#ram.remaining;
     statistics.forecast = () => {
       const { remaining, remainingAndDirty } = this.#ram;
