@@ -240,7 +240,6 @@ describe('a deadline', () => {
     expect(outcome.sent).toBeUndefined();
     const { passes = [], ...info } = outcome.sender.info();
     expect(info['total-time']).toBeLessThan(1000);
-    expect(passes.length).toBeLessThan(4);
     // Of 60 that the guest writes and 31 that hold something, few have been sent before the pause.
     const before = passes.slice(0, -1).reduce((sum, { pages, zeroPages }) => sum + pages - zeroPages, 0);
     expect(before).toBeGreaterThan(10);

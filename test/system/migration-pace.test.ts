@@ -1,0 +1,136 @@
+/** A guest that writes too fast for its migration is slowed down, and is as fast as before whatever becomes of it. */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describe, expect } from 'vitest';
+import { expectNumbered, guest, joinedConsole } from '../support/guests.ts';
+import { type Bench, poll, test, type VmProcess } from '../support/vm-process.ts';
+
+const GODWIT = fileURLToPath(new URL('../../bin/godwit', import.meta.url));
+const MiB = 1024 * 1024;
+
+/** Rewrites 32 MiB, whole pages, as fast as it can. */
+const FAST = guest('dirty', 'size=32M words=512 report=50', '64M');
+/** So little that this guest needs a throttle near the maximum, and a while. */
+const NARROW = { 'max-bandwidth': 4 * MiB, 'downtime-limit': 1 };
+
+async function capability(vm: VmProcess, name: string): Promise<void> {
+  await vm.execute('migrate-set-capabilities', { capabilities: [{ capability: name, state: true }] });
+}
+
+/** A source that has been throttled hard, in a migration to `target` that will take long. */
+async function throttled(bench: Bench): Promise<{ source: VmProcess; target: VmProcess; free: number }> {
+  const uri = `unix:${bench.path('migration')}`;
+  const source = await bench.start(FAST);
+  const target = await bench.start(['-incoming', uri]);
+  await source.waitForLine(/passes [1-9]/);
+  const free = await pagesPerSecond(source);
+  await capability(source, 'auto-converge');
+  await source.execute('migrate-set-parameters', { ...NARROW, 'max-cpu-throttle': 95 });
+  await source.execute('migrate', { uri });
+  await poll(async () => ((await source.migration())['cpu-throttle-percentage'] ?? 0) >= 90 || undefined);
+  return { source, target, free };
+}
+
+/** As the guest itself counts, over five of its reports. */
+async function pagesPerSecond(vm: VmProcess): Promise<number> {
+  const figures = (match: RegExpExecArray): number[] => match.slice(1).map(Number);
+  const line = (number: string): RegExp => new RegExp(`^dirty (${number}) (\\d+\\.\\d+) s pages (\\d+)`);
+  const [number = 0, start = 0, before = 0] = figures(await vm.waitForNewLine(line('\\d+')));
+  const [, end = 0, pages = 0] = figures(await vm.waitForLine(line(`${number + 5}`)));
+  return (pages - before) / (end - start);
+}
+
+describe('the throttle of auto-converge', () => {
+  test('gets a guest through that would not end, says so, and is gone at the destination', async ({
+    bench,
+  }) => {
+    const uri = `unix:${bench.path('migration')}`;
+    const source = await bench.start([...FAST, '-d', 'migration', '-D', bench.path('log')]);
+    const target = await bench.start(['-incoming', uri]);
+    await source.waitForLine(/passes [1-9]/);
+    await capability(source, 'auto-converge');
+    await source.execute('migrate-set-parameters', { 'downtime-limit': 5, 'max-bandwidth': 16 * MiB });
+    await source.execute('migrate', { uri });
+    expect(await source.migrationEnd(), JSON.stringify(await source.migration())).toBe('completed');
+    const { decisions = [], ...info } = await source.migration();
+    expect(decisions[0]?.text).toMatch(
+      /^pass 1: throttle \d+ %: the guest dirties \d+ MB\/s, \d+ MB\/s are sent$/,
+    );
+    expect(info).not.toHaveProperty('cpu-throttle-percentage');
+    const shown = String(await source.execute('human-monitor-command', { 'command-line': 'info migrate' }));
+    expect(shown).toContain(`at ${decisions[0]?.time} ms, ${decisions[0]?.text}`);
+    await target.waitForNewLine(/^dirty \d+/);
+    expect(await pagesPerSecond(target)).toBeGreaterThan(5000);
+    await source.quit();
+    await target.quit();
+    expectNumbered(joinedConsole(source, target), 'dirty');
+  });
+
+  test('is lifted when the migration is cancelled', async ({ bench }) => {
+    const { source, free } = await throttled(bench);
+    expect(await pagesPerSecond(source)).toBeLessThan(free / 3);
+    await source.execute('migrate_cancel');
+    expect(await source.migrationEnd()).toBe('cancelled');
+    expect(await pagesPerSecond(source)).toBeGreaterThan(free / 3);
+    expect(await source.migration()).not.toHaveProperty('cpu-throttle-percentage');
+    await source.quit();
+    expect(source.stdout.text).not.toContain('ERROR');
+  });
+
+  test('is lifted when the destination dies', async ({ bench }) => {
+    const { source, target, free } = await throttled(bench);
+    await target.kill();
+    expect(await source.migrationEnd()).toBe('failed');
+    expect(await pagesPerSecond(source)).toBeGreaterThan(free / 3);
+    await source.quit();
+    expect(source.stdout.text).not.toContain('ERROR');
+  });
+
+  test('and dirty-limit exclude each other', async ({ bench }) => {
+    const vm = await bench.start(guest('ticks', ''));
+    await capability(vm, 'auto-converge');
+    await expect(capability(vm, 'dirty-limit')).rejects.toThrow('dirty-limit conflicts with auto-converge');
+  });
+});
+
+describe('a deadline', () => {
+  test('is met by a pause, however narrow the link is while the guest runs', async ({ bench }) => {
+    const uri = `unix:${bench.path('migration')}`;
+    const source = await bench.start(FAST);
+    const target = await bench.start(['-incoming', uri]);
+    await source.waitForLine(/passes [1-9]/);
+    await source.execute('migrate-set-parameters', { 'max-bandwidth': 256 * 1024, deadline: 3000 });
+    await source.execute('migrate', { uri });
+    expect(await source.migrationEnd()).toBe('completed');
+    const info = await source.migration();
+    expect(info.decisions?.at(-1)?.text).toMatch(
+      /^deadline: .* are left and the rest takes .*: the guest is paused now$/,
+    );
+    // 3 s, and what a busy host adds to the pause.
+    expect(info['stopped-at']).toBeLessThan(3000);
+    expect(info['total-time']).toBeLessThan(5000);
+    await target.waitForNewLine(/^dirty \d+/);
+    await source.quit();
+    await target.quit();
+    expectNumbered(joinedConsole(source, target), 'dirty');
+  });
+
+  test('with on-deadline=cancel ends it, and godwit migrate says why', async ({ bench }) => {
+    const [from, uri] = [bench.path('from'), `unix:${bench.path('migration')}`];
+    const source = await bench.start([...FAST, '-qmp', `unix:${from},server=on,wait=off`]);
+    const target = await bench.start(['-incoming', uri]);
+    await source.waitForLine(/passes [1-9]/);
+    const free = await pagesPerSecond(source);
+    const options = ['--max-bandwidth', '256k', '--deadline', '1.5s', '--on-deadline', 'cancel'];
+    const run = promisify(execFile)(process.execPath, [GODWIT, 'migrate', from, '--uri', uri, ...options]);
+    await expect(run).rejects.toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining('the deadline of 1.5 s has passed: the migration is given up'),
+    });
+    expect(await source.status()).toBe('running');
+    expect(await pagesPerSecond(source)).toBeGreaterThan(free / 3);
+    expect((await target.exited()).code).toBe(1);
+    await source.quit();
+  });
+});
