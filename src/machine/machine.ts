@@ -358,8 +358,10 @@ export class Machine {
         // The deadline is taken before the lines are looked at again: one that passes in between is seen there.
         const timerInNs = this.#timerInNs();
         this.#updateTimers();
-        const canRun = (hart: Hart): boolean => hart.missing === undefined && !this.throttle.waits(hart.id);
-        if (!this.#turns.active.some((hart) => hart.wakes && canRun(hart))) {
+        // A hart that owed time when its turn came may have paid by now, and does not wait for an interrupt.
+        const canRun = (hart: Hart): boolean =>
+          (hart.wakes || !hart.waiting) && hart.missing === undefined && !this.throttle.waits(hart.id);
+        if (!this.#turns.active.some(canRun)) {
           if (throttledNs > 0) {
             return { kind: 'idle', timerInNs: Math.min(throttledNs, timerInNs ?? throttledNs) };
           }
