@@ -232,18 +232,17 @@ describe('a deadline', () => {
   });
 
   test('pause: even in the middle of the first pass; nothing is lost', async () => {
-    // 200 pages take 2 s at 400 kB/s while the guest runs, and 20 ms without the cap.
+    // 91 pages that hold something take 3.7 s at 100 kB/s while the guest runs, and few ms without the cap.
     const outcome = await migrate({
       ...RUNAWAY,
-      parameters: { maxBandwidth: 400_000, deadlineMs: 1000, onDeadline: 'pause' },
+      parameters: { maxBandwidth: 100_000, deadlineMs: 1000, onDeadline: 'pause' },
     });
     expect(outcome.sent).toBeUndefined();
     const { passes = [], ...info } = outcome.sender.info();
     expect(info['total-time']).toBeLessThan(1000);
-    // Of 60 that the guest writes and 31 that hold something, few have been sent before the pause.
     const before = passes.slice(0, -1).reduce((sum, { pages, zeroPages }) => sum + pages - zeroPages, 0);
     expect(before).toBeGreaterThan(10);
-    expect(before).toBeLessThan(91);
+    expect(before).toBeLessThan(50);
     checkLifted(outcome);
     done(outcome);
   });

@@ -282,12 +282,15 @@ export class VmProcess {
 }
 
 /** Asks again and again until there is an answer: for what can be seen, but does not announce itself. */
-export async function poll<T>(ask: () => Promise<T | undefined>): Promise<T> {
+export async function poll<T>(
+  ask: () => Promise<T | undefined>,
+  what: () => string = () => 'there was no answer',
+): Promise<T> {
   const until = performance.now() + DEADLINE_MS;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
-    if (performance.now() > until) throw new Error(`there was no answer within ${DEADLINE_MS} ms`);
+    if (performance.now() > until) throw new Error(`${what()} (waited ${DEADLINE_MS} ms)`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -1,6 +1,7 @@
 /** How fast a guest makes pages dirty: measured, explained and limited while it runs. */
 import { expect } from 'vitest';
 import type { DirtyLimitInfo, DirtyRateInfo, DirtyRateMode } from '../../src/monitor/dirty.ts';
+import { pagesPerSecond, untilPace } from '../support/dirty-guest.ts';
 import { guest } from '../support/guests.ts';
 import { poll, test, type VmProcess } from '../support/vm-process.ts';
 
@@ -42,35 +43,29 @@ test('each mode measures the rate that the guest keeps, and dirty-top names the 
   expect(vm.stdout.text).not.toContain('ERROR');
 });
 
+/** Of the guest's own count, in MiB per second. */
+const MIB = 256;
+
 test('a limit holds a guest that dirties too fast, and lifted it runs as before', async ({ bench }) => {
   const vm = await bench.start(guest('dirty', 'size=32M words=512 report=100', '64M'));
   await vm.waitForLine(/^dirty 5 /);
-  const pagesIn = async (reports: number): Promise<number> => {
-    const first = await vm.waitForNewLine(/^dirty (\d+) .* pages (\d+)/);
-    const next = new RegExp(`^dirty ${Number(first[1]) + reports} .* pages (\\d+)`);
-    return Number((await vm.waitForLine(next))[1]) - Number(first[2]);
-  };
-  const free = await pagesIn(5);
+  const free = await pagesPerSecond(vm);
   await vm.execute('set-vcpu-dirty-limit', { 'dirty-rate': 20 });
   const limits = async (): Promise<DirtyLimitInfo[]> =>
     (await vm.execute('query-vcpu-dirty-limit')) as unknown as DirtyLimitInfo[];
-  // The rate of a look stays near the limit.
-  let held = 0;
-  await poll(async () => {
-    const [limit] = await limits();
-    const rate = limit?.['current-rate'] ?? 0;
-    held = rate > 10 && rate < 30 ? held + 1 : 0;
-    return held === 50 || undefined;
-  });
-  const limited = await pagesIn(5);
-  expect(limited).toBeLessThan(free / 4);
-  expect(limited).toBeGreaterThan(0);
+  await untilPace(vm, (pace) => pace > 8 * MIB && pace < 32 * MIB);
+  // It stays there: it is not slowed down more and more, and not let go.
+  for (let i = 0; i < 5; i++) {
+    const pace = await pagesPerSecond(vm);
+    expect(pace).toBeGreaterThan(0);
+    expect(pace).toBeLessThan(60 * MIB);
+  }
   expect(await human(vm, 'info vcpu_dirty_limit')).toMatch(
     /^vcpu\[0\], limit rate 20 \(MB\/s\), current rate \d+ /,
   );
   await vm.execute('cancel-vcpu-dirty-limit');
   expect(await limits()).toEqual([]);
-  expect(await pagesIn(5)).toBeGreaterThan(free / 3);
+  await untilPace(vm, (pace) => pace > free / 3);
   await vm.quit();
   expect(vm.stdout.text).not.toContain('ERROR');
 });

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect } from 'vitest';
+import { pagesPerSecond, untilPace } from '../support/dirty-guest.ts';
 import { expectNumbered, guest, joinedConsole } from '../support/guests.ts';
 import { type Bench, poll, test, type VmProcess } from '../support/vm-process.ts';
 
@@ -32,15 +33,6 @@ async function throttled(bench: Bench): Promise<{ source: VmProcess; target: VmP
   return { source, target, free };
 }
 
-/** As the guest itself counts, over five of its reports. */
-async function pagesPerSecond(vm: VmProcess): Promise<number> {
-  const figures = (match: RegExpExecArray): number[] => match.slice(1).map(Number);
-  const line = (number: string): RegExp => new RegExp(`^dirty (${number}) (\\d+\\.\\d+) s pages (\\d+)`);
-  const [number = 0, start = 0, before = 0] = figures(await vm.waitForNewLine(line('\\d+')));
-  const [, end = 0, pages = 0] = figures(await vm.waitForLine(line(`${number + 5}`)));
-  return (pages - before) / (end - start);
-}
-
 describe('the throttle of auto-converge', () => {
   test('gets a guest through that would not end, says so, and is gone at the destination', async ({
     bench,
@@ -49,19 +41,23 @@ describe('the throttle of auto-converge', () => {
     const source = await bench.start([...FAST, '-d', 'migration', '-D', bench.path('log')]);
     const target = await bench.start(['-incoming', uri]);
     await source.waitForLine(/passes [1-9]/);
+    const free = await pagesPerSecond(source);
     await capability(source, 'auto-converge');
-    await source.execute('migrate-set-parameters', { 'downtime-limit': 5, 'max-bandwidth': 16 * MiB });
+    // Less than it dirties on any host, more than it does with a throttle of 99 %.
+    await source.execute('migrate-set-parameters', {
+      'max-bandwidth': 40 * MiB,
+      'avail-switchover-bandwidth': 40 * MiB,
+    });
     await source.execute('migrate', { uri });
     expect(await source.migrationEnd(), JSON.stringify(await source.migration())).toBe('completed');
     const { decisions = [], ...info } = await source.migration();
     expect(decisions[0]?.text).toMatch(
-      /^pass 1: throttle \d+ %: the guest dirties \d+ MB\/s, \d+ MB\/s are sent$/,
+      /^pass \d+: throttle \d+ %: the guest dirties \d+ MB\/s, \d+ MB\/s are sent$/,
     );
     expect(info).not.toHaveProperty('cpu-throttle-percentage');
     const shown = String(await source.execute('human-monitor-command', { 'command-line': 'info migrate' }));
     expect(shown).toContain(`at ${decisions[0]?.time} ms, ${decisions[0]?.text}`);
-    await target.waitForNewLine(/^dirty \d+/);
-    expect(await pagesPerSecond(target)).toBeGreaterThan(5000);
+    await untilPace(target, (pace) => pace > free / 3);
     await source.quit();
     await target.quit();
     expectNumbered(joinedConsole(source, target), 'dirty');
@@ -69,10 +65,10 @@ describe('the throttle of auto-converge', () => {
 
   test('is lifted when the migration is cancelled', async ({ bench }) => {
     const { source, free } = await throttled(bench);
-    expect(await pagesPerSecond(source)).toBeLessThan(free / 3);
+    await untilPace(source, (pace) => pace < free / 3);
     await source.execute('migrate_cancel');
     expect(await source.migrationEnd()).toBe('cancelled');
-    expect(await pagesPerSecond(source)).toBeGreaterThan(free / 3);
+    await untilPace(source, (pace) => pace > free / 3);
     expect(await source.migration()).not.toHaveProperty('cpu-throttle-percentage');
     await source.quit();
     expect(source.stdout.text).not.toContain('ERROR');
@@ -82,7 +78,7 @@ describe('the throttle of auto-converge', () => {
     const { source, target, free } = await throttled(bench);
     await target.kill();
     expect(await source.migrationEnd()).toBe('failed');
-    expect(await pagesPerSecond(source)).toBeGreaterThan(free / 3);
+    await untilPace(source, (pace) => pace > free / 3);
     await source.quit();
     expect(source.stdout.text).not.toContain('ERROR');
   });
@@ -107,9 +103,9 @@ describe('a deadline', () => {
     expect(info.decisions?.at(-1)?.text).toMatch(
       /^deadline: .* are left and the rest takes .*: the guest is paused now$/,
     );
-    // 3 s, and what a busy host adds to the pause.
-    expect(info['stopped-at']).toBeLessThan(3000);
-    expect(info['total-time']).toBeLessThan(5000);
+    // What a busy host adds is little beside the two minutes that all of it would take.
+    expect(info['stopped-at']).toBeLessThan(4000);
+    expect(info['total-time']).toBeLessThan(20_000);
     await target.waitForNewLine(/^dirty \d+/);
     await source.quit();
     await target.quit();
@@ -129,7 +125,7 @@ describe('a deadline', () => {
       stdout: expect.stringContaining('the deadline of 1.5 s has passed: the migration is given up'),
     });
     expect(await source.status()).toBe('running');
-    expect(await pagesPerSecond(source)).toBeGreaterThan(free / 3);
+    await untilPace(source, (pace) => pace > free / 3);
     expect((await target.exited()).code).toBe(1);
     await source.quit();
   });
