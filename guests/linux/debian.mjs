@@ -17,8 +17,8 @@ import { cpio } from './cpio.mjs';
 const RELEASE = 'trixie';
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const PROGRAMS = ['busybox-static', 'memtester', 'libc6'];
-/** What the initramfs loads, with what they depend on. Others are built into the kernel. */
-const MODULES = ['ext4', 'virtio_mmio', 'virtio_blk', 'virtio_net', 'virtio-rng', 'e1000'];
+/** What the initramfs loads, with what they depend on, or ask for when they run. Others are built into the kernel. */
+const MODULES = ['crc32c_generic', 'ext4', 'virtio_mmio', 'virtio_blk', 'virtio_net', 'virtio-rng', 'e1000'];
 
 /** The first file below the folder whose path there matches; undefined if there is none. */
 function find(folder, pattern) {
