@@ -1,13 +1,12 @@
 /** The `net` guest on its e1000, and who talks to it over sockets: as its user has it, in processes of their own. */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { describe, expect } from 'vitest';
-import type { SwitchState } from '../../src/host/switch-server.ts';
 import { FrameServer, FrameStream, Host, ip } from '../support/ethernet.ts';
 import { guest, guestImage } from '../support/guests.ts';
+import { startSwitch } from '../support/switch.ts';
 import { hasTool } from '../support/tool.ts';
-import { type Bench, poll, TextLog, test, type VmProcess } from '../support/vm-process.ts';
+import { type Bench, poll, test, type VmProcess } from '../support/vm-process.ts';
 
 /** A VM with the net guest, connected to a host of the test's. */
 async function pair(bench: Bench, settings = ''): Promise<{ vm: VmProcess; host: Host }> {
@@ -24,7 +23,6 @@ async function pair(bench: Bench, settings = ''): Promise<{ vm: VmProcess; host:
 
 const stream = (id: string, path: string): string => `stream,id=${id},addr.type=unix,addr.path=${path}`;
 
-const GODWIT = fileURLToPath(new URL('../../bin/godwit', import.meta.url));
 const GUEST_MAC = Buffer.from([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 
 describe('a guest on a stream socket', () => {
@@ -62,23 +60,6 @@ test.skipIf(!hasTool('qemu-system-riscv64'))('the same image answers in QEMU', a
   expect(await host.ping(GUEST_MAC, ip(15), 1000)).toBe(true);
   expect(await host.echo(GUEST_MAC, ip(15), Buffer.from('hello'))).toEqual(Buffer.from('hello'));
 });
-
-/** A switch in a process of its own, and what it says. */
-async function startSwitch(bench: Bench): Promise<{ path: string; show(): SwitchState; text(): string }> {
-  const path = bench.path('switch');
-  const process_ = spawn(process.execPath, [GODWIT, 'switch', `unix:${path}`]);
-  bench.onEnd(() => void process_.kill());
-  const said = new TextLog();
-  process_.stdout.setEncoding('utf8').on('data', (text: string) => said.add(text));
-  await said.until(
-    () => /^listening on /m.exec(said.text) ?? undefined,
-    'listening switch',
-    () => said.text,
-  );
-  const show = (...more: string[]): string =>
-    execFileSync(process.execPath, [GODWIT, 'switch', '--show', path, ...more], { encoding: 'utf8' });
-  return { path, show: () => JSON.parse(show('--json')) as SwitchState, text: () => show() };
-}
 
 const MAC_TEXT = '52:54:00:12:34:56';
 
