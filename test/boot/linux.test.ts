@@ -2,48 +2,48 @@
  * Debian's own kernel, unmodified, from firmware to a shell (issue: real software). Needs what guests/linux/debian.mjs
  * makes, in the folder that GODWIT_LINUX names: `npm run test:linux`. A boot takes 5 to 30 s on a machine that does nothing else.
  */
-import { existsSync, openSync, readSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename } from 'node:path';
 import { describe, expect } from 'vitest';
+import { BOOT_MS, linux, linuxFiles, linuxMissing, PATIENT, TROUBLE } from '../support/linux.ts';
+import { hasTool } from '../support/tool.ts';
 import { type Bench, Terminal, test, type VmProcess } from '../support/vm-process.ts';
 
-const folder = process.env.GODWIT_LINUX;
-const files = ['vmlinux', 'initrd.gz'].map((name) => `${folder}/${name}`);
-const missing = folder === undefined || files.some((file) => !existsSync(file));
-if (missing) {
-  console.log(
-    folder === undefined
-      ? 'skipped: test/boot/linux.test.ts (npm run test:linux runs it)'
-      : `skipped: test/boot/linux.test.ts (no kernel in ${folder}: node guests/linux/debian.mjs ${folder})`,
-  );
-}
-
-/** From OpenSBI's package in Debian. */
+/** From Debian's packages opensbi and u-boot-qemu. */
 const OPENSBI = '/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin';
-const BOOT_MS = 600_000;
+const OPENSBI_JUMP = '/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_jump.bin';
+const UBOOT = '/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin';
 const TEST_MS = 2 * BOOT_MS;
 
-/** A host that is busy with other things is not the guest's fault. */
-const PATIENT = 'nosoftlockup rcupdate.rcu_cpu_stall_suppress=1';
-
-function linux(append: string, ...more: string[]): string[] {
-  const [kernel = '', initrd = ''] = files;
-  return [
-    '-M',
-    'virt',
-    '-m',
-    '512M',
-    '-kernel',
-    kernel,
-    '-initrd',
-    initrd,
-    '-append',
-    `${append} ${PATIENT}`,
-    ...more,
-  ];
+/** A disk with one partition, its file system holding the kernel and U-Boot's menu. */
+function writeBootDisk(bench: Bench, disk: string): void {
+  const root = bench.path('root');
+  mkdirSync(`${root}/extlinux`, { recursive: true });
+  for (const file of linuxFiles) copyFileSync(file, `${root}/${basename(file)}`);
+  writeFileSync(
+    `${root}/extlinux/extlinux.conf`,
+    `DEFAULT debian\nLABEL debian\n  KERNEL /vmlinux\n  INITRD /initrd.gz\n  APPEND console=ttyS0 autooff ${PATIENT}\n`,
+  );
+  const [start, sectors] = [2048, 128 * 2048];
+  const table = Buffer.alloc(512);
+  // A bootable partition of type 83, by sectors alone.
+  table.set([0x80, 0, 0, 0, 0x83], 446);
+  table.writeUInt32LE(start, 446 + 8);
+  table.writeUInt32LE(sectors, 446 + 12);
+  table.set([0x55, 0xaa], 510);
+  writeFileSync(disk, table);
+  truncateSync(disk, (start + sectors) * 512);
+  execFileSync('mkfs.ext4', ['-q', '-E', `offset=${start * 512}`, '-d', root, disk, `${sectors / 2}k`]);
 }
-
-/** What a kernel says when something is wrong. */
-const TROUBLE = /Call Trace|BUG|WARNING|Oops|panic|FAILED/;
 
 async function boots(bench: Bench, args: string[]): Promise<VmProcess> {
   const vm = bench.spawn(args, { qmp: false });
@@ -51,7 +51,7 @@ async function boots(bench: Bench, args: string[]): Promise<VmProcess> {
   return vm;
 }
 
-describe.skipIf(missing)('Debian', () => {
+describe.skipIf(linuxMissing)('Debian', () => {
   test.for([
     [1, 'none', 'default'],
     [4, 'none', 'default'],
@@ -60,6 +60,8 @@ describe.skipIf(missing)('Debian', () => {
     [4, 'aplic-imsic', 'default'],
     [1, 'none', OPENSBI],
     [4, 'none', OPENSBI],
+    [1, 'aplic-imsic', OPENSBI],
+    [1, 'none', OPENSBI_JUMP],
   ] as const)(
     'boots with %i harts, aia=%s and -bios %s, and its power-off is exit status 0',
     { timeout: TEST_MS },
@@ -83,6 +85,22 @@ describe.skipIf(missing)('Debian', () => {
     // Each boot has entropy of its own from /chosen.
     expect(vm.stdout.text.match(/crng init done/g)).toHaveLength(2);
   });
+
+  test.skipIf(!existsSync(UBOOT) || !hasTool('mkfs.ext4', '-V'))(
+    'U-Boot starts it from a disk',
+    { timeout: TEST_MS },
+    async ({ bench }) => {
+      const disk = bench.path('disk.img');
+      writeBootDisk(bench, disk);
+      const vm = await boots(bench, [
+        ...['-M', 'virt', '-m', '512M', '-kernel', UBOOT],
+        ...['-drive', `file=${disk},if=none,format=raw,id=d0`, '-device', 'virtio-blk-device,drive=d0'],
+      ]);
+      expect(await vm.exited(BOOT_MS)).toEqual({ code: 0, signal: null });
+      expect(vm.stdout.text).toMatch(/^U-Boot /m);
+      expect(vm.stdout.text).not.toMatch(TROUBLE);
+    },
+  );
 
   test('what it writes to a disk, and flushes, is in the file', { timeout: TEST_MS }, async ({ bench }) => {
     const disk = bench.path('disk.img');
