@@ -35,6 +35,24 @@ test.each([0, 1, 2, 3])('disks that travel are there before the switch, after %i
   doneWith(outcome);
 });
 
+test('a deadline brings it about, in the middle of a pass, and the throttle is gone', async () => {
+  const outcome = await postcopy({
+    after: 99,
+    parameters: { downtimeLimitMs: 0, maxBandwidth: 100_000, deadlineMs: 2000, onDeadline: 'postcopy' },
+  });
+  checkPostcopy(outcome);
+  expect(outcome.sent).toBeUndefined();
+  expect(outcome.statuses).toEqual(['setup', 'active', 'device', 'postcopy-active', 'completed']);
+  const { decisions = [], ram, ...info } = outcome.sender.info();
+  expect(decisions.at(-1)?.text).toMatch(/^deadline: 0\.\d s are left: post-copy$/);
+  expect(ram?.['precopy-bytes']).toBeLessThan(250_000);
+  expect(ram?.['postcopy-bytes']).toBeGreaterThan(200_000);
+  expect(info['total-time']).toBeLessThan(2000);
+  expect(outcome.source.throttles.at(-1) ?? 0).toBe(0);
+  expect(info).not.toHaveProperty('cpu-throttle-percentage');
+  doneWith(outcome);
+});
+
 test('a guest that was paused arrives paused', async () => {
   const outcome = await postcopy({ after: 0, paused: true });
   checkPostcopy(outcome);

@@ -112,6 +112,34 @@ describe('a deadline', () => {
     expectNumbered(joinedConsole(source, target), 'dirty');
   });
 
+  test('with on-deadline=postcopy runs the guest there, and sends the rest then', async ({ bench }) => {
+    const [from, to] = [bench.path('from'), bench.path('to')];
+    const source = await bench.start([...FAST, '-qmp', `unix:${from},server=on,wait=off`]);
+    const target = await bench.start(['-incoming', 'defer', '-qmp', `unix:${to},server=on,wait=off`]);
+    await source.waitForLine(/passes [1-9]/);
+    const free = await pagesPerSecond(source);
+    const options = ['--max-bandwidth', '256k', '--deadline', '1.5s', '--on-deadline', 'postcopy'];
+    const { stdout } = await promisify(execFile)(process.execPath, [GODWIT, 'migrate', from, to, ...options]);
+    expect(stdout).toMatch(/deadline: .* post-copy/);
+    expect(source.eventNames()).toContain('MIGRATION postcopy-active');
+    const info = await source.migration();
+    expect(info.status).toBe('completed');
+    expect(info).not.toHaveProperty('cpu-throttle-percentage');
+    expect(info['stopped-at']).toBeLessThan(4000);
+    await untilPace(target, (pace) => pace > free / 3);
+    await source.quit();
+    await target.quit();
+    expectNumbered(joinedConsole(source, target), 'dirty');
+  });
+
+  test('with on-deadline=postcopy needs the capability', async ({ bench }) => {
+    const vm = await bench.start(guest('ticks', ''));
+    await vm.execute('migrate-set-parameters', { deadline: 5000, 'on-deadline': 'postcopy' });
+    await expect(vm.execute('migrate', { uri: `unix:${bench.path('nobody')}` })).rejects.toThrow(
+      "on-deadline=postcopy needs the capability 'postcopy-ram'",
+    );
+  });
+
   test('with on-deadline=cancel ends it, and godwit migrate says why', async ({ bench }) => {
     const [from, uri] = [bench.path('from'), `unix:${bench.path('migration')}`];
     const source = await bench.start([...FAST, '-qmp', `unix:${from},server=on,wait=off`]);
