@@ -4,14 +4,17 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
+import { Checkpoints, type MachineCheckpoint } from '../machine/checkpoints.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { WaitFigures } from '../machine/wait-times.ts';
+import { hostClock } from './clock.ts';
 
 export class LateMemory {
   readonly #machine: Machine;
   /** Asks for a burst, in which pages that have come are noticed. */
   readonly #schedule: () => void;
   #port: MessagePort | undefined;
+  #checkpoints: Checkpoints | undefined;
   /** Pages can come: false while the migration is paused. */
   #linked = true;
   /** Those who look from outside and wait, to be told that it is in vain. */
@@ -27,13 +30,17 @@ export class LateMemory {
     return this.#linked && this.#machine.wantsMemory;
   }
 
-  /** From now on pages without a bit in the received bitmap are missing; those that are needed are told on the port. */
-  begin(port: MessagePort): void {
+  /**
+   * From now on pages without a bit in the received bitmap are missing; those that are needed are told on the port.
+   * @param logged whether there will be checkpoints.
+   */
+  begin(port: MessagePort, logged: boolean): void {
     const { missing } = this.#machine.memory;
     this.#port = port;
     missing.onWanted = (page) => port.postMessage(page);
     missing.any = true;
     this.#machine.engine.tlbs.flushAll();
+    if (logged) this.#checkpoints = new Checkpoints(this.#machine, hostClock);
   }
 
   /** All pages are here. */
@@ -43,6 +50,13 @@ export class LateMemory {
     missing.deliver();
     this.#port?.close();
     this.#port = undefined;
+    this.#checkpoints?.end();
+    this.#checkpoints = undefined;
+  }
+
+  /** See Checkpoints. */
+  checkpoint(also: Uint32Array): MachineCheckpoint | undefined {
+    return this.#checkpoints?.take(also);
   }
 
   figures(): WaitFigures {

@@ -8,6 +8,7 @@ import type { Accelerator } from '../cpu/accelerator.ts';
 import type { Hart } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
 import type { BootContents } from '../machine/boot-contents.ts';
+import type { MachineCheckpoint } from '../machine/checkpoints.ts';
 import { type CodeLines, codeLines } from '../machine/code-dump.ts';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { MachineDebugger } from '../machine/debugger.ts';
@@ -118,7 +119,8 @@ export interface MachineApi {
   checkState(state: Uint8Array): void;
   loadState(state: Uint8Array): void;
   /** Post-copy: see LateMemory. The indices of pages that are needed are posted to the port. */
-  beginPostcopy(wanted: MessagePort): void;
+  beginPostcopy(wanted: MessagePort, logged: boolean): void;
+  checkpoint(also: Uint32Array): MachineCheckpoint | undefined;
   setPostcopyLink(up: boolean): void;
   waitFigures(): WaitFigures;
   endPostcopy(): void;
@@ -394,8 +396,12 @@ class MachineThread implements MachineApi {
     this.#machine.prepareState(state)();
   }
 
-  beginPostcopy(wanted: MessagePort): void {
-    this.#late.begin(wanted);
+  beginPostcopy(wanted: MessagePort, logged: boolean): void {
+    this.#late.begin(wanted, logged);
+  }
+
+  checkpoint(also: Uint32Array): MachineCheckpoint | undefined {
+    return this.#late.checkpoint(also);
   }
 
   setPostcopyLink(up: boolean): void {

@@ -15,6 +15,7 @@ import type {
   SourceVm,
 } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
+import { NO_RESCUE } from '../migration/postcopy-source.ts';
 import type { RamJob } from '../migration/ram-applier.ts';
 import { Receiver } from '../migration/receiver.ts';
 import type { MigrationSample } from '../migration/samples.ts';
@@ -80,6 +81,8 @@ export interface MigrationApi {
   resume(uri: string, settings: ConnectionSettings): void;
   /** Of either side. */
   pausePostcopy(): void;
+  /** Of the source: takes the guest of a paused post-copy up from its last checkpoint. */
+  rescue(): void;
   /** Of the destination: listens for another connection, and resolves with the address where. */
   recover(uri: string, settings: ConnectionSettings): Promise<string>;
   /** Ends the wait before the hand-over; false if nothing waits there. */
@@ -100,6 +103,8 @@ export interface MigrationListener {
   stopForMigration(): Promise<boolean>;
   /** Undoes that. */
   resumeAfterMigration(): Promise<void>;
+  /** The guest is here again: the network is to know. */
+  announce(): void;
   /** Builds the machine of this configuration, empty, and new images if its disks arrive as well. */
   buildIncoming(configuration: Configuration, withDisks: boolean): Promise<ArrivingMachine>;
   /** The guest has arrived. */
@@ -229,6 +234,11 @@ class MigrationThread implements MigrationApi {
     this.#sender.recover(() => connectTransport(uri, settings));
   }
 
+  rescue(): void {
+    if (this.#sender === undefined) throw new GodwitError('state', NO_RESCUE);
+    this.#sender.rescue();
+  }
+
   pausePostcopy(): void {
     const side = this.#sender ?? this.#receiver;
     if (side === undefined) throw new GodwitError('state', NO_POSTCOPY_TO_PAUSE);
@@ -284,6 +294,12 @@ class MigrationThread implements MigrationApi {
       saveState: () => remote.saveState(),
       stop: () => this.#main.stopForMigration(),
       resume: () => this.#main.resumeAfterMigration(),
+      checkState: (state) => remote.checkState(state),
+      rescue: async (state) => {
+        if (state !== undefined) await remote.loadState(state);
+        await this.#main.resumeAfterMigration();
+        await this.#main.announce();
+      },
     };
   }
 
@@ -306,11 +322,12 @@ class MigrationThread implements MigrationApi {
           checkState: (state) => remote.checkState(state),
           loadState: (state) => remote.loadState(state),
           postcopy: {
-            begin: async (wanted) => {
+            begin: async (wanted, logged) => {
               const { port1, port2 } = new MessageChannel();
               port1.on('message', wanted);
-              await remote.beginPostcopy(port2);
+              await remote.beginPostcopy(port2, logged);
             },
+            checkpoint: (also) => remote.checkpoint(also),
             arrived: () => attention.ring(),
             setLink: (up) => remote.setPostcopyLink(up),
             end: () => remote.endPostcopy(),

@@ -7,9 +7,9 @@ import { errorMessage, GodwitError } from '../error.ts';
 import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
 import { missingBackends } from '../machine/device-configuration.ts';
 import { writableDisks } from '../machine/writable-disks.ts';
-import type { OnDeadline } from '../migration/deadline.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
+import { NO_RESCUE } from '../migration/postcopy-source.ts';
 import type { MigrationEvent } from '../migration/sender.ts';
 import { NO_POSTCOPY_TO_PAUSE } from '../migration/sender-states.ts';
 import {
@@ -33,6 +33,7 @@ import {
 } from '../monitor/target.ts';
 import { didYouMean } from '../suggest.ts';
 import { ArrivingImage } from './arriving-image.ts';
+import { engineParameters } from './engine-parameters.ts';
 import { migrationBlockers } from './migration-blockers.ts';
 import { monitorInfo, monitorSample, socketAddresses, waitInfo } from './migration-info.ts';
 import type {
@@ -96,6 +97,7 @@ export class VmMigration {
     if (this.#parameters['on-deadline'] === 'postcopy' && !this.#capabilities['postcopy-ram']) {
       throw new GodwitError('usage', "on-deadline=postcopy needs the capability 'postcopy-ram'");
     }
+    this.#checkRescue(built);
     const disks = this.#travelling(built, blk || inc, inc);
     const settings = this.#connectionSettings();
     this.#handsOver = hasReturnPath(uri, settings);
@@ -137,6 +139,26 @@ export class VmMigration {
       throw new GodwitError('state', NO_POSTCOPY_TO_PAUSE);
     }
     await this.#thread.connection.remote.pausePostcopy();
+  }
+
+  async rescue(): Promise<void> {
+    if (this.#incoming !== undefined || this.#thread === undefined) throw new GodwitError('state', NO_RESCUE);
+    await this.#thread.connection.remote.rescue();
+  }
+
+  /** A checkpoint holds what a guest has in memory, not what it has written elsewhere since the one before. */
+  #checkRescue({ configuration }: BuiltMachine): void {
+    if (!this.#capabilities['postcopy-rescue']) return;
+    if (!this.#capabilities['postcopy-ram']) {
+      throw new GodwitError('usage', "The capability 'postcopy-rescue' needs 'postcopy-ram'");
+    }
+    const disks = writableDisks(configuration.devices).map(({ id }) => `'${id}'`);
+    if (disks.length === 0) return;
+    const why = 'a guest taken up from a checkpoint would find later writes on it';
+    throw new GodwitError(
+      'usage',
+      `postcopy-rescue can't be with a disk that can be written (${disks.join(', ')}): ${why}`,
+    );
   }
 
   async recover(uri: string): Promise<void> {
@@ -341,29 +363,7 @@ export class VmMigration {
   }
 
   #engineParameters(): Partial<MigrationParameters> {
-    return {
-      downtimeLimitMs: this.#parameters['downtime-limit'],
-      maxBandwidth: this.#parameters['max-bandwidth'],
-      stallTimeoutMs: this.#parameters['stall-timeout'],
-      maxPostcopyBandwidth: this.#parameters['max-postcopy-bandwidth'],
-      postcopy: this.#capabilities['postcopy-ram'],
-      pauseBeforeSwitchover: this.#capabilities['pause-before-switchover'],
-      availSwitchoverBandwidth: this.#parameters['avail-switchover-bandwidth'],
-      xbzrle: this.#capabilities.xbzrle,
-      auto: this.#capabilities.auto,
-      xbzrleCacheSize: this.#parameters['xbzrle-cache-size'],
-      autoConverge: this.#capabilities['auto-converge'],
-      throttleTriggerThreshold: this.#parameters['throttle-trigger-threshold'],
-      cpuThrottleInitial: this.#parameters['cpu-throttle-initial'],
-      cpuThrottleIncrement: this.#parameters['cpu-throttle-increment'],
-      cpuThrottleTailslow: this.#parameters['cpu-throttle-tailslow'],
-      maxCpuThrottle: this.#parameters['max-cpu-throttle'],
-      dirtyLimit: this.#capabilities['dirty-limit'],
-      vcpuDirtyLimit: this.#parameters['vcpu-dirty-limit'],
-      deadlineMs: this.#parameters.deadline,
-      // The table has no other values.
-      onDeadline: this.#parameters['on-deadline'] as OnDeadline,
-    };
+    return engineParameters(this.#capabilities, this.#parameters);
   }
 
   #multifd(): NonNullable<ConnectionSettings['multifd']> {
@@ -450,6 +450,7 @@ export class VmMigration {
       connectionRefused: (reason) => this.#machine.options.onWarning?.(reason),
       stopForMigration: () => this.#stop(),
       resumeAfterMigration: () => this.#resume(),
+      announce: () => void this.announce({}).catch(() => {}),
       buildIncoming: (configuration, withDisks) => this.#buildIncoming(configuration, withDisks),
       startIncoming: (runningAtSource) => this.#startIncoming(runningAtSource),
     };

@@ -229,6 +229,10 @@ export class Vm implements MonitorTarget {
     return this.#migration.recover(uri);
   }
 
+  migrateRescue(): Promise<void> {
+    return this.#migration.rescue();
+  }
+
   migrateIncoming(uri: string): Promise<void> {
     return this.#migration.listen(uri);
   }

@@ -85,6 +85,13 @@ export interface SourceVm {
   resume(): Promise<void>;
   /** Encoded device and hart state, at a safe point; a running VM may be asked as well. */
   saveState(): Promise<Uint8Array>;
+  /** Validates a state of a checkpoint completely and changes nothing. Rejects with the reason. */
+  checkState(state: Uint8Array): Promise<void>;
+  /**
+   * `resume`, of a guest that has run elsewhere meanwhile: goes on from this device state, and from what is in memory.
+   * @param state undefined: from where it was stopped.
+   */
+  rescue(state: Uint8Array | undefined): Promise<void>;
 }
 
 /** The image that a disk arrives in: nothing but zeros at first. It gets its name when the guest starts. */
@@ -128,14 +135,32 @@ export interface DestinationVm {
   start(runningAtSource: boolean): Promise<void>;
 }
 
+/** What a guest is at one instant, as far as it differs from the checkpoint before. */
+export interface Checkpoint {
+  /** Indices, in ascending order. */
+  readonly pages: Uint32Array;
+  /** Their contents, one after the other; valid until the next checkpoint is taken. */
+  readonly data: Uint8Array;
+  readonly state: Uint8Array;
+  /** How long the guest stood still for it. */
+  readonly pausedNs: number;
+}
+
 /** A VM whose memory arrives while it runs. */
 export interface PostcopyVm {
   /**
    * From now on pages whose bit in `layout.receivedBitmap` is clear are missing. Whoever places one sets its bit behind
    * its content, atomically.
    * @param wanted called with the index of each page that the machine needs and does not have, once.
+   * @param logged whether there will be checkpoints: from the moment this resolves, every write is logged.
    */
-  begin(wanted: (page: number) => void): Promise<void>;
+  begin(wanted: (page: number) => void, logged: boolean): Promise<void>;
+  /**
+   * At a safe point: a copy of what has been written since the checkpoint before, and the device state.
+   * @param also pages that are to be in it, too, by rising index.
+   * @returns undefined if it can't be taken now, because a device waits for a page in the middle of its work.
+   */
+  checkpoint(also: Uint32Array): Promise<Checkpoint | undefined>;
   /** Pages have been placed, and CONTROL.wanting says that somebody waits. */
   arrived(): void;
   /** Whether pages can come at all, as things are. */

@@ -43,6 +43,10 @@ export class PageSweep {
     return this.#left;
   }
 
+  isPending(page: number): boolean {
+    return this.#pending.has(page);
+  }
+
   /** A copy of what is pending, for `discard`. */
   bitmap(): Uint8Array {
     const bytes = Math.ceil(this.#layout.pages / 32) * 4;

@@ -22,6 +22,9 @@ export interface MigrationParameters {
   readonly maxPostcopyBandwidth: number;
   /** Whether the guest may be switched to the destination before all memory has moved: the capability `postcopy-ram`. */
   readonly postcopy: boolean;
+  /** Whether checkpoints come back in post-copy, and how often, in ms: `postcopy-rescue`, `postcopy-rescue-interval`. */
+  readonly postcopyRescue: boolean;
+  readonly postcopyRescueIntervalMs: number;
   /** How long the other side may keep us waiting (one hand-shake, one write) before it is given up: `stall-timeout`. */
   readonly stallTimeoutMs: number;
   /** Whether to wait for the user's word when the guest has been stopped: `pause-before-switchover`. */
@@ -50,6 +53,8 @@ export const DEFAULT_PARAMETERS: MigrationParameters = {
   xbzrleCacheSize: 64 * 1024 * 1024,
   maxPostcopyBandwidth: 0,
   postcopy: false,
+  postcopyRescue: false,
+  postcopyRescueIntervalMs: 500,
   stallTimeoutMs: 30_000,
   pauseBeforeSwitchover: false,
   autoConverge: false,
@@ -75,6 +80,7 @@ const LIMITS: Readonly<Record<NumberName, readonly [min: number, max: number]>> 
   availSwitchoverBandwidth: [0, Number.MAX_SAFE_INTEGER],
   xbzrleCacheSize: [4096, Number.MAX_SAFE_INTEGER],
   maxPostcopyBandwidth: [0, Number.MAX_SAFE_INTEGER],
+  postcopyRescueIntervalMs: [10, 1_000_000],
   stallTimeoutMs: [1, 2_000_000_000],
   throttleTriggerThreshold: [1, 100],
   cpuThrottleInitial: [1, 99],

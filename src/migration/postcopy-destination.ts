@@ -2,14 +2,17 @@
  * The destination in post-copy: keeps what is here, asks for what the guest waits for, places what arrives. A connection
  * may go and another one come; what is here stays, and what is waited for is asked for again.
  */
+import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import type { Frame } from './frame-reader.ts';
 import type { Kernels } from './kernels.ts';
 import { LatePages } from './late-pages.ts';
 import type { DestinationVm, PostcopyVm } from './migratable-vm.ts';
 import type { PageBitmap } from './page-bitmap.ts';
-import { encodeMessage, type Message } from './protocol.ts';
+import { decodeMessage, encodeMessage, type Message } from './protocol.ts';
 import type { ReceiverLink } from './receiver-link.ts';
+import { RescueStream } from './rescue-stream.ts';
+import type { RescueStatistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
 
 export interface PostcopyDestinationOptions {
@@ -20,6 +23,7 @@ export interface PostcopyDestinationOptions {
   /** Pages that have arrived at least once. */
   readonly touched: PageBitmap;
   readonly timers: Timers;
+  readonly clock: Clock;
   /** How long a page may be waited for before the connection is given up. */
   readonly patienceMs: () => number;
 }
@@ -32,6 +36,7 @@ export class PostcopyDestination {
   #link: ReceiverLink | undefined;
   #id = new Uint8Array(0);
   #forgetTimer: () => void = () => {};
+  #rescue: RescueStream | undefined;
   /** Frames placed, as of the last look at whether anything comes. */
   #placed = 0;
   /** Whether "go" has come. */
@@ -53,10 +58,12 @@ export class PostcopyDestination {
   }
 
   /** Makes the VM ready to run without the pages that are missing. */
-  async load({ id }: Message<'switch'>, state: Uint8Array): Promise<void> {
-    const { vm, postcopy } = this.#options;
+  async load({ id, rescueMs }: Message<'switch'>, state: Uint8Array): Promise<void> {
+    const { vm, postcopy, patienceMs, clock } = this.#options;
     this.#id = Uint8Array.from(id);
-    await postcopy.begin((page) => this.#want(page));
+    await postcopy.begin((page) => this.#want(page), rescueMs > 0);
+    if (rescueMs > 0)
+      this.#rescue = new RescueStream({ vm: postcopy, clock, intervalMs: rescueMs, patienceMs });
     await vm.loadState(state);
   }
 
@@ -68,12 +75,28 @@ export class PostcopyDestination {
       else this.#ask(page);
     }
     await this.#options.postcopy.setLink(true);
+    this.#rescue?.start(link);
+  }
+
+  /** Of the checkpoints that go back, if any do. */
+  get rescue(): RescueStatistics | undefined {
+    return this.#rescue?.statistics;
+  }
+
+  /** The source has a checkpoint. @throws GodwitError kind "format". */
+  checkpointed({ payload, offset }: Frame): void {
+    const { number } = decodeMessage('checkpointed', payload, offset);
+    if (this.#rescue === undefined) {
+      throw GodwitError.unexpected('format', 'frame "checkpointed"', 'none', `${number}`, offset);
+    }
+    this.#rescue.confirmed(number, offset);
   }
 
   /** There is no connection. */
   async detach(): Promise<void> {
     this.#link = undefined;
     this.#forgetTimer();
+    this.#rescue?.stop();
     if (this.started) await this.#options.postcopy.setLink(false);
   }
 
@@ -106,6 +129,7 @@ export class PostcopyDestination {
       throw GodwitError.unexpected('format', 'frame "swept"', 'no page missing', `${this.missing}`, offset);
     }
     this.#forgetTimer();
+    this.#rescue?.stop();
     await this.#options.postcopy.end();
   }
 

@@ -17,6 +17,8 @@ import { MAX_PAGES_DATA } from './pages-frame.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { decodeMessage, encodeMessage, MIGRATION_ID_BYTES } from './protocol.ts';
 import { RateLimiter } from './rate-limiter.ts';
+import { type RescuePoint, RescueStore } from './rescue-store.ts';
+import type { FrameHandlers } from './return-path.ts';
 import { ramSlots, SendRing } from './send-ring.ts';
 import type { SourceLink } from './source-link.ts';
 import type { Statistics } from './statistics.ts';
@@ -26,6 +28,10 @@ import type { Timers } from './timers.ts';
 /** For so long after a page was asked for, frames of the sweep have no more pages than this. */
 const ASKING_NS = 20e6;
 const ASKING_PAGES = 8;
+
+/** Why a guest can't be taken up here. */
+export const NO_RESCUE =
+  'migrate-rescue needs a paused post-copy that was begun with the capability postcopy-rescue';
 
 export interface PostcopySourceOptions {
   readonly vm: SourceVm;
@@ -52,6 +58,9 @@ export class PostcopySource {
   /** Pages that the guest waits for, in the order in which they were asked for. */
   #requests: number[] = [];
   #wake: () => void = () => {};
+  /** The connection that is listened to. */
+  #served: ServedLink | undefined;
+  readonly #rescue: RescueStore | undefined;
   /** When a page was asked for last. */
   #askedNs = -Infinity;
 
@@ -63,6 +72,10 @@ export class PostcopySource {
     this.#limiter = new RateLimiter(clock, parameters().maxPostcopyBandwidth);
     this.#window = new SweepWindow(clock);
     this.#ring = new SendRing(ramSlots(vm.layout.scratch));
+    if (!parameters().postcopyRescue) return;
+    const rescue = new RescueStore({ ...options, isPending: (page) => this.#sweep.isPending(page) });
+    this.#rescue = rescue;
+    options.statistics.rescue = () => rescue.statistics;
   }
 
   parametersChanged(): void {
@@ -74,11 +87,28 @@ export class PostcopySource {
   async switchOver({ link }: ServedLink, state: Uint8Array, running: boolean): Promise<void> {
     await link.send('discard', this.#sweep.bitmap());
     await link.send('state', state);
-    await link.send('switch', encodeMessage('switch', { id: this.#id, running }));
+    const { postcopyRescueIntervalMs } = this.#options.parameters();
+    const rescueMs = this.#rescue === undefined ? 0 : postcopyRescueIntervalMs;
+    await link.send('switch', encodeMessage('switch', { id: this.#id, running, rescueMs }));
+  }
+
+  /** Whether the guest can be taken up here. */
+  get rescues(): boolean {
+    return this.#rescue !== undefined;
+  }
+
+  /** What the guest can go on from here; nothing more comes of the destination then. @throws GodwitError kind "state". */
+  async rescuePoint(): Promise<RescuePoint> {
+    if (this.#rescue === undefined) throw new GodwitError('state', NO_RESCUE);
+    this.#served = undefined;
+    return await this.#rescue.point();
   }
 
   /** Hears what the destination needs and has placed, from now on. */
-  listen({ link, interrupt }: ServedLink): void {
+  listen(served: ServedLink): void {
+    const { link, interrupt } = served;
+    this.#served = served;
+    this.#rescue?.forget();
     this.#requests = [];
     this.#window = new SweepWindow(this.#options.clock);
     this.#ring = new SendRing(ramSlots(this.#options.vm.layout.scratch));
@@ -88,6 +118,7 @@ export class PostcopySource {
         if (this.#window.placed()) this.#wake();
         else interrupt.fire(unexpectedPlaced(frame));
       },
+      ...(this.#rescue === undefined ? {} : this.#checkpoints(served, this.#rescue)),
     });
   }
 
@@ -173,6 +204,26 @@ export class PostcopySource {
       this.#wake = resolve;
     });
     await link.guard(change, 'place pages');
+  }
+
+  /** Takes what comes of checkpoints over this link, as long as it is the present one. */
+  #checkpoints(served: ServedLink, rescue: RescueStore): FrameHandlers {
+    const present = (): boolean => this.#served === served;
+    return {
+      rescuePages: (frame) => {
+        if (present()) rescue.take(frame);
+      },
+      checkpoint: (frame) => {
+        if (!present()) return;
+        rescue
+          .complete(frame)
+          .then(async (number) => {
+            if (!present()) return;
+            await served.link.send('checkpointed', encodeMessage('checkpointed', { number }));
+          })
+          .catch((error: unknown) => served.interrupt.fire(asGodwitError(error)));
+      },
+    };
   }
 
   #requested({ payload, offset }: Frame, interrupt: Interrupt): void {

@@ -94,6 +94,16 @@
  *       | resumed, or go if it has not started     |  what is not there, is sent (again)
  *       |----------------------------------------->|
  *
+ * With the feature "rescue", the destination sends checkpoints of the guest back while that goes on, one at a time: the pages
+ * that it has written to since the one before, and the device state of the same instant. If the destination's process is lost,
+ * the source's user may let the guest go on at the source, from the last checkpoint that arrived as a whole, or else from
+ * the hand-over:
+ *
+ *       |        rescuePages …, checkpoint {n}     |
+ *       |<-----------------------------------------|
+ *       | checkpointed {n}                         |  it has taken the place of the one before
+ *       |----------------------------------------->|
+ *
  * Versions: a stream opens with the protocol's version, and a receiver takes exactly the versions it knows. The number
  * grows when a frame changes its meaning. What can be added beside the rest (another encoding of pages, more channels,
  * post-copy, disks) is a *feature* with a name in `hello`: the receiver refuses a feature that it does not know, before
@@ -115,6 +125,7 @@ import {
 } from '../vmstate/fields.ts';
 import { isRecord, Place, shown } from '../vmstate/place.ts';
 import { scan } from '../vmstate/scan.ts';
+import { MAX_CHECKPOINT_PAYLOAD } from './checkpoint-frame.ts';
 import { MAX_DISK_PAYLOAD } from './disk-stream.ts';
 import type { Configuration } from './migratable-vm.ts';
 import { MAX_PAGES_PAYLOAD } from './pages-frame.ts';
@@ -129,8 +140,9 @@ export const PROTOCOL_VERSION = 1;
  * multifd: memory comes over further connections.
  * postcopy: the guest may be switched to the destination before its memory is there.
  * disks: `disks` and `disk` frames.
+ * rescue: in post-copy, checkpoints come back.
  */
-export const FEATURES: readonly string[] = ['xbzrle', 'multifd', 'postcopy', 'disks'];
+export const FEATURES: readonly string[] = ['xbzrle', 'multifd', 'postcopy', 'disks', 'rescue'];
 
 /** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */
 export const DIRECTION = { forward: 0, return: 1 } as const;
@@ -179,6 +191,7 @@ export const FRAMES = {
   swept: { code: 0x23, direction: 'forward', max: 0 },
   resume: { code: 0x24, direction: 'forward', max: MAX_MESSAGE },
   resumed: { code: 0x25, direction: 'forward', max: 0 },
+  checkpointed: { code: 0x26, direction: 'forward', max: MAX_MESSAGE },
   channels: { code: 0x30, direction: 'forward', max: MAX_MESSAGE },
   channel: { code: 0x31, direction: 'forward', max: MAX_MESSAGE },
   sync: { code: 0x32, direction: 'forward', max: MAX_MESSAGE },
@@ -197,6 +210,9 @@ export const FRAMES = {
   placed: { code: 0x8021, direction: 'return', max: 0 },
   whole: { code: 0x8022, direction: 'return', max: 0 },
   received: { code: 0x8023, direction: 'return', max: MAX_BITMAP + MAX_MESSAGE },
+  /** See checkpoint-frame.ts. */
+  rescuePages: { code: 0x8024, direction: 'return', max: MAX_CHECKPOINT_PAYLOAD },
+  checkpoint: { code: 0x8025, direction: 'return', max: MAX_STATE + MAX_MESSAGE },
   joined: { code: 0x8030, direction: 'return', max: 0 },
 } as const satisfies Readonly<Record<string, FrameType>>;
 
@@ -245,7 +261,16 @@ export const MESSAGES = {
     id: bytesUpTo(MIGRATION_ID_BYTES),
     /** As in `end`. */
     running: bool(),
+    /** With the feature "rescue", ms from one checkpoint to the next; else 0. */
+    rescueMs: u32(),
   },
+  checkpoint: {
+    /** Counts the destination's, from 1. */
+    number: u32(),
+    pages: u32(),
+    state: bytesUpTo(MAX_STATE),
+  },
+  checkpointed: { number: u32() },
   resume: { id: bytesUpTo(MIGRATION_ID_BYTES) },
   received: {
     /** Whether "go" has arrived. */

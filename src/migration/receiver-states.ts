@@ -69,6 +69,7 @@ export type ReceiverAction =
   | 'sayReady'
   | 'attach'
   | 'place'
+  | 'checkpointed'
   | 'finish'
   /** Gives the connection up, and waits for `recover`. */
   | 'pause'
@@ -96,6 +97,7 @@ const NO_POSTCOPY = {
   swept: ['failed', 'outOfOrder'],
   resume: ['failed', 'outOfOrder'],
   resumed: ['failed', 'outOfOrder'],
+  checkpointed: ['failed', 'outOfOrder'],
   loaded: ['failed', 'defect'],
   recover: ['failed', 'defect'],
   connected: ['failed', 'defect'],
@@ -142,6 +144,7 @@ const deaf = <S extends ReceiverState>(state: S) =>
     swept: [state, 'defect'],
     resume: [state, 'defect'],
     resumed: [state, 'defect'],
+    checkpointed: [state, 'defect'],
     loaded: [state, 'defect'],
     recover: [state, 'defect'],
     connected: [state, 'defect'],
@@ -192,6 +195,7 @@ const kept = <S extends ReceiverState>(state: S) =>
     swept: [state, 'outOfOrder'],
     resume: [state, 'outOfOrder'],
     resumed: [state, 'outOfOrder'],
+    checkpointed: [state, 'outOfOrder'],
     started: [state, 'defect'],
     loaded: [state, 'defect'],
     recover: [state, 'defect'],
@@ -239,6 +243,7 @@ export const RECEIVER_TABLE: Table<ReceiverState, ReceiverEvent, ReceiverAction>
     ...kept('postcopy-active'),
     pages: ['postcopy-active', 'place'],
     swept: ['postcopy-active', 'finish'],
+    checkpointed: ['postcopy-active', 'checkpointed'],
     finished: ['completed', 'conclude'],
   },
   'postcopy-paused': { ...deaf('postcopy-paused'), recover: ['postcopy-recover-setup', 'awaitLink'] },
@@ -284,7 +289,7 @@ export const EXPECTED: Readonly<Record<ReceiverState, string>> = {
   'postcopy-loading': 'nothing',
   'postcopy-ready': '"go"',
   'postcopy-starting': 'nothing',
-  'postcopy-active': '"pages" or "swept"',
+  'postcopy-active': '"pages", "checkpointed" or "swept"',
   'postcopy-paused': 'nothing',
   'postcopy-recover-setup': 'nothing',
   'postcopy-recover': '"resume", then "resumed" or "go"',

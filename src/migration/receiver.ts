@@ -128,6 +128,7 @@ export class Receiver {
       ...(this.#built === undefined
         ? {}
         : { ram: arrivedRam(this.#built, this.#link.reader.offset, ns / 1e9) }),
+      ...(this.#postcopy?.rescue === undefined ? {} : { rescue: this.#postcopy.rescue }),
       ...(this.#status === 'completed' && downtimeMs !== undefined
         ? { downtime: Math.round(downtimeMs), arrival: pause }
         : {}),
@@ -320,13 +321,14 @@ export class Receiver {
         const { postcopy } = vm;
         if (postcopy === undefined) throw new GodwitError('internal', 'migration: no post-copy');
         const patienceMs = (): number => this.#parameters.stallTimeoutMs;
-        const { timers } = this.#options;
+        const { timers, clock } = this.#options;
         this.#postcopy = new PostcopyDestination({
           vm,
           postcopy,
           kernels,
           touched: ram.received,
           timers,
+          clock,
           patienceMs,
         });
         this.#postcopy.discard(frame);
@@ -343,6 +345,9 @@ export class Receiver {
       }
       case 'place':
         this.#late.place(frame);
+        break;
+      case 'checkpointed':
+        this.#late.checkpointed(frame);
         break;
       case 'finish':
         await this.#late.finish(offset);

@@ -11,9 +11,10 @@ import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { AutoMode } from './auto-mode.ts';
 import { Bandwidth } from './bandwidth.ts';
+import { seconds } from './deadline.ts';
 import { DiskPasses } from './disk-passes.ts';
 import { FrameWriter } from './frame-writer.ts';
-import { Interrupt } from './interrupt.ts';
+import { asGodwitError, Interrupt } from './interrupt.ts';
 import { Kernels } from './kernels.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import type { MigrationParameters } from './parameters.ts';
@@ -123,11 +124,12 @@ export class SenderSession {
   }
 
   #features(): string[] {
-    const { postcopy, xbzrle, auto } = this.#options.parameters();
+    const { postcopy, postcopyRescue, xbzrle, auto } = this.#options.parameters();
     return [
       ...(xbzrle || auto ? ['xbzrle'] : []),
       ...(postcopy ? ['postcopy'] : []),
       ...(this.#disks === undefined ? [] : ['disks']),
+      ...(postcopy && postcopyRescue ? ['rescue'] : []),
       ...(this.#options.channels === undefined ? [] : ['multifd']),
     ];
   }
@@ -248,6 +250,32 @@ export class SenderSession {
     else {
       await this.#link.send('go');
       await this.#link.expect('running', 'say that it runs');
+    }
+  }
+
+  /** Whether there is something to go on from here, in post-copy. */
+  get canRescue(): boolean {
+    return this.#postcopy?.rescues === true;
+  }
+
+  /** Takes the guest up from the last checkpoint. Never rejects. @returns what the user is to know. */
+  async rescue(): Promise<GodwitError> {
+    let from = '';
+    try {
+      const { number, ageMs, state } = await this.#store.rescuePoint();
+      const which = number === 0 ? 'the hand-over' : `checkpoint ${number}`;
+      from = `from ${which}, ${seconds(ageMs)} ago`;
+      await this.#vm.rescue(state);
+      this.#stopped = false;
+      await this.#ram.stopLogging();
+      await this.#ram.lift();
+      await this.#disks?.stop();
+      this.#ram.clear();
+      this.statistics.ended();
+      return new GodwitError('transport', `the destination was lost: the guest goes on here ${from}`);
+    } catch (error) {
+      const { kind, message } = asGodwitError(error);
+      return new GodwitError(kind, `the guest could not be taken up here ${from}: ${message}`, {}, error);
     }
   }
 

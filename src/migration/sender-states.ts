@@ -54,6 +54,8 @@ export type SenderEvent =
   /** There is another connection to try. */
   | 'recover'
   | 'connected'
+  /** The user knows that the destination's process is dead, and wants the guest back. */
+  | 'rescue'
   /** The guest stands still, and the hand-over may go on; or it waits for the user's word. */
   | 'stopped'
   | 'held'
@@ -91,6 +93,8 @@ export type SenderAction =
   /** Ends whatever the engine waits for; what it was doing then ends with an event. */
   | 'interrupt'
   | 'takeBack'
+  /** As `takeBack`, from the last checkpoint. */
+  | 'rescue'
   /** The source stays stopped, because the destination may run the guest. */
   | 'leaveStopped'
   /** The end. */
@@ -108,6 +112,7 @@ const NEVER = {
   served: ['none', 'defect'],
   recover: ['none', 'defect'],
   connected: ['none', 'defect'],
+  rescue: ['none', 'defect'],
   ready: ['none', 'defect'],
   running: ['none', 'defect'],
   cancel: ['none', 'ignore'],
@@ -161,7 +166,11 @@ export const SENDER_TABLE: Table<SenderState, SenderEvent, SenderAction> = {
     error: ['failing', 'takeBack'],
   },
   'postcopy-active': { ...given('postcopy-active'), served: ['completed', 'finish'] },
-  'postcopy-paused': { ...given('postcopy-paused'), recover: ['postcopy-recover-setup', 'reconnect'] },
+  'postcopy-paused': {
+    ...given('postcopy-paused'),
+    recover: ['postcopy-recover-setup', 'reconnect'],
+    rescue: ['failing', 'rescue'],
+  },
   'postcopy-recover-setup': {
     ...given('postcopy-recover-setup'),
     connected: ['postcopy-recover', 'resync'],

@@ -8,6 +8,7 @@ import { seconds } from './deadline.ts';
 import { asGodwitError, Interrupt } from './interrupt.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
+import { NO_RESCUE } from './postcopy-source.ts';
 import { type MigrationSample, Samples } from './samples.ts';
 import type { ChannelOptions } from './sender-channels.ts';
 import { SenderSession } from './sender-session.ts';
@@ -57,7 +58,7 @@ export class Sender {
   #status: MigrationStatus = 'none';
   #error: GodwitError | undefined;
   #open: () => Promise<Transport>;
-  #recover: (open: () => Promise<Transport>) => void = () => {};
+  #recover: (open: (() => Promise<Transport>) | 'rescue') => void = () => {};
   #startedNs: number | undefined;
   #forgetDeadline: () => void = () => {};
 
@@ -209,6 +210,17 @@ export class Sender {
   }
 
   /**
+   * Takes the guest of a paused post-copy up here, from its last checkpoint. It must not run at the destination any more,
+   * which nobody can know from here.
+   * @throws GodwitError kind "state" if none is paused, or if there are no checkpoints.
+   */
+  rescue(): void {
+    if (this.state !== 'postcopy-paused' || !this.#session.canRescue)
+      throw new GodwitError('state', NO_RESCUE);
+    this.#recover('rescue');
+  }
+
+  /**
    * Changes parameters; they take effect at once.
    * @throws GodwitError kind "usage" for a number out of range, or a cache that the host has no memory for; then nothing
    *   has changed.
@@ -252,9 +264,11 @@ export class Sender {
         return 'served';
       case 'pause': {
         session.breakLink(this.#error ?? new GodwitError('internal', 'no reason'));
-        this.#open = await new Promise<() => Promise<Transport>>((resolve) => {
+        const next = await new Promise<(() => Promise<Transport>) | 'rescue'>((resolve) => {
           this.#recover = resolve;
         });
+        if (next === 'rescue') return 'rescue';
+        this.#open = next;
         return 'recover';
       }
       case 'reconnect':
@@ -278,6 +292,9 @@ export class Sender {
         this.#error = left === undefined ? reason : extended(reason, left);
         return 'restored';
       }
+      case 'rescue':
+        this.#error = await session.rescue();
+        return 'restored';
       case 'leaveStopped':
         await session.leaveStopped();
         return undefined;

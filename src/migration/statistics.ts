@@ -135,6 +135,19 @@ export interface DiskStatistics {
   readonly 'write-limit'?: number;
 }
 
+/** Checkpoints of a guest in post-copy that have come back to the source (`postcopy-rescue`). */
+export interface RescueStatistics {
+  readonly checkpoints: number;
+  /** Of all of them, and their bytes in the stream. */
+  readonly pages: number;
+  readonly bytes: number;
+  /** At the source: ms since what the guest could be taken up from, which is the hand-over before the first one. */
+  readonly age?: number;
+  /** At the destination: ns for which the guest stood still for one. */
+  readonly 'pause-mean'?: number;
+  readonly 'pause-max'?: number;
+}
+
 export interface MigrationInfo {
   readonly status: MigrationStatus;
   readonly 'error-desc'?: string;
@@ -155,6 +168,7 @@ export interface MigrationInfo {
   /** What was done about how it goes, and why. */
   readonly decisions?: readonly MigrationDecision[];
   readonly disk?: DiskStatistics;
+  readonly rescue?: RescueStatistics;
   readonly passes?: readonly PassStatistics[];
   /** When the guest was asked to stop, in ms since the start. */
   readonly 'stopped-at'?: number;
@@ -211,6 +225,8 @@ export class Statistics {
   /** The same when it ran again, at the destination, of a post-copy. */
   resumedBytes: number | undefined;
   postcopyRequests = 0;
+  /** With `postcopy-rescue`, once the guest is at the destination. */
+  rescue: (() => RescueStatistics) | undefined;
   /** Percent of the time for which the guest is kept from running. */
   throttle = 0;
   readonly #decisions: MigrationDecision[] = [];
@@ -345,6 +361,7 @@ export class Statistics {
       ...(this.#decisions.length === 0 ? {} : { decisions: [...this.#decisions] }),
       ...(this.#xbzrleCacheSize === 0 ? {} : { 'xbzrle-cache': this.#xbzrle() }),
       ...(this.disk.total === 0 ? {} : { disk: this.#diskStatistics() }),
+      ...(this.rescue === undefined ? {} : { rescue: this.rescue() }),
       passes: [...this.passes],
       ...(this.#stoppedMs === undefined ? {} : { 'stopped-at': this.#stoppedMs }),
       ...(done ? { pause: { ...NO_PAUSE, ...this.pause } } : {}),

@@ -183,6 +183,13 @@ export const MIGRATION_COMMANDS: readonly Command[] = [
     run: async ({ target }, { uri }) => void (await target.migrateRecover(uri)),
   }),
   command({
+    name: 'migrate-rescue',
+    help: "Take the guest of a paused postcopy migration up at the source, from its last checkpoint; only if the destination's process has ended",
+    arguments: {},
+    human: { names: ['migrate_rescue'], arguments: [] },
+    run: async ({ target }) => void (await target.migrateRescue()),
+  }),
+  command({
     name: 'query-migrate',
     help: 'the state of the present or last migration',
     arguments: {},

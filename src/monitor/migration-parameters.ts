@@ -23,6 +23,10 @@ export const CAPABILITIES = {
   'postcopy-ram': { supported: true, help: 'let the destination run before all memory has moved' },
   'postcopy-preempt': { supported: false, help: 'a channel of their own for post-copy page requests' },
   'postcopy-blocktime': { supported: true, help: 'measure how long harts waited for pages' },
+  'postcopy-rescue': {
+    supported: true,
+    help: 'in post-copy, send checkpoints back to the source (see migrate-rescue)',
+  },
   'release-ram': { supported: false, help: 'free memory at the source as it is sent in post-copy' },
   block: { supported: true, help: 'migrate disks too' },
   'return-path': {
@@ -189,6 +193,13 @@ export const PARAMETERS = {
     0,
     [0, MAX_BYTES],
     'cap on the sweep in post-copy; 0 for none',
+    { supported: true },
+  ),
+  'postcopy-rescue-interval': integer(
+    'ms',
+    500,
+    [10, 1_000_000],
+    'from one checkpoint of postcopy-rescue to the next',
     { supported: true },
   ),
   'vcpu-dirty-limit': integer('MB/s', 1, [1, 1_000_000], 'dirty rate a hart is held to with dirty-limit', {

@@ -64,6 +64,7 @@ export function migrationLines(info: MigrationInfo): string[] {
       ...distributionLines(info['postcopy-latency-dist'] ?? []),
     );
   }
+  if (info.rescue !== undefined) lines.push(...rescueLines(info.rescue));
   if (info.disk !== undefined) {
     lines.push(
       `transferred disk: ${kbytes(info.disk.transferred)}`,
@@ -99,6 +100,18 @@ export function migrationLines(info: MigrationInfo): string[] {
   });
   if (addresses.length > 0) lines.push('socket address: [', ...addresses, ']');
   return lines;
+}
+
+function rescueLines(rescue: NonNullable<MigrationInfo['rescue']>): string[] {
+  const { checkpoints, pages, bytes, age, 'pause-mean': mean, 'pause-max': longest } = rescue;
+  const ms = (ns: number): string => `${(ns / 1e6).toFixed(2)} ms`;
+  return [
+    `rescue checkpoints: ${checkpoints}, ${pages} pages, ${kbytes(bytes)}`,
+    ...(age === undefined ? [] : [`rescue point: ${age} ms ago`]),
+    ...(mean === undefined || longest === undefined
+      ? []
+      : [`rescue pauses: mean ${ms(mean)}, longest ${ms(longest)}`]),
+  ];
 }
 
 /** How many waits took how long. */

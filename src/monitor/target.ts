@@ -133,6 +133,18 @@ export interface MigrationPause {
   readonly start?: number;
 }
 
+/** Checkpoints of `postcopy-rescue`; godwit's own. */
+export interface MigrationRescue {
+  readonly checkpoints: number;
+  readonly pages: number;
+  readonly bytes: number;
+  /** At the source: ms since the instant that the guest could be taken up from. */
+  readonly age?: number;
+  /** At the destination: for how many ns the guest stood still for one. */
+  readonly 'pause-mean'?: number;
+  readonly 'pause-max'?: number;
+}
+
 /** `query-migrate`; times in ms. An empty object if there was no migration. */
 export interface MigrationInfo {
   readonly status?: MigrationStatus;
@@ -148,6 +160,7 @@ export interface MigrationInfo {
   readonly ram?: MigrationRam;
   readonly 'xbzrle-cache'?: MigrationXbzrle;
   readonly disk?: MigrationDisk;
+  readonly rescue?: MigrationRescue;
   readonly 'cpu-throttle-percentage'?: number;
   /** What the migration did about how it goes, and why; godwit's own. */
   readonly decisions?: readonly MigrationDecision[];
@@ -337,6 +350,10 @@ export interface MonitorTarget {
   migratePause(): Promise<void>;
   /** Listens for another connection of a paused post-copy. @throws GodwitError kind 'state' or 'transport'. */
   migrateRecover(uri: string): Promise<void>;
+  /**
+   * Takes the guest of a paused post-copy up at the source, from the last checkpoint. @throws GodwitError kind 'state'.
+   */
+  migrateRescue(): Promise<void>;
   queryMigrate(): Promise<MigrationInfo>;
   /** How the present or last outgoing migration went; empty if there was none. */
   migrationSamples(): Promise<MigrationSamples>;

@@ -73,6 +73,10 @@ export class Guest {
     return this.#position;
   }
 
+  set position(position: number) {
+    this.#position = position;
+  }
+
   runFor(ns: number): void {
     if (!this.running) return;
     this.#runTime.add(ns * (1 - this.throttle / 100));
@@ -274,6 +278,19 @@ export class FakeSourceVm implements SourceVm {
   async saveState(): Promise<Uint8Array> {
     await this.#call('saveState');
     return new TextEncoder().encode(`position ${this.guest.position}`);
+  }
+
+  async checkState(state: Uint8Array): Promise<void> {
+    parse(state);
+  }
+
+  /** Where it was taken up, and what was in memory then. */
+  readonly rescues: { readonly position: number; readonly contents: Uint8Array }[] = [];
+
+  async rescue(state: Uint8Array | undefined): Promise<void> {
+    if (state !== undefined) this.guest.position = parse(state);
+    this.rescues.push({ position: this.guest.position, contents: contents(this.memory, this.layout) });
+    await this.resume();
   }
 
   async #call(call: VmCall): Promise<void> {

@@ -1,9 +1,10 @@
 /** A post-copy between fake VMs over links that break: the guest runs at the destination, and waits for its pages. */
 import { expect } from 'vitest';
-import { CONTROL } from '../../src/memory/layout.ts';
+import { CONTROL, PAGE_SIZE } from '../../src/memory/layout.ts';
 import { FrameWriter } from '../../src/migration/frame-writer.ts';
 import { Kernels } from '../../src/migration/kernels.ts';
-import type { PostcopyVm } from '../../src/migration/migratable-vm.ts';
+import type { Checkpoint, PostcopyVm } from '../../src/migration/migratable-vm.ts';
+import { PageBitmap } from '../../src/migration/page-bitmap.ts';
 import type { MigrationParameters } from '../../src/migration/parameters.ts';
 import { encodeMessage, MIGRATION_ID_BYTES } from '../../src/migration/protocol.ts';
 import { Receiver } from '../../src/migration/receiver.ts';
@@ -24,6 +25,13 @@ export class LateDestination extends FakeDestination {
   guest: Guest | undefined;
   /** Pages that the guest ever waited for. */
   ended = false;
+  /** Its process has ended. */
+  lost = false;
+  /** Checkpoints that can't be taken, from now on. */
+  refusals = 0;
+  /** Where the guest stood at each checkpoint, and what was in the pages that were here. */
+  readonly checkpoints: { readonly position: number; readonly pages: ReadonlyMap<number, number> }[] = [];
+  #logged = false;
   readonly #time: VirtualTime;
   #lastNs = 0;
   #want: (page: number) => void = () => {};
@@ -41,9 +49,16 @@ export class LateDestination extends FakeDestination {
       this.layout.bitmapSize / 4,
     );
     this.postcopy = {
-      begin: async (wanted) => {
+      begin: async (wanted, logged) => {
         this.calls.push('begin');
         this.#want = wanted;
+        this.#logged = logged;
+      },
+      checkpoint: async (also) => {
+        await Promise.resolve();
+        if (this.refusals-- > 0) return undefined;
+        this.catchUp();
+        return this.#checkpoint(also);
       },
       arrived: () => {
         time.spend(0);
@@ -63,17 +78,50 @@ export class LateDestination extends FakeDestination {
   override async start(runningAtSource: boolean): Promise<void> {
     await super.start(runningAtSource);
     const guest = new Guest(this.memory, this.layout, NS_PER_PAGE, this.position);
-    guest.running = runningAtSource;
+    guest.running = runningAtSource && !this.lost;
+    guest.logging = this.#logged;
     guest.has = (page) => this.#has(page);
     this.guest = guest;
     this.#lastNs = this.#time.nowNs();
     guest.runFor(NS_PER_PAGE);
   }
 
+  override get running(): boolean {
+    return super.running && !this.lost;
+  }
+
   catchUp(): void {
     const now = this.#time.nowNs();
     this.guest?.runFor(now - this.#lastNs);
     this.#lastNs = now;
+  }
+
+  #checkpoint(also: Uint32Array): Checkpoint {
+    const dirty = new Uint32Array(
+      this.memory.buffer,
+      this.layout.dirtyBitmap,
+      Math.ceil(this.layout.pages / 32),
+    );
+    const set = PageBitmap.create(this.layout.pages);
+    for (const page of also) set.add(page);
+    for (const [i, word] of dirty.entries()) set.addWord(i, word);
+    dirty.fill(0);
+    const pages = Uint32Array.from(
+      Array.from({ length: this.layout.pages }, (_, page) => page).filter((page) => set.has(page)),
+    );
+    const data = new Uint8Array(pages.length * PAGE_SIZE);
+    const all = contents(this.memory, this.layout);
+    for (const [i, page] of pages.entries()) {
+      data.set(all.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE), i * PAGE_SIZE);
+    }
+    const position = this.guest?.position ?? 0;
+    const sweep = Array.from({ length: SWEEP.pages }, (_, i) => SWEEP.first + i);
+    const here = sweep.filter((page) => this.isHere(page));
+    this.checkpoints.push({
+      position,
+      pages: new Map(here.map((page) => [page, all[page * PAGE_SIZE] as number])),
+    });
+    return { pages, data, state: new TextEncoder().encode(`position ${position}`), pausedNs: 1000 };
   }
 
   #has(page: number): boolean {
@@ -99,6 +147,8 @@ export interface PostcopySetting {
   readonly paused?: boolean;
   /** Sizes of disks that travel as well. */
   readonly disks?: readonly number[];
+  /** After so many pauses the destination is lost, and the source's user wants the guest back. */
+  readonly rescueAfter?: number;
   /** The first who connects after a pause is somebody else. */
   readonly intruder?: boolean;
   /** Called when the sender's status changes. */
@@ -109,6 +159,7 @@ export interface PostcopySides {
   readonly sender: Sender;
   readonly receiver: Receiver;
   readonly links: readonly Link[];
+  readonly destination: LateDestination;
 }
 
 export interface PostcopyOutcome extends PostcopySides {
@@ -153,11 +204,19 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
   const begin = (): void => {
     if (passes === (setting.after ?? 1)) sender.startPostcopy();
   };
-  const sides = (): PostcopySides => ({ sender, receiver, links });
+  const sides = (): PostcopySides => ({ sender, receiver, links, destination });
   let failed = false;
   /** Both know that the link is gone: another one. */
   const recover = (): void => {
-    if (sender.state !== 'postcopy-paused' || !receiver.paused || failed) return;
+    if (sender.state !== 'postcopy-paused' || failed) return;
+    if (statuses.filter((status) => status === 'postcopy-paused').length === setting.rescueAfter) {
+      // Its process has ended.
+      if (destination.guest !== undefined) destination.guest.running = false;
+      destination.lost = true;
+      sender.rescue();
+      return;
+    }
+    if (!receiver.paused) return;
     const link = newLink();
     if (setting.intruder === true && pauses.length === 1) {
       receiver.recover({ accept: async () => link.destination(), close() {} });
@@ -225,7 +284,7 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
   const taken = sending.then(async (error) => {
     for (let turn = 0; turn < 40; turn++) {
       await new Promise((resolve) => setImmediate(resolve));
-      if (error !== undefined && receiver.paused) return error;
+      if (error !== undefined && (receiver.paused || destination.lost)) return error;
     }
     await receiving;
     return error;
@@ -233,7 +292,7 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
   /** The source does not hear that the destination has everything: it keeps what it has. */
   const unheard = receiving.then(async () => {
     while (sender.state !== 'postcopy-paused') await new Promise((resolve) => setImmediate(resolve));
-    return undefined;
+    return setting.rescueAfter === undefined ? undefined : await sending;
   });
   const done = Promise.race([taken, unheard]);
   const sent = await time.run(done).catch((error: Error) => {

@@ -155,6 +155,10 @@ export class FakeTarget implements MonitorTarget {
   async migratePause() {
     this.calls.push('migratePause');
   }
+  async migrateRescue() {
+    this.calls.push('migrateRescue');
+  }
+
   async migrateRecover(uri: string) {
     this.calls.push(`migrateRecover ${uri}`);
   }
