@@ -3,7 +3,7 @@
  * translated code on the page, dirty logging, fill; what is no plain RAM page is left to the host side (cpu/slow-path.ts). A dirty bit is set
  * when a write entry is filled, so a store that hits costs nothing extra; the log's flush removes the entries again.
  */
-import { CONTROL, HART, PAGE_FLAG, PAGE_SIZE, TLB } from '../memory/layout.ts';
+import { CONTROL, HART, PAGE_FLAG, PAGE_SIZE, TLB, TLB_VICTIM } from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { addMarkDirty, emitDirty } from './dirty.ts';
@@ -80,6 +80,7 @@ function refillRead({ module, context, translate }: Parts): Callable {
   const offset = f.local('i64');
   const no = f.block();
   emitUnwatched(f, context, no);
+  returnIfVictim(f, { hart, set: HART.dataTlbs, tlb: TLB.read, address });
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.read, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
   emitMissing(f, context, offset, no);
@@ -98,6 +99,7 @@ function refillWrite({ module, context, translate, mark }: Parts): Callable {
   const page = f.local('i32');
   const no = f.block();
   emitUnwatched(f, context, no);
+  returnIfVictim(f, { hart, set: HART.dataTlbs, tlb: TLB.write, address });
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.write, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
   emitMissing(f, context, offset, no);
@@ -121,6 +123,7 @@ function refillFetch({ module, context, translate }: Parts): Callable {
   const page = f.local('i32');
   const slot = f.local('i32');
   const no = f.block();
+  returnIfVictim(f, { hart, set: HART.fetchTlbs, tlb: TLB.fetch, address });
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.execute, walk: HART.fetchWalk, no });
   emitRamOffset(f, context, offset, offset, no);
   emitPageIndex(f, context, offset, page);
@@ -146,7 +149,10 @@ function storeMiss({ module, context, translate, mark }: Parts): Callable {
   const offset = f.local('i64');
   const page = f.local('i32');
   const flags = f.local('i32');
+  /** Where the value goes, as an address of the memory that host and guest share. */
+  const target = f.local('i32');
   const no = f.block();
+  const reached = f.block();
   // Across two pages: left to the host side.
   f.get(address);
   f.op('i32.wrap_i64');
@@ -158,6 +164,15 @@ function storeMiss({ module, context, translate, mark }: Parts): Callable {
   f.op('i32.gt_u');
   f.brIf(no);
   emitUnwatched(f, context, no);
+  emitVictim(f, { hart, set: HART.dataTlbs, tlb: TLB.write, address }, (entry) => {
+    f.get(address);
+    f.op('i32.wrap_i64');
+    f.get(entry);
+    f.load('i32.load', TLB.write + 8);
+    f.op('i32.add');
+    f.set(target);
+    f.br(reached);
+  });
   emitTranslate(f, translate, { hart, address, offset, access: ACCESS.write, walk: HART.dataWalk, no });
   emitRamOffset(f, context, offset, offset, no);
   emitMissing(f, context, offset, no);
@@ -176,6 +191,12 @@ function storeMiss({ module, context, translate, mark }: Parts): Callable {
   emitFillData(f, context, TLB.write, hart, address, offset);
   f.end();
   emitDirty(f, context, mark, { hart, pc: () => f.get(f.param(4)), page });
+  f.get(offset);
+  f.op('i32.wrap_i64');
+  f.i32(ram.offset);
+  f.op('i32.add');
+  f.set(target);
+  f.end();
 
   for (const [bytes, op] of [
     [1, 'i64.store8'],
@@ -187,10 +208,9 @@ function storeMiss({ module, context, translate, mark }: Parts): Callable {
     f.i32(bytes);
     f.op('i32.eq');
     f.if();
-    f.get(offset);
-    f.op('i32.wrap_i64');
+    f.get(target);
     f.get(value);
-    f.store(op, ram.offset);
+    f.store(op, 0);
     f.end();
   }
   f.i32(1);
@@ -252,24 +272,75 @@ function emitFillData(
   });
 }
 
-/** Fills an entry of the set whose address stands in the hart's field `set`: tag = page address, then `value`. */
-function emitFill(
-  f: FunctionBuilder,
-  parts: { readonly hart: Local; readonly set: number; readonly tlb: number; readonly address: Local },
-  value: () => void,
-): void {
-  const entry = f.local('i32');
-  f.get(parts.hart);
-  f.load('i32.load', parts.set);
-  emitTlbOffset(f, parts.address);
+interface Entry {
+  readonly hart: Local;
+  /** The hart's field with the address of the set. */
+  readonly set: number;
+  readonly tlb: number;
+  readonly address: Local;
+}
+
+/** entry ← the address of the entry for an address, less `tlb`. */
+function emitEntry(f: FunctionBuilder, { hart, set, address }: Entry, entry: Local): void {
+  f.get(hart);
+  f.load('i32.load', set);
+  emitTlbOffset(f, address);
   f.op('i32.add');
-  f.tee(entry);
-  f.get(parts.address);
+  f.set(entry);
+}
+
+/** Fills an entry: tag = page address, then `value`. What it held becomes its victim. */
+function emitFill(f: FunctionBuilder, parts: Entry, value: () => void): void {
+  const { tlb, address } = parts;
+  const entry = f.local('i32');
+  emitEntry(f, parts, entry);
+  f.get(entry);
+  f.get(entry);
+  f.load('v128.load', tlb);
+  f.store('v128.store', tlb + TLB_VICTIM);
+  f.get(entry);
+  f.get(address);
   f.i64(BigInt(-PAGE_SIZE));
   f.op('i64.and');
-  f.store('i64.store', parts.tlb);
+  f.store('i64.store', tlb);
   f.get(entry);
   value();
-  f.store('i32.store', parts.tlb + 8);
+  f.store('i32.store', tlb + 8);
   f.release(entry);
+}
+
+/** If the victim of an address's entry holds its page, the two change places, and `then` follows. */
+function emitVictim(f: FunctionBuilder, parts: Entry, then: (entry: Local) => void): void {
+  const { tlb, address } = parts;
+  const entry = f.local('i32');
+  const held = f.local('v128');
+  emitEntry(f, parts, entry);
+  f.get(entry);
+  f.load('i64.load', tlb + TLB_VICTIM);
+  f.get(address);
+  f.i64(BigInt(-PAGE_SIZE));
+  f.op('i64.and', 'i64.eq');
+  f.if();
+  f.get(entry);
+  f.load('v128.load', tlb);
+  f.set(held);
+  f.get(entry);
+  f.get(entry);
+  f.load('v128.load', tlb + TLB_VICTIM);
+  f.store('v128.store', tlb);
+  f.get(entry);
+  f.get(held);
+  f.store('v128.store', tlb + TLB_VICTIM);
+  then(entry);
+  f.end();
+  f.release(held);
+  f.release(entry);
+}
+
+/** Returns 1 if the victim held the page. */
+function returnIfVictim(f: FunctionBuilder, parts: Entry): void {
+  emitVictim(f, parts, () => {
+    f.i32(1);
+    f.return();
+  });
 }

@@ -4,7 +4,7 @@
  * instructions may have to do is the host side's (cpu/slow-path.ts). Privileged ISA §12.1.1, §12.2.1.
  */
 import type { Instruction } from '../isa/instruction.ts';
-import { HART, hartCsr, PAGE_SIZE, TLB, TLB_CONTEXT, TLB_SET_SIZE } from '../memory/layout.ts';
+import { HART, hartCsr, PAGE_SIZE, TLB, TLB_CONTEXT, TLB_SET_SIZE, TLB_VICTIM } from '../memory/layout.ts';
 import { emptyTag } from '../memory/tlb.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
@@ -156,8 +156,8 @@ function fence(module: ModuleBuilder): Callable {
   f.select();
   f.set(empty);
   for (let context = 0; context < TLB_CONTEXT.physical; context++) {
-    for (const tlb of Object.values(TLB)) {
-      const at = HART.tlbs + context * TLB_SET_SIZE + tlb;
+    const kinds = Object.values(TLB).map((tlb) => HART.tlbs + context * TLB_SET_SIZE + tlb);
+    for (const at of kinds.flatMap((tlb) => [tlb, tlb + TLB_VICTIM])) {
       f.get(set);
       f.load('i64.load', at);
       f.get(address);

@@ -24,7 +24,12 @@ export const PAGE_SHIFT = 12;
 export const TLB_ENTRIES = 256;
 /** Bytes of a TLB entry: i64 page address, then i32 addend (read, write) or slot address (fetch), then padding. */
 export const TLB_ENTRY_SIZE = 16;
-const TLB_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
+/**
+ * Offset from an entry to its victim: what it held before. Misses look there first, so two pages that need the same entry
+ * (two buffers, a multiple of TLB_ENTRIES pages apart) change places instead of being walked to again and again.
+ */
+export const TLB_VICTIM = TLB_ENTRIES * TLB_ENTRY_SIZE;
+const TLB_SIZE = 2 * TLB_VICTIM;
 
 /**
  * A hart has a set of TLBs for each context in which an address means something else, so that a trap or a return

@@ -1,8 +1,8 @@
 /**
  * The software TLBs of all harts, as the host side handles them: flushing, and entries for a page.
  *
- * Entry n holds a page whose number is n modulo TLB_ENTRIES. Entries are zeroed to empty them: the tag 0 can only match
- * in entry 0, which is given a tag of another entry instead.
+ * Entry n holds a page whose number is n modulo TLB_ENTRIES, and so does its victim. Both are zeroed to empty them: the tag
+ * 0 can only match in entry 0, which is given a tag of another entry instead.
  */
 import {
   HART,
@@ -14,6 +14,7 @@ import {
   TLB_ENTRIES,
   TLB_ENTRY_SIZE,
   TLB_SET_SIZE,
+  TLB_VICTIM,
 } from './layout.ts';
 
 export type TlbKind = keyof typeof TLB;
@@ -68,7 +69,10 @@ export class Tlbs {
     for (let context = 0; context < TLB_CONTEXT.physical; context++) {
       for (const kind of KINDS) {
         const at = this.set(hart, context) + TLB[kind] + index * TLB_ENTRY_SIZE;
-        if (this.#view.getBigInt64(at, true) === page) this.#view.setBigInt64(at, emptyTag(index), true);
+        for (const entry of [at, at + TLB_VICTIM]) {
+          if (this.#view.getBigInt64(entry, true) === page)
+            this.#view.setBigInt64(entry, emptyTag(index), true);
+        }
       }
     }
   }
@@ -95,7 +99,7 @@ export class Tlbs {
 
   #empty(hart: number, context: number, kind: TlbKind): void {
     const at = this.set(hart, context) + TLB[kind];
-    this.#bytes.fill(0, at, at + TLB_ENTRIES * TLB_ENTRY_SIZE);
-    this.#view.setBigInt64(at, emptyTag(0), true);
+    this.#bytes.fill(0, at, at + 2 * TLB_VICTIM);
+    for (const first of [at, at + TLB_VICTIM]) this.#view.setBigInt64(first, emptyTag(0), true);
   }
 }

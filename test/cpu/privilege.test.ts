@@ -1,6 +1,7 @@
 /** Privilege modes, address translation and memory protection. Privileged ISA (20240411); sections by test. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { CAUSE, INTERRUPT, MSTATUS, PRIVILEGE } from '../../src/cpu/hart.ts';
+import { TLB_ENTRIES } from '../../src/memory/layout.ts';
 import { assemble, type Line, RAM_BASE } from '../support/bare-machine.ts';
 import {
   DATA,
@@ -135,6 +136,60 @@ describe('translation (§12.4)', () => {
     expect(m.hart.x(28)).toBe(1n);
     step(PRIVILEGE.supervisor, ...next, ['sfence.vma', { rs1: 29 }], far);
     expect(m.hart.x(28)).toBe(2n);
+  });
+
+  describe('two pages that need the same entry of a TLB', () => {
+    const FAR = BigInt(TLB_ENTRIES) << 12n;
+    /** x29 ← the second page's address. */
+    const far: Line[] = [
+      ['lui', { rd: 29, imm: Number(FAR) }],
+      ['add', { rd: 29, rs1: 29, rs2: 5 }],
+    ];
+    const loadFar: Line = ['ld', { rd: 28, rs1: 29 }];
+    const storeFar: Line = ['sd', { rs1: 29, rs2: 6 }];
+    let entry: number;
+
+    beforeEach(() => {
+      entry = paging(RWX);
+      write64(entry + TLB_ENTRIES * 8, pte(DATA + 0x1000, RWX));
+      write64(DATA, 1n);
+      write64(DATA + 0x1000, 2n);
+      write64(DATA + 0x2000, 3n);
+    });
+
+    test('both stay', () => {
+      step(PRIVILEGE.supervisor, ...far, LOAD, loadFar);
+      expect([m.hart.x(7), m.hart.x(28)]).toEqual([1n, 2n]);
+      for (const at of [entry, entry + TLB_ENTRIES * 8]) write64(at, 0n);
+      expect(step(PRIVILEGE.supervisor, ...far, LOAD, loadFar, LOAD, loadFar)).toEqual({});
+      expect([m.hart.x(7), m.hart.x(28)]).toEqual([1n, 2n]);
+    });
+
+    test.each([
+      ['first', 5, 0],
+      ['second', 29, TLB_ENTRIES * 8],
+    ] as const)('a fence for the %s reaches it', (_which, rs1, at) => {
+      step(PRIVILEGE.supervisor, ...far, LOAD, loadFar);
+      write64(entry + at, pte(DATA + 0x2000, RWX));
+      step(PRIVILEGE.supervisor, ...far, ['sfence.vma', { rs1 }], LOAD, loadFar);
+      expect([m.hart.x(7), m.hart.x(28)]).toEqual(rs1 === 5 ? [3n, 2n] : [1n, 3n]);
+    });
+
+    test('both are marked again after each flush of the dirty log', () => {
+      m.memory.dirtyLog.on = true;
+      m.engine.tlbs.flush('write');
+      const first = m.memory.block('ram').firstPage + (DATA - RAM_BASE) / 4096;
+      for (let round = 0; round < 3; round++) {
+        expect(step(PRIVILEGE.supervisor, ...far, STORE, storeFar, STORE, storeFar)).toEqual({});
+        m.memory.dirtyLog.collect();
+        m.engine.tlbs.flush('write');
+        const pending = new Uint8Array(m.memory.memory.buffer, m.memory.layout.pendingBitmap);
+        for (const page of [first, first + 1]) {
+          expect((pending[page >> 3] ?? 0) & (1 << (page & 7))).not.toBe(0);
+        }
+        pending.fill(0, first >> 3, ((first + 1) >> 3) + 1);
+      }
+    });
   });
 
   test('sfence.vma for one address of a superpage reaches all of it (§12.2.1)', () => {
