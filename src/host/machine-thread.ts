@@ -25,6 +25,7 @@ import type { DebugStop, RunPlan } from '../machine/turns.ts';
 import type { WaitFigures } from '../machine/wait-times.ts';
 import type { BlockCounters } from '../monitor/block.ts';
 import type { AnnounceParameters } from '../monitor/target.ts';
+import { ArrivingState } from './arriving-state.ts';
 import { Attention } from './attention.ts';
 import type { BlockError } from './block-file.ts';
 import { hostClock } from './clock.ts';
@@ -154,7 +155,6 @@ export interface MachineListener {
 
 /** Characters of log that are written at once at the latest. */
 const MAX_LOG_TEXT = 64 * 1024;
-
 /** How long a burst may keep calls waiting; one during which the host works for a device is as short as can be. */
 const BURST_NS = 2e6;
 /** Sleeps shorter than this block the thread: a timer of the event loop is only exact to a millisecond. */
@@ -170,6 +170,7 @@ class MachineThread implements MachineApi {
   #late!: LateMemory;
   readonly #main: Remote<MachineListener>;
   #disks = new MachineDisks([], () => {});
+  #arriving!: ArrivingState;
   readonly #networks = new MachineNetworks();
   #output: number[] = [];
   #log!: GuestLog;
@@ -194,8 +195,7 @@ class MachineThread implements MachineApi {
   }
 
   build({ configuration, memory, boot, accel, icount, rtc, drives, log }: MachineBlueprint): void {
-    const onError = (error: BlockError): void => void this.#main.blockError(error);
-    this.#disks = new MachineDisks(drives, onError);
+    this.#disks = new MachineDisks(drives, (error) => void this.#main.blockError(error));
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
       random: randomBytes,
@@ -389,11 +389,11 @@ class MachineThread implements MachineApi {
   }
 
   checkState(state: Uint8Array): void {
-    this.#machine.prepareState(state);
+    this.#arriving = new ArrivingState(this.#machine, state);
   }
 
   loadState(state: Uint8Array): void {
-    this.#machine.prepareState(state)();
+    this.#arriving.load(state);
   }
 
   beginPostcopy(wanted: MessagePort, logged: boolean): void {
