@@ -185,10 +185,13 @@ export class SenderSession {
   async switchOver(): Promise<void> {
     const { pause } = this.statistics;
     const held = (pause.heldMs ?? 0) * 1e6;
+    // It does not change any more: it is taken while the rest of memory is sent.
+    const saved = this.#vm.saveState();
+    saved.catch(() => {});
     await this.#ram.finalPass(this.#pauseStartNs + held);
     const t1 = this.#now();
     pause.finalPassMs = (t1 - this.#pauseStartNs - held) / 1e6;
-    const state = await this.#vm.saveState();
+    const state = await saved;
     this.#interrupt.check();
     const t2 = this.#now();
     pause.takeStateMs = (t2 - t1) / 1e6;

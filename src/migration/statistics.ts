@@ -44,7 +44,7 @@ export interface PauseSplit {
   readonly heldMs: number;
   /** The stop, the last sync, and its last pages, until they were handed over. */
   readonly finalPassMs: number;
-  /** Encoding the device state on the machine's side. */
+  /** Until the device state was there, which is encoded while the last pages are sent. */
   readonly takeStateMs: number;
   /** Handing over the device state and the end mark. */
   readonly sendStateMs: number;
