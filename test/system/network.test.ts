@@ -121,7 +121,7 @@ describe('godwit switch', () => {
       const echoes = (async () => {
         while (moving || answered < 200) {
           const data = Buffer.from(`datagram ${answered}`);
-          const back = await host.echo(GUEST_MAC, ip(15), data, 2000);
+          const back = await host.echo(GUEST_MAC, ip(15), data, 5000);
           if (back?.equals(data) === true) answered++;
           else lost++;
         }
