@@ -13,6 +13,7 @@ export function engineParameters(
     stallTimeoutMs: parameters['stall-timeout'],
     maxPostcopyBandwidth: parameters['max-postcopy-bandwidth'],
     postcopy: capabilities['postcopy-ram'],
+    postcopyPreempt: capabilities['postcopy-preempt'],
     postcopyRescue: capabilities['postcopy-rescue'],
     postcopyRescueIntervalMs: parameters['postcopy-rescue-interval'],
     pauseBeforeSwitchover: capabilities['pause-before-switchover'],

@@ -48,6 +48,8 @@ export interface ConnectionSettings {
   readonly tls?: TlsSettings;
   /** The capability `return-path`, which only commands need. */
   readonly returnPath: boolean;
+  /** The capability `postcopy-preempt`: there may be a second connection. */
+  readonly preempt?: boolean;
   /** The capability `multifd` and its parameters. */
   readonly multifd?: {
     readonly channels: number;
@@ -147,7 +149,8 @@ class MigrationThread implements MigrationApi {
   readonly #main: Remote<MigrationListener>;
   #listener: TransportListener | undefined;
   #helpers: RamHelpers | undefined;
-  #multifd = false;
+  /** Whether there may be more than one connection. */
+  #further = false;
   #sender: Sender | undefined;
   #receiver: Receiver | undefined;
   /** Leads to the machine that is arriving. */
@@ -184,10 +187,10 @@ class MigrationThread implements MigrationApi {
   async listen(uri: string, settings: ConnectionSettings): Promise<string> {
     this.#listener = await listenTransport(uri, {
       ...settings,
-      channels: settings.multifd !== undefined,
+      channels: settings.multifd !== undefined || settings.preempt === true,
       onRefused: (reason) => void this.#main.connectionRefused(reason),
     });
-    this.#multifd = settings.multifd !== undefined;
+    this.#further = settings.multifd !== undefined || settings.preempt === true;
     this.#helpers = new RamHelpers();
     return this.#listener.address;
   }
@@ -198,7 +201,7 @@ class MigrationThread implements MigrationApi {
     const receiver = new Receiver({
       builder: this.#builder(),
       transport: await listener.accept(),
-      ...(this.#multifd
+      ...(this.#further
         ? { channels: { next: () => listener.channel(), close: () => listener.close() } }
         : {}),
       clock: hostClock,
@@ -249,11 +252,17 @@ class MigrationThread implements MigrationApi {
     if (this.#receiver?.paused !== true) {
       throw new GodwitError('state', 'Migrate recover can only be run when postcopy is paused.');
     }
+    const further = settings.preempt === true;
     const listener = await listenTransport(uri, {
       ...settings,
+      channels: further,
       onRefused: (reason) => void this.#main.connectionRefused(reason),
     });
-    this.#receiver.recover(listener);
+    this.#receiver.recover({
+      accept: () => listener.accept(),
+      ...(further ? { channel: () => listener.channel() } : {}),
+      close: () => listener.close(),
+    });
     return listener.address;
   }
 

@@ -106,6 +106,12 @@ export function hasReturnPath(uri: string, { returnPath }: TransportOptions): bo
   }
 }
 
+/** Whether a source can make several connections to the address. */
+export function takesSeveral(uri: string): boolean {
+  const address = parseTransportAddress(uri);
+  return (address.kind === 'tcp' || address.kind === 'unix') && address.server !== true;
+}
+
 /** Secrets are not sent in the clear because of a word in an address. */
 function refuseTls(address: TransportAddress, { tls }: TransportOptions): void {
   if (tls === undefined || address.kind === 'tcp' || address.kind === 'unix') return;

@@ -44,7 +44,7 @@ import type {
 } from './migration-thread.ts';
 import { type CompressionName, compressionOf } from './ram-compression.ts';
 import { type Connection, connect } from './rpc.ts';
-import { hasReturnPath } from './transport-open.ts';
+import { hasReturnPath, takesSeveral } from './transport-open.ts';
 import type { TravellingDisks } from './travelling-disks.ts';
 import type { BuiltMachine, VmMachine } from './vm-machine.ts';
 
@@ -98,6 +98,12 @@ export class VmMigration {
       throw new GodwitError('usage', "on-deadline=postcopy needs the capability 'postcopy-ram'");
     }
     this.#checkRescue(built);
+    if (this.#capabilities['postcopy-preempt'] && !takesSeveral(uri)) {
+      throw new GodwitError(
+        'usage',
+        `Postcopy preempt needs a destination that listens on a socket, not ${uri}`,
+      );
+    }
     const disks = this.#travelling(built, blk || inc, inc);
     const settings = this.#connectionSettings();
     this.#handsOver = hasReturnPath(uri, settings);
@@ -340,6 +346,9 @@ export class VmMigration {
     if (capabilities.multifd && capabilities['postcopy-ram']) {
       throw new GodwitError('usage', 'Postcopy is not yet compatible with multifd');
     }
+    if (capabilities['postcopy-preempt'] && !capabilities['postcopy-ram']) {
+      throw new GodwitError('usage', 'Postcopy preempt requires postcopy-ram');
+    }
     this.#capabilities = capabilities;
   }
 
@@ -379,6 +388,7 @@ export class VmMigration {
     const hostname = this.#parameters['tls-hostname'];
     const settings = {
       returnPath: this.#capabilities['return-path'],
+      preempt: this.#capabilities['postcopy-preempt'],
       ...(this.#capabilities.multifd ? { multifd: this.#multifd() } : {}),
     };
     if (id === '') return settings;

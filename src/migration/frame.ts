@@ -4,7 +4,7 @@
  *     opening   8 bytes   magic
  *               u16       protocol version
  *               u8        direction: 0 source to destination, 1 the return path
- *               u8        channel: 0 for the main connection, 1 to 255 for further ones (feature "multifd")
+ *               u8        channel: 0 for the main connection, 1 to 255 for further ones ("multifd", "preempt")
  *               u32       0
  *
  *     frame     u16       type (protocol.ts)

@@ -22,6 +22,8 @@ export interface MigrationParameters {
   readonly maxPostcopyBandwidth: number;
   /** Whether the guest may be switched to the destination before all memory has moved: the capability `postcopy-ram`. */
   readonly postcopy: boolean;
+  /** Whether pages are asked for over a connection of their own: `postcopy-preempt`. Fixed once a migration runs. */
+  readonly postcopyPreempt: boolean;
   /** Whether checkpoints come back in post-copy, and how often, in ms: `postcopy-rescue`, `postcopy-rescue-interval`. */
   readonly postcopyRescue: boolean;
   readonly postcopyRescueIntervalMs: number;
@@ -53,6 +55,7 @@ export const DEFAULT_PARAMETERS: MigrationParameters = {
   xbzrleCacheSize: 64 * 1024 * 1024,
   maxPostcopyBandwidth: 0,
   postcopy: false,
+  postcopyPreempt: false,
   postcopyRescue: false,
   postcopyRescueIntervalMs: 500,
   stallTimeoutMs: 30_000,

@@ -14,6 +14,7 @@ import type { ReceiverLink } from './receiver-link.ts';
 import { RescueStream } from './rescue-stream.ts';
 import type { RescueStatistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
+import type { UrgentDestination } from './urgent-destination.ts';
 
 export interface PostcopyDestinationOptions {
   readonly vm: DestinationVm;
@@ -34,6 +35,7 @@ export class PostcopyDestination {
   /** Pages that the guest waits for. */
   readonly #wanted = new Set<number>();
   #link: ReceiverLink | undefined;
+  #urgent: UrgentDestination | undefined;
   #id = new Uint8Array(0);
   #forgetTimer: () => void = () => {};
   #rescue: RescueStream | undefined;
@@ -67,9 +69,10 @@ export class PostcopyDestination {
     await vm.loadState(state);
   }
 
-  /** From now on pages are asked for over this connection. */
-  async attach(link: ReceiverLink): Promise<void> {
+  /** From now on pages are asked for over this connection, or over one of their own. */
+  async attach(link: ReceiverLink, urgent?: UrgentDestination): Promise<void> {
     this.#link = link;
+    this.#urgent = urgent;
     for (const page of this.#wanted) {
       if (this.#pages.isHere(page)) this.#wanted.delete(page);
       else this.#ask(page);
@@ -95,6 +98,7 @@ export class PostcopyDestination {
   /** There is no connection. */
   async detach(): Promise<void> {
     this.#link = undefined;
+    this.#urgent = undefined;
     this.#forgetTimer();
     this.#rescue?.stop();
     if (this.started) await this.#options.postcopy.setLink(false);
@@ -102,11 +106,16 @@ export class PostcopyDestination {
 
   /** Places pages, wakes who waits for them, and confirms. @throws GodwitError kind "format". */
   place(frame: Frame): void {
+    this.placeUrgent(frame);
+    const link = this.#link;
+    link?.writer.send('placed').catch((error) => link.interrupt.fire(error as GodwitError));
+  }
+
+  /** The same, of pages that came over a connection of their own, which nobody counts. */
+  placeUrgent(frame: Frame): void {
     this.#pages.place(frame);
     this.#placed++;
     if (this.#pages.awaited) this.#options.postcopy.arrived();
-    const link = this.#link;
-    link?.writer.send('placed').catch((error) => link.interrupt.fire(error as GodwitError));
   }
 
   /** @throws GodwitError kind "format" if the connection is that of another migration. */
@@ -125,6 +134,7 @@ export class PostcopyDestination {
 
   /** The source has sent everything. @throws GodwitError kind "format" if that is not so. */
   async finish(offset: number): Promise<void> {
+    await this.#urgent?.swept();
     if (this.missing > 0) {
       throw GodwitError.unexpected('format', 'frame "swept"', 'no page missing', `${this.missing}`, offset);
     }
@@ -148,7 +158,8 @@ export class PostcopyDestination {
     if (link === undefined) return;
     const payload = new Uint8Array(4);
     new DataView(payload.buffer).setUint32(0, page, true);
-    link.writer.send('request', payload).catch((error) => link.interrupt.fire(error as GodwitError));
+    if (this.#urgent !== undefined) this.#urgent.ask(payload);
+    else link.writer.send('request', payload).catch((error) => link.interrupt.fire(error as GodwitError));
     this.#watch(link);
   }
 

@@ -57,6 +57,10 @@ export class PostcopySource {
   #ring: SendRing;
   /** Pages that the guest waits for, in the order in which they were asked for. */
   #requests: number[] = [];
+  /** For pages that go over a connection of their own. */
+  #urgentRing: SendRing;
+  /** The sending of such pages that is under way. */
+  #pumping: Promise<void> | undefined;
   #wake: () => void = () => {};
   /** The connection that is listened to. */
   #served: ServedLink | undefined;
@@ -71,7 +75,7 @@ export class PostcopySource {
     this.#sweep = new PageSweep(kernels, vm.layout);
     this.#limiter = new RateLimiter(clock, parameters().maxPostcopyBandwidth);
     this.#window = new SweepWindow(clock);
-    this.#ring = new SendRing(ramSlots(vm.layout.scratch));
+    [this.#ring, this.#urgentRing] = this.#rings();
     if (!parameters().postcopyRescue) return;
     const rescue = new RescueStore({ ...options, isPending: (page) => this.#sweep.isPending(page) });
     this.#rescue = rescue;
@@ -81,6 +85,13 @@ export class PostcopySource {
   parametersChanged(): void {
     this.#limiter.setRate(this.#options.parameters().maxPostcopyBandwidth);
     this.#wake();
+  }
+
+  /** The slots of the sweep, and of pages that go past it. */
+  #rings(): [SendRing, SendRing] {
+    const slots = ramSlots(this.#options.vm.layout.scratch);
+    const urgent = this.#options.parameters().postcopyPreempt ? slots.splice(-1) : [];
+    return [new SendRing(slots), new SendRing(urgent)];
   }
 
   /** Sends what makes the destination ready to run: which pages it lacks, the device state. */
@@ -111,7 +122,14 @@ export class PostcopySource {
     this.#rescue?.forget();
     this.#requests = [];
     this.#window = new SweepWindow(this.#options.clock);
-    this.#ring = new SendRing(ramSlots(this.#options.vm.layout.scratch));
+    [this.#ring, this.#urgentRing] = this.#rings();
+    this.#pumping = undefined;
+    if (link.urgent !== undefined) {
+      link.urgent.onRequest = (frame) => {
+        this.#requested(frame, interrupt);
+        this.#pumping ??= this.#pump(served);
+      };
+    }
     link.hear('whole', {
       request: (frame) => this.#requested(frame, interrupt),
       placed: (frame) => {
@@ -149,7 +167,7 @@ export class PostcopySource {
     const { timers } = this.#options;
     for (;;) {
       interrupt.check();
-      const asked = this.#requests.shift();
+      const asked = link.urgent === undefined ? this.#requests.shift() : undefined;
       if (asked !== undefined) await this.#send(link, (slot) => this.#sweep.packOne(slot, asked));
       else if (this.#sweep.remaining === 0) break;
       else if (!this.#window.open) await this.#change(link);
@@ -162,9 +180,14 @@ export class PostcopySource {
         this.#limiter.charge(bytes);
       }
       // Requests are read in a turn of the event loop.
-      if (this.#requests.length === 0) await timers.turn();
+      if (this.#requests.length === 0 || link.urgent !== undefined) await timers.turn();
     }
     await link.guard(this.#ring.drain(), 'take more data');
+    if (link.urgent !== undefined) {
+      await this.#pumping;
+      await link.guard(this.#urgentRing.drain(), 'take more data');
+      await link.guard(link.urgent.swept(), 'take more data');
+    }
     try {
       await link.send('swept');
       await link.expect('whole', 'say that it has everything');
@@ -177,7 +200,7 @@ export class PostcopySource {
 
   /** Returns the bytes that were sent: 0 if there was nothing to send. */
   async #send(link: SourceLink, pack: (slot: number) => PagesPayload | undefined): Promise<number> {
-    const { clock, statistics } = this.#options;
+    const { clock } = this.#options;
     const startNs = clock.nowNs();
     const slot = await link.guard(this.#ring.acquire(), 'take more data');
     const payload = pack(slot);
@@ -187,6 +210,12 @@ export class PostcopySource {
     }
     this.#window.sent();
     this.#ring.submit(slot, link.submit('pages', slot, payload.length));
+    return this.#count(link, payload, startNs);
+  }
+
+  /** @returns the bytes of a frame. */
+  #count(link: SourceLink, payload: PagesPayload, startNs: number): number {
+    const { statistics } = this.#options;
     const bytes = FrameWriter.size(payload.length);
     statistics.packed({
       ...noPages(),
@@ -196,6 +225,31 @@ export class PostcopySource {
     statistics.remainingPages = this.#sweep.remaining;
     link.sent(bytes, payload.pages, startNs, 0);
     return bytes;
+  }
+
+  /** Over the connection of their own: sends the pages that were asked for. Never rejects. */
+  async #pump({ link, interrupt }: ServedLink): Promise<void> {
+    const { clock } = this.#options;
+    const { urgent } = link;
+    try {
+      for (let page = this.#requests.shift(); page !== undefined; page = this.#requests.shift()) {
+        const startNs = clock.nowNs();
+        const slot = await link.guard(this.#urgentRing.acquire(), 'take more data');
+        const payload = this.#sweep.packOne(slot, page);
+        if (payload === undefined || urgent === undefined) {
+          this.#urgentRing.release(slot);
+          continue;
+        }
+        this.#urgentRing.submit(slot, urgent.submit(slot, payload.length));
+        this.#count(link, payload, startNs);
+      }
+    } catch (error) {
+      interrupt.fire(asGodwitError(error));
+    } finally {
+      // As long as the link is the present one.
+      if (this.#served?.link === link) this.#pumping = undefined;
+      this.#wake();
+    }
   }
 
   /** Waits until something was asked for or placed. */

@@ -94,6 +94,11 @@
  *       | resumed, or go if it has not started     |  what is not there, is sent (again)
  *       |----------------------------------------->|
  *
+ * With the feature "preempt", there is a second connection to the same address, opened with channel 1: `urgent {id}` is said
+ * on the first one before `checkState`, and again as the first frame on the second, behind `accepted` (over a new link:
+ * behind `received`). The `request`s of post-copy and their `pages` go over it, without `placed`, and it ends with a `swept` of its
+ * own, before that of the first connection. If either breaks, both are given up.
+ *
  * With the feature "rescue", the destination sends checkpoints of the guest back while that goes on, one at a time: the pages
  * that it has written to since the one before, and the device state of the same instant. If the destination's process is lost,
  * the source's user may let the guest go on at the source, from the last checkpoint that arrived as a whole, or else from
@@ -141,8 +146,9 @@ export const PROTOCOL_VERSION = 1;
  * postcopy: the guest may be switched to the destination before its memory is there.
  * disks: `disks` and `disk` frames.
  * rescue: in post-copy, checkpoints come back.
+ * preempt: in post-copy, pages are asked for over a connection of their own.
  */
-export const FEATURES: readonly string[] = ['xbzrle', 'multifd', 'postcopy', 'disks', 'rescue'];
+export const FEATURES: readonly string[] = ['xbzrle', 'multifd', 'postcopy', 'disks', 'rescue', 'preempt'];
 
 /** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */
 export const DIRECTION = { forward: 0, return: 1 } as const;
@@ -192,6 +198,7 @@ export const FRAMES = {
   resume: { code: 0x24, direction: 'forward', max: MAX_MESSAGE },
   resumed: { code: 0x25, direction: 'forward', max: 0 },
   checkpointed: { code: 0x26, direction: 'forward', max: MAX_MESSAGE },
+  urgent: { code: 0x27, direction: 'forward', max: MAX_MESSAGE },
   channels: { code: 0x30, direction: 'forward', max: MAX_MESSAGE },
   channel: { code: 0x31, direction: 'forward', max: MAX_MESSAGE },
   sync: { code: 0x32, direction: 'forward', max: MAX_MESSAGE },
@@ -271,6 +278,8 @@ export const MESSAGES = {
     state: bytesUpTo(MAX_STATE),
   },
   checkpointed: { number: u32() },
+  /** Random: what the connection for page requests names to be taken for that of this migration. */
+  urgent: { id: bytesUpTo(MIGRATION_ID_BYTES) },
   resume: { id: bytesUpTo(MIGRATION_ID_BYTES) },
   received: {
     /** Whether "go" has arrived. */

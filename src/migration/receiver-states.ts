@@ -58,6 +58,8 @@ export type ReceiverAction =
   | 'openDisks'
   /** Further connections are to come. */
   | 'awaitChannels'
+  /** One for page requests is. */
+  | 'awaitUrgent'
   | 'tryState'
   | 'applyRam'
   | 'applyDisk'
@@ -98,6 +100,7 @@ const NO_POSTCOPY = {
   resume: ['failed', 'outOfOrder'],
   resumed: ['failed', 'outOfOrder'],
   checkpointed: ['failed', 'outOfOrder'],
+  urgent: ['failed', 'outOfOrder'],
   loaded: ['failed', 'defect'],
   recover: ['failed', 'defect'],
   connected: ['failed', 'defect'],
@@ -145,6 +148,7 @@ const deaf = <S extends ReceiverState>(state: S) =>
     resume: [state, 'defect'],
     resumed: [state, 'defect'],
     checkpointed: [state, 'defect'],
+    urgent: [state, 'defect'],
     loaded: [state, 'defect'],
     recover: [state, 'defect'],
     connected: [state, 'defect'],
@@ -196,6 +200,7 @@ const kept = <S extends ReceiverState>(state: S) =>
     resume: [state, 'outOfOrder'],
     resumed: [state, 'outOfOrder'],
     checkpointed: [state, 'outOfOrder'],
+    urgent: [state, 'outOfOrder'],
     started: [state, 'defect'],
     loaded: [state, 'defect'],
     recover: [state, 'defect'],
@@ -213,6 +218,7 @@ export const RECEIVER_TABLE: Table<ReceiverState, ReceiverEvent, ReceiverAction>
     ...waiting('checking'),
     disks: ['checking', 'openDisks'],
     channels: ['checking', 'awaitChannels'],
+    urgent: ['checking', 'awaitUrgent'],
     checkState: ['active', 'tryState'],
   },
   active: {

@@ -11,13 +11,13 @@ import type { Frame } from './frame-reader.ts';
 import { asGodwitError } from './interrupt.ts';
 import { KERNEL_SCRATCH, Kernels } from './kernels.ts';
 import type { DestinationBuilder, DestinationVm } from './migratable-vm.ts';
+import { MAX_PAGES_PAYLOAD } from './pages-frame.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
 import { PostcopyDestination } from './postcopy-destination.ts';
 import { decodeMessage, encodeMessage, type Message, type ReturnFrame, reasonOf } from './protocol.ts';
 import { receivedPages } from './ram-applier.ts';
 import { RamLoad } from './ram-load.ts';
 import { RamReceiver } from './ram-receiver.ts';
-import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
 import { type ChannelSource, ReceiverChannels } from './receiver-channels.ts';
 import { ReceiverLink } from './receiver-link.ts';
 import {
@@ -35,6 +35,7 @@ import { StateMachine } from './state-machine.ts';
 import type { ArrivalSplit, MigrationInfo, MigrationStatus } from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
+import { UrgentDestination } from './urgent-destination.ts';
 
 /** How long the source may take to take "running", and to read why something failed. */
 const COURTESY_MS = 1000;
@@ -95,6 +96,9 @@ export class Receiver {
   #running = false;
   #postcopy: PostcopyDestination | undefined;
   readonly #recovery: Recovery;
+  /** The connection for page requests, and what it names itself with, if there is to be one. */
+  #urgent: UrgentDestination | undefined;
+  #urgentId: Uint8Array | undefined;
   #error: GodwitError | undefined;
   /** The state in which a failure struck. */
   #before: ReceiverState = 'setup';
@@ -268,6 +272,9 @@ export class Receiver {
       case 'awaitChannels':
         this.#awaitChannels(decodeMessage('channels', payload, offset), offset);
         break;
+      case 'awaitUrgent':
+        this.#announceUrgent(decodeMessage('urgent', payload, offset), offset);
+        break;
       case 'tryState':
         if (this.#vm().withDisks) this.#disks(offset);
         await this.#vm().vm.checkState(payload);
@@ -339,6 +346,7 @@ export class Receiver {
         this.#running = message.running;
         await this.#vm().disks?.endPass();
         this.#vm().disks?.verifyComplete(offset);
+        await this.#urgent?.joined();
         await this.#timed('loadMs', () => this.#late.load(message, this.#state as Uint8Array));
         this.#link.interrupt.check();
         return 'loaded';
@@ -356,6 +364,7 @@ export class Receiver {
         return 'finished';
       case 'sayReceived':
         this.#late.checkResume(decodeMessage('resume', payload, offset), offset);
+        this.#awaitUrgent(this.#recovery.channels);
         await this.#say('received', this.#late.received());
         break;
       case 'attach':
@@ -363,7 +372,8 @@ export class Receiver {
           throw GodwitError.unexpected('format', 'migration stream', '"go"', `"${type}"`, offset);
         }
         this.#error = undefined;
-        await this.#late.attach(this.#link);
+        await this.#urgent?.joined();
+        await this.#late.attach(this.#link, this.#urgent);
         break;
       case 'abandoned':
         throw new GodwitError(
@@ -422,6 +432,8 @@ export class Receiver {
     // First of all: whoever hears of the pause may have another connection at once.
     const another = this.#recovery.listener();
     this.#link.transport.destroy();
+    this.#urgent?.close();
+    this.#urgent = undefined;
     await this.#late.detach();
     await another;
     return 'recover';
@@ -493,6 +505,37 @@ export class Receiver {
     );
   }
 
+  #announceUrgent({ id }: Message<'urgent'>, offset: number): void {
+    if (!this.#features.includes('preempt') || this.#urgentId !== undefined) {
+      throw GodwitError.unexpected('format', 'migration stream', '"checkState"', '"urgent"', offset);
+    }
+    this.#urgentId = Uint8Array.from(id);
+    this.#awaitUrgent(this.#options.channels);
+  }
+
+  /** Waits for a connection for page requests, if there is to be one. */
+  #awaitUrgent(source: ChannelSource | undefined): void {
+    const id = this.#urgentId;
+    if (id === undefined) {
+      source?.close();
+      return;
+    }
+    if (source === undefined) {
+      const why = 'the source has the capability postcopy-preempt on, the destination has it off';
+      throw new GodwitError('mismatch', why);
+    }
+    const { vm, kernels } = this.#vm();
+    const at = vm.layout.scratch + URGENT_LANDING;
+    this.#urgent = new UrgentDestination({
+      source,
+      id,
+      interrupt: this.#link.interrupt,
+      patienceMs: () => this.#parameters.stallTimeoutMs,
+      land: (reader) => reader.land({ types: ['pages'], kernels, at: () => at }),
+      place: (frame) => this.#late.placeUrgent(frame),
+    });
+  }
+
   /** The guest is ours now. Whether the source hears of it or not, it will not run it any more. */
   async #start(): Promise<void> {
     const { transport } = this.#link;
@@ -516,7 +559,7 @@ export class Receiver {
         this.#link.reader.offset,
       );
     }
-    await this.#postcopy?.attach(this.#link);
+    await this.#postcopy?.attach(this.#link, this.#urgent);
     try {
       await this.#timed('startMs', () => this.#vm().vm.start(this.#running));
       if (this.#passedNs !== undefined) {
@@ -546,6 +589,7 @@ export class Receiver {
       });
     }
     this.#channels?.close();
+    this.#urgent?.close();
     transport.destroy();
   }
 
@@ -553,6 +597,7 @@ export class Receiver {
     const { transport } = this.#link;
     if (transport.duplex) await this.#politely(() => transport.end());
     this.#channels?.close();
+    this.#urgent?.close();
     transport.destroy();
   }
 
@@ -607,5 +652,7 @@ export class Receiver {
 
 /** Where in the scratch area the payload of a "pages" frame is read to. */
 const LANDING = KERNEL_SCRATCH;
-if (LANDING + MAX_RAM_PAYLOAD + 8 > DISK_SCRATCH)
+/** The same of frames that come over a connection of their own. */
+const URGENT_LANDING = Math.ceil((LANDING + MAX_PAGES_PAYLOAD + 8) / 4096) * 4096;
+if (URGENT_LANDING + MAX_PAGES_PAYLOAD + 8 > DISK_SCRATCH)
   throw new GodwitError('internal', 'the scratch area is too small');

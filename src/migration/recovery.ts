@@ -1,12 +1,15 @@
 /** The destination's wait for another connection, when that of a post-copy is gone. */
 import { GodwitError } from '../error.ts';
 import { Interrupt } from './interrupt.ts';
+import type { ChannelSource } from './receiver-channels.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
 
 /** Where another connection is to come from. */
 export interface RecoveryListener {
   accept(): Promise<Transport>;
+  /** The next one behind that, if there may be any. */
+  channel?(): Promise<Transport>;
   close(): void;
 }
 
@@ -40,10 +43,21 @@ export class Recovery {
     this.#interrupt = interrupt;
     try {
       return await interrupt.guard(listener.accept());
+    } catch (error) {
+      listener.close();
+      throw error;
     } finally {
       this.#interrupt = undefined;
-      listener.close();
+      if (listener.channel === undefined) listener.close();
     }
+  }
+
+  /** Where a second connection is to come from; whoever does not need it closes it. */
+  get channels(): ChannelSource | undefined {
+    const listener = this.#listener;
+    if (listener?.channel === undefined) return undefined;
+    const next = listener.channel.bind(listener);
+    return { next, close: () => listener.close() };
   }
 
   /** Ends the wait for a connection. */

@@ -19,7 +19,7 @@ import { Kernels } from './kernels.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { PostcopySource, type PostcopySourceOptions, type ServedLink } from './postcopy-source.ts';
-import { encodeConfiguration, encodeMessage } from './protocol.ts';
+import { encodeConfiguration, encodeMessage, MIGRATION_ID_BYTES } from './protocol.ts';
 import { RamPasses } from './ram-passes.ts';
 import type { ChannelOptions } from './sender-channels.ts';
 import { SourceLink, type SourceLinkOptions } from './source-link.ts';
@@ -63,6 +63,10 @@ export class SenderSession {
     this.#options = options;
     this.#vm = vm;
     this.#interrupt = options.interrupt;
+    const { postcopy, postcopyPreempt } = options.parameters();
+    if (postcopy && postcopyPreempt) {
+      this.#urgentId = crypto.getRandomValues(new Uint8Array(MIGRATION_ID_BYTES));
+    }
     const kernels = new Kernels(vm.memory, vm.layout.scratch);
     const bandwidth = new Bandwidth();
     this.statistics = new Statistics(clock, vm.layout.pages, bandwidth);
@@ -97,6 +101,9 @@ export class SenderSession {
     this.#postcopy?.parametersChanged();
   }
 
+  /** Names the connection for page requests, if there is to be one. */
+  readonly #urgentId: Uint8Array | undefined;
+
   /** Connects, sends the configuration and a first device state, and waits until the destination accepts both. */
   async handshake(): Promise<void> {
     const { vm } = this.#options;
@@ -116,20 +123,25 @@ export class SenderSession {
     await this.#disks?.announce();
     await this.#disks?.hearDigests();
     await this.#link.announceChannels();
+    if (this.#urgentId !== undefined) {
+      await this.#link.send('urgent', encodeMessage('urgent', { id: this.#urgentId }));
+    }
     const state = await vm.saveState();
     this.#stateBytes = FrameWriter.size(state.length);
     await this.#link.send('checkState', state);
     await this.#link.expect('accepted', 'accept the machine');
     await this.#link.openChannels();
+    if (this.#urgentId !== undefined) await this.#link.openUrgent(this.#urgentId);
   }
 
   #features(): string[] {
-    const { postcopy, postcopyRescue, xbzrle, auto } = this.#options.parameters();
+    const { postcopy, postcopyRescue, postcopyPreempt, xbzrle, auto } = this.#options.parameters();
     return [
       ...(xbzrle || auto ? ['xbzrle'] : []),
       ...(postcopy ? ['postcopy'] : []),
       ...(this.#disks === undefined ? [] : ['disks']),
       ...(postcopy && postcopyRescue ? ['rescue'] : []),
+      ...(postcopy && postcopyPreempt ? ['preempt'] : []),
       ...(this.#options.channels === undefined ? [] : ['multifd']),
     ];
   }
@@ -244,12 +256,14 @@ export class SenderSession {
     this.#interrupt = new Interrupt(this.#options.timers);
     this.#link = new SourceLink({ ...this.#parts, open, interrupt: this.#interrupt });
     await this.#link.connect();
-    this.#store.listen(this.#served);
   }
 
   /** Learns what the destination has, and lets it go on. */
   async resync(): Promise<void> {
-    if (await this.#store.resume(this.#served)) await this.#link.send('resumed');
+    const started = await this.#store.resume(this.#served);
+    if (this.#urgentId !== undefined) await this.#link.openUrgent(this.#urgentId);
+    this.#store.listen(this.#served);
+    if (started) await this.#link.send('resumed');
     else {
       await this.#link.send('go');
       await this.#link.expect('running', 'say that it runs');

@@ -16,6 +16,7 @@ import { type ChannelOptions, SenderChannels } from './sender-channels.ts';
 import type { Statistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
+import { UrgentSource } from './urgent-source.ts';
 
 /** How long a message that only explains may take. */
 const COURTESY_MS = 200;
@@ -42,6 +43,7 @@ export class SourceLink {
   #writer: FrameWriter | undefined;
   #returnPath: ReturnPath | undefined;
   #channels: SenderChannels | undefined;
+  #urgent: UrgentSource | undefined;
 
   constructor(options: SourceLinkOptions) {
     this.#options = options;
@@ -102,6 +104,30 @@ export class SourceLink {
   /** Everything of the pass has been handed over: the channels say so, too. */
   async endPass(pass: number): Promise<void> {
     if (this.#channels !== undefined) await this.guard(this.#channels.sync(pass), 'take more data');
+  }
+
+  /** Makes the connection for page requests. @param id as it was announced. */
+  async openUrgent(id: Uint8Array): Promise<void> {
+    const { open, kernels } = this.#options;
+    const opening = open();
+    let transport: Transport;
+    try {
+      transport = await this.guard(opening, 'take the connection for page requests');
+    } catch (error) {
+      opening.then(
+        (late) => late.destroy(),
+        () => {},
+      );
+      throw error;
+    }
+    const urgent = new UrgentSource(transport, kernels, this.#interrupt);
+    this.#urgent = urgent;
+    await this.guard(urgent.open(id), 'take the connection for page requests');
+  }
+
+  /** The connection for page requests, if there is one. */
+  get urgent(): UrgentSource | undefined {
+    return this.#urgent;
   }
 
   /** Sends a frame, and counts it as sending unless the caller does (`account` false). */
@@ -174,6 +200,7 @@ export class SourceLink {
 
   destroy(): void {
     this.#channels?.close();
+    this.#urgent?.close();
     this.#transport?.destroy();
   }
 

@@ -21,7 +21,7 @@ export const CAPABILITIES = {
   'zero-blocks': { supported: true, help: 'send zero disk blocks as a mark (always done)' },
   events: { supported: true, help: 'send MIGRATION, MIGRATION_PASS and MIGRATION_DECISION events' },
   'postcopy-ram': { supported: true, help: 'let the destination run before all memory has moved' },
-  'postcopy-preempt': { supported: false, help: 'a channel of their own for post-copy page requests' },
+  'postcopy-preempt': { supported: true, help: 'a channel of their own for post-copy page requests' },
   'postcopy-blocktime': { supported: true, help: 'measure how long harts waited for pages' },
   'postcopy-rescue': {
     supported: true,

@@ -9,6 +9,7 @@ import type { MigrationParameters } from '../../src/migration/parameters.ts';
 import { encodeMessage, MIGRATION_ID_BYTES } from '../../src/migration/protocol.ts';
 import { Receiver } from '../../src/migration/receiver.ts';
 import { type MigrationEvent, Sender } from '../../src/migration/sender.ts';
+import type { Transport } from '../../src/migration/transport.ts';
 import { FakeDestinationDisk, FakeSourceDisk } from './fake-disks.ts';
 import { checkSweep, contents, FakeDestination, FakeSourceVm, Guest, giveBack, SWEEP } from './fake-vm.ts';
 import { PARAMETERS } from './harness.ts';
@@ -142,6 +143,8 @@ export interface PostcopySetting {
   /** One for each connection; the last is used again. */
   readonly links?: readonly LinkOptions[];
   readonly parameters?: Partial<MigrationParameters>;
+  /** Pages are asked for over a connection of their own: one for each of `links`; the last is used again. */
+  readonly urgent?: readonly LinkOptions[];
   /** When post-copy is asked for: before anything, or after so many passes. */
   readonly after?: number;
   readonly paused?: boolean;
@@ -169,6 +172,7 @@ export interface PostcopyOutcome extends PostcopySides {
   readonly sent: Error | undefined;
   /** Undefined too if it still waits for a connection. */
   readonly received: Error | undefined;
+  readonly urgents: readonly Link[];
   readonly statuses: string[];
   readonly arrivals: string[];
   /** Why the destination was paused, each time. */
@@ -182,8 +186,8 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
   const source = new FakeSourceVm(time, { paused: setting.paused ?? false, disks });
   const destination = new LateDestination(time, arriving);
   const links: Link[] = [];
-  const newLink = (): Link => {
-    const options = setting.links ?? [];
+  const urgents: Link[] = [];
+  const newLink = (list = links, options = setting.links ?? []): Link => {
     const link = new Link({
       time,
       rate: 40e6,
@@ -191,15 +195,47 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
         source.catchUp();
         destination.catchUp();
       },
-      ...options[Math.min(links.length, options.length - 1)],
+      ...options[Math.min(list.length, options.length - 1)],
     });
-    links.push(link);
+    list.push(link);
     return link;
   };
   const statuses: string[] = [];
   const arrivals: string[] = [];
   const pauses: (string | undefined)[] = [];
-  const parameters = { ...PARAMETERS, postcopy: true, ...setting.parameters };
+  const parameters = {
+    ...PARAMETERS,
+    postcopy: true,
+    postcopyPreempt: setting.urgent !== undefined,
+    ...setting.parameters,
+  };
+  /** The source's side of a connection, and, asked again, of another beside it. */
+  const opening = (link: Link) => {
+    let opened = false;
+    return async () => {
+      if (!opened) {
+        opened = true;
+        return link.source();
+      }
+      const urgent = newLink(urgents, setting.urgent);
+      come(urgent.destination());
+      return urgent.source();
+    };
+  };
+  let come: (transport: Transport) => void = () => {};
+  /** Where the destination has it from. */
+  const further = () => {
+    const next = new Promise<Transport>((resolve) => {
+      come = resolve;
+    });
+    let taken = false;
+    return () => {
+      if (taken) return new Promise<Transport>(() => {});
+      taken = true;
+      return next;
+    };
+  };
+  const channels = setting.urgent === undefined ? undefined : further();
   let passes = 0;
   const begin = (): void => {
     if (passes === (setting.after ?? 1)) sender.startPostcopy();
@@ -225,8 +261,9 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
       void writer.send('resume', encodeMessage('resume', { id })).catch(() => {});
       return;
     }
-    receiver.recover({ accept: async () => link.destination(), close() {} });
-    sender.recover(async () => link.source());
+    const channel = setting.urgent === undefined ? {} : { channel: further() };
+    receiver.recover({ accept: async () => link.destination(), ...channel, close() {} });
+    sender.recover(opening(link));
   };
   const told = (event: MigrationEvent): void => {
     time.spend(0);
@@ -243,7 +280,7 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
   const first = newLink();
   const sender = new Sender({
     vm: source,
-    open: async () => first.source(),
+    open: opening(first),
     clock: time,
     timers: time,
     parameters,
@@ -252,6 +289,7 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
   const receiver = new Receiver({
     builder: destination,
     transport: first.destination(),
+    ...(channels === undefined ? {} : { channels: { next: channels, close() {} } }),
     clock: time,
     timers: time,
     parameters,
@@ -299,7 +337,8 @@ export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyO
     const states = `the source is ${sender.state}, the destination ${receiver.state}`;
     throw new Error(`${error.message}: ${states}; ${statuses}; ${arrivals}`, { cause: error });
   });
-  return { time, source, destination, sender, receiver, links, sent, received, statuses, arrivals, pauses };
+  const both = { links, urgents };
+  return { time, source, destination, sender, receiver, ...both, sent, received, statuses, arrivals, pauses };
 }
 
 /** What must hold however it went. */

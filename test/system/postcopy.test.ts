@@ -103,6 +103,35 @@ describe('from the first instant', () => {
     });
   }
 
+  test('with a second connection for page requests, and over two others after a pause', async ({ bench }) => {
+    const path = bench.path('link');
+    const source = await bench.start(guest('dirty', 'size=8M words=512 report=20', '64M'));
+    const target = await bench.start(['-incoming', 'defer']);
+    for (const vm of [source, target]) {
+      await expect(capabilities(vm, 'postcopy-preempt')).rejects.toThrow('requires postcopy-ram');
+      await capabilities(vm, 'postcopy-ram', 'postcopy-preempt');
+    }
+    await capabilities(target, 'postcopy-blocktime');
+    await target.execute('migrate-incoming', { uri: `unix:${path}` });
+    await source.execute('migrate-set-parameters', { 'max-postcopy-bandwidth': MiB / 16 });
+    await source.waitForLine(/^dirty 5 /);
+    await expect(source.execute('migrate', { uri: 'exec:cat' })).rejects.toThrow(/Postcopy /);
+    await moveAtOnce(source, `unix:${path}`);
+    await target.waitForEvent('MIGRATION', 'postcopy-active');
+    await target.execute('stop');
+    await hmp(source, 'migrate_pause');
+    await source.waitForEvent('MIGRATION', 'postcopy-paused');
+    await target.waitForEvent('MIGRATION', 'postcopy-paused');
+    await recover(bench, source, target);
+    await target.execute('cont');
+    await source.execute('migrate-set-parameters', { 'max-postcopy-bandwidth': 0 });
+    expect(await source.migrationEnd()).toBe('completed');
+    expect(await target.migrationEnd()).toBe('completed');
+    await target.waitForNewLine(/^dirty \d+/);
+    expectNumbered(joinedConsole(source, target), 'dirty');
+    expect((await source.migration()).ram?.['postcopy-requests']).toBeGreaterThan(0);
+  });
+
   test('the a-b rule holds, and the guest can move on', async ({ bench }) => {
     const { source, target, path } = await pair(bench, guest('ab', 'size=4M report=10'), SLOW);
     await source.waitForLine(/^ab sweep 10$/);

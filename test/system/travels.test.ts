@@ -85,10 +85,20 @@ const WAYS = {
     postcopy: 'after a pass',
   }),
   'post, paused': (random) => ({
-    capabilities: ['postcopy-ram'],
+    capabilities: ['postcopy-ram', ...(random.chance(0.5) ? ['postcopy-preempt'] : [])],
     parameters: { 'max-postcopy-bandwidth': MiB / 16 },
     postcopy: 'at once',
     pauses: random.between(1, 2),
+  }),
+  'post, preempt': (random) => ({
+    capabilities: ['postcopy-ram', 'postcopy-preempt'],
+    parameters: { 'max-postcopy-bandwidth': random.pick([0, MiB]) },
+    postcopy: 'at once',
+  }),
+  'hybrid, preempt': () => ({
+    capabilities: ['postcopy-ram', 'postcopy-preempt'],
+    parameters: RESTLESS,
+    postcopy: 'after a pass',
   }),
 } as const satisfies Record<string, (random: Random) => Way>;
 
@@ -196,7 +206,7 @@ class Journey {
   }
 }
 
-const SET = ['postcopy-ram', 'xbzrle'];
+const SET = ['postcopy-ram', 'postcopy-preempt', 'postcopy-rescue', 'xbzrle'];
 
 const set = (vm: VmProcess, on: readonly string[]) =>
   vm.execute('migrate-set-capabilities', {
@@ -226,7 +236,7 @@ test('guests travel in all ways, back and forth, and come to no harm', { timeout
         await journey.begin();
         for (const way of ways) {
           const went = await journey.move(WAYS[way](random));
-          const key = `${name}: ${way}${way === 'hybrid' ? `, ${went}` : ''}`;
+          const key = `${name}: ${way}${way.startsWith('hybrid') ? `, ${went}` : ''}`;
           made.set(key, (made.get(key) ?? 0) + 1);
         }
         await journey.end();

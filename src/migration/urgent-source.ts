@@ -1,0 +1,75 @@
+/**
+ * The source's second connection in post-copy (feature "preempt"): the destination asks for pages over it, and they go back
+ * over it, past whatever of the sweep is on its way over the first one.
+ */
+import { GodwitError } from '../error.ts';
+import { type Frame, FrameReader } from './frame-reader.ts';
+import { FrameWriter } from './frame-writer.ts';
+import { asGodwitError, type Interrupt } from './interrupt.ts';
+import type { Kernels } from './kernels.ts';
+import { encodeMessage } from './protocol.ts';
+import type { Transport } from './transport.ts';
+
+/** The number that the connection is opened with. */
+export const URGENT_CHANNEL = 1;
+
+export class UrgentSource {
+  readonly #transport: Transport;
+  readonly #writer: FrameWriter;
+  readonly #interrupt: Interrupt;
+  /** All has been said: how it ends is of no interest any more. */
+  #done = false;
+  #requested: (frame: Frame) => void = () => {};
+
+  constructor(transport: Transport, kernels: Kernels, interrupt: Interrupt) {
+    this.#transport = transport;
+    this.#writer = new FrameWriter(transport, kernels, 'forward', URGENT_CHANNEL);
+    this.#interrupt = interrupt;
+  }
+
+  /** Says which migration it belongs to, and hears requests from then on. */
+  async open(id: Uint8Array): Promise<void> {
+    await this.#writer.send('urgent', encodeMessage('urgent', { id }));
+    void this.#listen();
+  }
+
+  /** Whom to tell of requests. */
+  set onRequest(requested: (frame: Frame) => void) {
+    this.#requested = requested;
+  }
+
+  /** As FrameWriter.sendInPlace. */
+  submit(payloadAt: number, length: number): Promise<void> {
+    return this.#writer.sendInPlace('pages', payloadAt, length);
+  }
+
+  /** Nothing more comes over it. */
+  async swept(): Promise<void> {
+    this.#done = true;
+    await this.#writer.send('swept');
+  }
+
+  close(): void {
+    this.#done = true;
+    this.#transport.destroy();
+  }
+
+  async #listen(): Promise<void> {
+    const reader = new FrameReader(this.#transport, 'return', true);
+    try {
+      for (;;) {
+        const frame = await reader.next();
+        if (frame === undefined) {
+          throw new GodwitError('transport', 'the destination closed the connection for page requests');
+        }
+        if (frame.type !== 'request') {
+          const where = 'connection for page requests';
+          throw GodwitError.unexpected('format', where, '"request"', `"${frame.type}"`, frame.offset);
+        }
+        this.#requested(frame);
+      }
+    } catch (error) {
+      if (!this.#done) this.#interrupt.fire(asGodwitError(error));
+    }
+  }
+}
