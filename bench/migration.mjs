@@ -6,25 +6,10 @@
  *
  * Usage: npm run bench:migration -- [--rounds N] [--json] [--only paced|idle|flat-out|postcopy|bulk]
  */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  benchOptions,
-  emulators,
-  environment,
-  guestImage,
-  progress,
-  ranged,
-  ratio,
-  report,
-} from './support/bench.mjs';
-import { Emulator, withDirectory } from './support/emulator.mjs';
+import { benchOptions, emulators, environment, progress, ranged, ratio, report } from './support/bench.mjs';
+import { DIRTY_LINE, migrate, TICK_LINE } from './support/migrate.mjs';
 
-const DIRTY_LINE = /^dirty (\d+) (\d+\.\d{3}) s pages (\d+) passes (\d+)$/;
-const TICK_LINE = /^tick (\d+) (\d+\.\d{3}) s$/;
-
-/** `settleMs` is how long the guest runs before it is moved, `afterMs` how long it is watched afterwards. */
+/** As `migrate` takes them. */
 const SCENARIOS = [
   {
     name: 'paced',
@@ -83,140 +68,6 @@ const scenarios = SCENARIOS.filter(({ name }) => options.only === undefined || n
 if (scenarios.length === 0) {
   process.stderr.write(`--only: expected ${SCENARIOS.map(({ name }) => name).join(', ')}\n`);
   process.exit(1);
-}
-
-const POSTCOPY = ['postcopy-ram', 'postcopy-blocktime'];
-
-/** The largest gap (ms) between neighbours of a list of times. */
-const largestGap = (times) => Math.max(...times.slice(1).map((time, i) => time - times[i]));
-
-/**
- * The guest's numbered lines, each with the arrival of its end, joined over the two ports: a line that the source began
- * is finished by the destination.
- */
-function guestLines(source, destination) {
-  const lines = [];
-  let text = '';
-  for (const [port, pieces] of [source.serial.pieces, destination.serial.pieces].entries()) {
-    for (const piece of pieces) {
-      const parts = (text + piece.text).split('\n');
-      text = parts.pop();
-      for (const part of parts) lines.push({ at: piece.at, port, text: part });
-    }
-  }
-  return lines.filter(({ text: line }) => !/^dirty 0x[0-9a-f]+ 0x[0-9a-f]+$/.test(line));
-}
-
-/** What the guest's output shows that must never be: a line lost, repeated or in disorder, an ERROR, or silence. */
-function damageIn(lines, pattern) {
-  for (const [i, line] of lines.entries()) {
-    const number = pattern.exec(line.text)?.[1];
-    if (number === undefined) return `the guest said "${line.text}"`;
-    if (Number(number) !== i + 1) return `line ${number} came where ${i + 1} was expected`;
-  }
-  return lines.at(-1)?.port === 1 ? undefined : 'the destination has printed nothing';
-}
-
-/** The gaps (ms) that an observer sees between the guest's lines. */
-function gapsOf(lines, begin) {
-  const before = lines.filter(({ at }) => at <= begin).map(({ at }) => at);
-  const during = lines.filter(({ at }) => at >= (before.at(-1) ?? begin)).map(({ at }) => at);
-  const last = lines.findLast(({ port }) => port === 0);
-  const first = lines.find(({ port }) => port === 1);
-  if (last === undefined || first === undefined) return {};
-  return {
-    gap: largestGap(during),
-    switchGap: first.at - last.at,
-    // The same without a migration, in the second before it.
-    baselineGap: largestGap(before.filter((at) => at > begin - 1000)),
-  };
-}
-
-/** How long the guest waited for pages, in µs. */
-function latencies({ 'postcopy-latency-median': median, ...rest }) {
-  if (median === undefined) return {};
-  const us = (ns) => ns / 1000;
-  return {
-    latencyMedian: us(median),
-    latencyP99: us(rest['postcopy-latency-p99']),
-    latencyMax: us(rest['postcopy-latency-max']),
-    latencyDistribution: rest['postcopy-latency-dist'],
-  };
-}
-
-const migrationStatus =
-  (wanted) =>
-  ({ event, data }) => {
-    if (event === 'MIGRATION' && data.status === 'failed') throw new Error('the migration failed');
-    return event === 'MIGRATION' && data.status === wanted;
-  };
-
-/** One migration from a fresh process to another. All times in ms. */
-function migrate(side, scenario) {
-  return withDirectory(async (directory) => {
-    const machine = ['-M', 'virt', '-bios', 'none', '-m', scenario.memory ?? '256M'];
-    const args = [...machine, '-kernel', guestImage(scenario.guest), '-append', scenario.append];
-    const link = join(directory, 'link');
-    const running = [];
-    const start = async (name, more) => {
-      const emulator = await Emulator.start(side, { directory, name, args: [...args, ...more] });
-      running.push(emulator);
-      const wanted = ['events', ...(scenario.postcopyMs === undefined ? [] : POSTCOPY)];
-      await emulator.execute('migrate-set-capabilities', {
-        capabilities: wanted.map((capability) => ({ capability, state: true })),
-      });
-      return emulator;
-    };
-    try {
-      const source = await start('source', []);
-      const destination = await start('destination', ['-incoming', `unix:${link}`]);
-      while (!existsSync(link)) await sleep(5);
-      if (scenario.parameters !== undefined) {
-        await source.execute('migrate-set-parameters', scenario.parameters);
-      }
-      if (scenario.ready !== undefined) {
-        while (!guestLines(source, destination).some(({ text }) => scenario.ready.test(text)))
-          await sleep(20);
-      }
-      await sleep(scenario.settleMs);
-      const begin = performance.now();
-      await source.execute('migrate', { uri: `unix:${link}` });
-      if (scenario.postcopyMs !== undefined) {
-        await sleep(scenario.postcopyMs);
-        await source.execute('migrate-start-postcopy');
-      }
-      const completed = await source.event(migrationStatus('completed'), 'migration');
-      const resumed = await destination.event(({ event }) => event === 'RESUME', 'destination');
-      if (!destination.ended) await destination.rearmTimer().catch(() => {});
-      await sleep(scenario.afterMs);
-      const info = await source.execute('query-migrate');
-      const waits = await destination.execute('query-migrate');
-      const lines = guestLines(source, destination);
-      return {
-        total: completed.at - begin,
-        reportedTotal: info['total-time'],
-        reportedDowntime: info.downtime,
-        passes: info.ram['dirty-sync-count'],
-        mib: info.ram.transferred / 1024 / 1024,
-        requests: info.ram['postcopy-requests'],
-        // Of godwit; QEMU 7.2 does not measure them.
-        ...latencies(waits),
-        ...gapsOf(lines, begin),
-        damage: damageIn(lines, scenario.line),
-        // Where the time went, for --json.
-        events: [...source.events, ...destination.events].map(({ at, event, data }) => ({
-          at: at - begin,
-          event,
-          ...data,
-        })),
-        running: resumed.at - begin,
-        passList: info.passes,
-        pause: info.pause,
-      };
-    } finally {
-      await Promise.all(running.map((emulator) => emulator.end()));
-    }
-  });
 }
 
 const machine = environment();

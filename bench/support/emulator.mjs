@@ -8,6 +8,9 @@ import { load, QEMU } from './bench.mjs';
 
 const GIVE_UP_MS = 30_000;
 
+/** Something that was waited for did not come. */
+export class TimeoutError extends Error {}
+
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Runs `body` with a fresh directory for sockets, and removes it. */
@@ -157,16 +160,16 @@ export class Emulator {
     return this.#child.exitCode !== null;
   }
 
-  /** Waits for the QMP event that `wanted` says yes to; one that has arrived already counts. */
-  async event(wanted, what) {
-    const end = performance.now() + GIVE_UP_MS;
+  /** Waits for the QMP event that `wanted` says yes to; one that has arrived already counts. @throws TimeoutError */
+  async event(wanted, what, ms = GIVE_UP_MS) {
+    const end = performance.now() + ms;
     while (performance.now() < end) {
       const found = this.events.find(wanted);
       if (found !== undefined) return found;
       if (this.#child.exitCode !== null) throw new Error(`${what}: the emulator ended: ${this.#stderr}`);
       await sleep(1);
     }
-    throw new Error(`${what}: nothing after ${GIVE_UP_MS} ms ${this.#stderr}`);
+    throw new TimeoutError(`${what}: nothing after ${ms} ms ${this.#stderr}`);
   }
 
   /** Ends the process, politely first. */
