@@ -23,11 +23,19 @@ interface MigrateArguments {
   incremental: boolean;
   postcopy: boolean;
   postcopyAfter?: string | undefined;
-  auto: boolean;
+  auto?: boolean | undefined;
   quit: boolean;
   json: boolean;
   report?: string | undefined;
 }
+
+interface MigrationCapability {
+  readonly capability: string;
+  readonly state: boolean;
+}
+
+/** Capabilities that are set by whoever wants to choose himself. */
+const BY_HAND = ['xbzrle', 'auto-converge', 'dirty-limit'];
 
 export const migrateCommand: CommandModule<object, MigrateArguments> = {
   command: 'migrate <from> [to]',
@@ -84,8 +92,8 @@ export const migrateCommand: CommandModule<object, MigrateArguments> = {
       })
       .option('auto', {
         type: 'boolean',
-        default: false,
-        describe: 'choose deltas, their cache and the throttle by itself, and say why',
+        describe:
+          'choose deltas, their cache and the throttle by itself, and say why; done unless some of that is set by hand',
       })
       .option('quit', {
         type: 'boolean',
@@ -120,10 +128,7 @@ async function migrate(args: MigrateArguments): Promise<number> {
   const to = args.to === undefined ? undefined : await MonitorClient.connect(parseMonitorSocket(args.to));
   const parameters = parametersOf(args);
   if (Object.keys(parameters).length > 0) await from.execute('migrate-set-parameters', parameters);
-  if (args.auto) {
-    const capabilities = [{ capability: 'auto', state: true }];
-    await from.execute('migrate-set-capabilities', { capabilities });
-  }
+  await setAuto(from, args.auto);
   process.once('SIGINT', () => void from.execute('migrate_cancel').catch(() => {}));
   const after = args.postcopyAfter ?? (args.postcopy ? '0' : undefined);
   const postcopyAfterMs = after === undefined ? undefined : parseTime(after, '--postcopy-after');
@@ -144,6 +149,16 @@ async function migrate(args: MigrateArguments): Promise<number> {
   if (info.status !== 'completed') return 1;
   if (args.quit) await from.execute('quit');
   return 0;
+}
+
+/** What the user wants; else on, unless the source has been told what to do, or is a VM of another kind. */
+async function setAuto(from: MonitorClient, wanted: boolean | undefined): Promise<void> {
+  const answer = (await from.execute('query-migrate-capabilities')) as unknown as MigrationCapability[];
+  const states = new Map(answer.map(({ capability, state }) => [capability, state]));
+  if (wanted === undefined && !states.has('auto')) return;
+  const state = wanted ?? !BY_HAND.some((capability) => states.get(capability) === true);
+  if (states.get('auto') === state) return;
+  await from.execute('migrate-set-capabilities', { capabilities: [{ capability: 'auto', state }] });
 }
 
 function parametersOf(args: MigrateArguments): Record<string, ParameterValue> {

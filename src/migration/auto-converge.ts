@@ -58,6 +58,26 @@ function needed(seen: PassObservation, threshold: number): number {
   return Math.ceil(100 * (1 - shareFor(Math.max(threshold * throughput, inOnePass), seen)));
 }
 
+/** What the pass under way shows; pages and bytes of pages as they would be sent in the pause. */
+export interface BrakeObservation {
+  /** Until the pass is over. */
+  readonly sendingMs: number;
+  /** Pages that fit the pause limit. */
+  readonly pausePages: number;
+  /** Pages per second that are sent while the guest runs, and that it would dirty if it ran all the time. */
+  readonly pagesPerSecond: number;
+  readonly fullDirtyRate: number;
+}
+
+/** The throttle with which a pass that is under way leaves what fits the pause, or at least less than it sends. */
+export function brake(seen: BrakeObservation, parameters: ThrottleParameters): number {
+  const { sendingMs, pausePages, pagesPerSecond, fullDirtyRate } = seen;
+  const inThisPass = sendingMs <= 0 ? 0 : (PAUSE_MARGIN * pausePages * 1000) / sendingMs;
+  const rate = Math.max((parameters.throttleTriggerThreshold / 100) * pagesPerSecond, inThisPass);
+  const throttle = fullDirtyRate <= 0 ? 0 : Math.ceil(100 * (1 - rate / fullDirtyRate));
+  return Math.min(Math.max(throttle, parameters.cpuThrottleInitial), parameters.maxCpuThrottle);
+}
+
 /** Whether more was dirtied than the threshold allows: QEMU's condition. */
 export function dirtiesTooMuch(seen: PassObservation, thresholdPercent: number): boolean {
   return seen.durationMs >= LEAST_MS && seen.dirtiedBytes * 100 > seen.sentBytes * thresholdPercent;

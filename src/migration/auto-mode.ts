@@ -20,31 +20,52 @@ export interface Observation {
   readonly downtimeLimitMs: number;
   /** Whether the guest is stopped now. */
   readonly converged: boolean;
-  /** Bytes per second as they are sent while the guest runs. */
-  readonly throughput: number;
+  /** Bytes per second that are sent while the guest runs; undefined if not known yet. */
+  readonly throughput: number | undefined;
   /** Pages that have changed meanwhile, and what would have been sent of them as deltas; without xbzrle. */
   readonly probed: Probed | undefined;
   /** What xbzrle did in the pass: pages that it found, what they came to, and pages that it did not find. */
   readonly found: Probed;
   readonly missed: number;
+  /** Percent, and how many the guest may be throttled by. */
+  readonly throttle: number;
+  readonly maxThrottle: number;
+  /** Whether post-copy is allowed. */
+  readonly postcopy: boolean;
+}
+
+/** What the pass under way will leave if all goes on as now. */
+export interface Ahead {
+  readonly pass: number;
+  readonly pages: number;
+  readonly expectedDowntimeMs: number;
+  readonly downtimeLimitMs: number;
 }
 
 /** Pages below which a measurement says nothing. */
 const ENOUGH_PAGES = 16;
 /** Time that a delta takes to make, in ns a page, measured on a 2-core machine: 1.4 to 3.5 µs. */
-const DELTA_NS = 2500;
+export const DELTA_NS = 2500;
+/** A connection whose speed is not known yet may be as fast as this, in bytes per second. */
+const SWIFT = 1e9;
 /** Part of the pending pages that a cache has room for at least. */
 const FITTING = 0.9;
 /** Part of the pages looked up in vain from which on a larger cache is tried. */
 const MANY_MISSES = 0.1;
+/** Passes after which what is pending has to fall from pass to pass, by this part at least. */
+const PATIENCE = 4;
+const PROGRESS = 0.2;
 
 export class AutoMode {
   #choice: Choice;
   /** Passes for which deltas have been on: the first fills the cache. */
   #deltaPasses = 0;
   #memory = true;
-  /** Whether a ratio has been measured. */
-  #known = false;
+  /** What pages that change come to as deltas, as last seen. */
+  #known: Probed | undefined;
+  #pendingBefore = Infinity;
+  #throttledFully = false;
+  #postcopy = false;
 
   /** @param start what the user has set: the cache is no smaller. */
   constructor(start: Choice) {
@@ -53,6 +74,24 @@ export class AutoMode {
 
   get choice(): Choice {
     return this.#choice;
+  }
+
+  /** What deltas come to, if they are on and that is known. */
+  get deltas(): Probed | undefined {
+    return this.#choice.xbzrle ? this.#known : undefined;
+  }
+
+  /** Whether nothing but post-copy is left to try. */
+  get postcopy(): boolean {
+    return this.#postcopy;
+  }
+
+  /** Takes note of where a pass is going. Returns why the guest is to be throttled now, or undefined. */
+  foresee({ pass, pages, expectedDowntimeMs, downtimeLimitMs }: Ahead): string | undefined {
+    if (this.#choice.autoConverge || expectedDowntimeMs <= downtimeLimitMs) return undefined;
+    this.#choice = { ...this.#choice, autoConverge: true };
+    const left = `${mib(pages * PAGE_SIZE)} would be left`;
+    return `pass ${pass}: ${left}, expected pause ${pauseOf({ expectedDowntimeMs, downtimeLimitMs })}`;
   }
 
   /** The host had no memory for the cache that was chosen: no deltas, then. */
@@ -69,23 +108,43 @@ export class AutoMode {
 
   #said(seen: Observation): string | undefined {
     if (seen.converged) {
-      const pause = `expected pause ${Math.round(seen.expectedDowntimeMs)} ms of ${seen.downtimeLimitMs} ms`;
-      return `${mib(seen.pendingPages * PAGE_SIZE)} pending, ${pause}: the guest stops`;
+      const pending = `${mib(seen.pendingPages * PAGE_SIZE)} pending`;
+      return `${pending}, expected pause ${pauseOf(seen)}: the guest stops`;
     }
-    return this.#choice.xbzrle ? this.#withDeltas(seen) : this.#withoutDeltas(seen);
+    const before = this.#pendingBefore;
+    const said = this.#choice.xbzrle ? this.#withDeltas(seen) : this.#withoutDeltas(seen);
+    // What has just changed gets a pass to show.
+    this.#pendingBefore = said === undefined ? seen.pendingPages : Infinity;
+    if (said !== undefined || seen.pass < PATIENCE) return said;
+    return seen.pendingPages > before * (1 - PROGRESS) ? this.#stuck(seen) : undefined;
+  }
+
+  /** Passes change nothing any more. */
+  #stuck(seen: Observation): string | undefined {
+    const pending = `${mib(seen.pendingPages * PAGE_SIZE)} are pending again`;
+    if (!this.#choice.autoConverge) {
+      this.#choice = { ...this.#choice, autoConverge: true };
+      return `${pending}: the guest may be throttled`;
+    }
+    if (seen.throttle < seen.maxThrottle || !seen.postcopy || this.#postcopy) return undefined;
+    // The throttle gets one pass to show.
+    this.#postcopy = this.#throttledFully;
+    this.#throttledFully = true;
+    return this.#postcopy ? `${pending} at a throttle of ${seen.throttle} %: post-copy` : undefined;
   }
 
   #withoutDeltas(seen: Observation): string | undefined {
-    if (!this.#memory) return this.#throttled('no memory for deltas');
+    if (!this.#memory) return undefined;
     const { probed, pendingPages } = seen;
     const ratio = probed === undefined ? undefined : ratioOf(probed);
     if (ratio === undefined) {
       // Nothing known is no reason against it: to keep copies costs little. What is known holds until something else is.
-      if (this.#known) return undefined;
+      if (this.#known !== undefined) return undefined;
     } else {
-      this.#known = true;
+      const first = this.#known === undefined;
+      this.#known = probed;
       if (probed !== undefined && !worthIt(probed, seen.throughput)) {
-        return this.#throttled(`delta ratio ${ratio} at ${mib(seen.throughput)}/s, no deltas`);
+        return first ? `delta ratio ${ratio}${speed(seen)}, no deltas` : undefined;
       }
     }
     const size = Math.max(this.#choice.xbzrleCacheSize, this.#cacheFor(pendingPages, seen.totalPages));
@@ -99,10 +158,10 @@ export class AutoMode {
     const { found, missed, pendingPages, totalPages } = seen;
     this.#deltaPasses++;
     const ratio = ratioOf(found);
+    if (ratio !== undefined) this.#known = found;
     if (ratio !== undefined && !worthIt(found, seen.throughput)) {
-      this.#known = true;
       this.#choice = { ...this.#choice, xbzrle: false };
-      return `delta ratio ${ratio} at ${mib(seen.throughput)}/s, xbzrle off`;
+      return `delta ratio ${ratio}${speed(seen)}, xbzrle off`;
     }
     const looked = found.pages + missed;
     const misses = looked === 0 ? 0 : missed / looked;
@@ -115,16 +174,7 @@ export class AutoMode {
       this.#choice = { ...this.#choice, xbzrleCacheSize: size };
       return `${Math.round(100 * misses)} % of the pages not in the cache, cache ${mib(size)}`;
     }
-    // One pass to fill the cache, one of deltas: if that is not enough, more of the same hardly is.
-    return this.#deltaPasses > 2
-      ? this.#throttled(`deltas are not enough${ratio ? `, ratio ${ratio}` : ''}`)
-      : undefined;
-  }
-
-  #throttled(why: string): string | undefined {
-    if (this.#choice.autoConverge) return undefined;
-    this.#choice = { ...this.#choice, autoConverge: true };
-    return `${why}: the guest may be throttled`;
+    return undefined;
   }
 
   /** Bytes, a power of two: so many pages, but no more than the guest has. A few that share a slot do no harm. */
@@ -134,9 +184,14 @@ export class AutoMode {
 }
 
 /** Whether deltas save more time on the link than they take to make. */
-function worthIt({ pages, bytes }: Probed, throughput: number): boolean {
+function worthIt({ pages, bytes }: Probed, throughput = SWIFT): boolean {
   const savedNs = ((PAGE_SIZE - bytes / pages) / Math.max(throughput, 1)) * 1e9;
   return savedNs > DELTA_NS;
+}
+
+/** " at 128 MiB/s" */
+function speed({ throughput }: Observation): string {
+  return throughput === undefined ? '' : ` at ${mib(throughput)}/s`;
 }
 
 /** "61:1"; undefined if too little is known. */
@@ -144,6 +199,10 @@ function ratioOf({ pages, bytes }: Probed): string | undefined {
   if (pages < ENOUGH_PAGES) return undefined;
   const ratio = (pages * PAGE_SIZE) / Math.max(1, bytes);
   return `${ratio < 10 ? ratio.toFixed(1) : Math.round(ratio)}:1`;
+}
+
+function pauseOf(seen: Pick<Observation, 'expectedDowntimeMs' | 'downtimeLimitMs'>): string {
+  return `${Math.round(seen.expectedDowntimeMs)} ms of ${seen.downtimeLimitMs} ms`;
 }
 
 function mib(bytes: number): string {

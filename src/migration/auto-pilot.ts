@@ -1,16 +1,22 @@
-/** The auto mode's eyes and hands: what a pass over RAM shows it, and what becomes of its choice. */
+/** The auto mode's eyes and hands: what the passes over RAM show it, and what becomes of its choice. */
 import type { Clock } from '../clock.ts';
 import { errorMessage } from '../error.ts';
-import type { AutoMode } from './auto-mode.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
+import { type AutoMode, DELTA_NS } from './auto-mode.ts';
 import type { Bandwidth } from './bandwidth.ts';
 import type { Decision } from './convergence.ts';
+import { DirtyGrowth } from './dirty-growth.ts';
+import type { GuestPace } from './guest-pace.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import { encodedBytes, foundPages, type PageCounts } from './page-counts.ts';
 import type { MigrationParameters } from './parameters.ts';
+import type { Assumption, RamOutlook } from './ram-outlook.ts';
 import type { RamSave } from './ram-save.ts';
 import type { Statistics } from './statistics.ts';
 import { type Probed, XbzrleProbe } from './xbzrle-probe.ts';
 
+/** How often a pass is looked at. */
+const LOOK_NS = 5e6;
 /** How long the guest has written when the pages for a probe are chosen. */
 const PROBE_NS = 20e6;
 
@@ -19,52 +25,116 @@ export interface AutoPilotOptions {
   readonly vm: SourceVm;
   readonly clock: Clock;
   readonly ram: RamSave;
+  readonly outlook: RamOutlook;
+  readonly pace: GuestPace;
   readonly parameters: () => MigrationParameters;
   readonly bandwidth: Bandwidth;
   readonly statistics: Statistics;
   /** Makes the cache what the parameters say. @throws GodwitError kind "usage" if there is no memory for it. */
   readonly setCache: () => void;
+  readonly wantPostcopy: () => void;
 }
 
 export class AutoPilot {
   readonly #options: AutoPilotOptions;
-  readonly #probe: XbzrleProbe;
+  readonly #growth: DirtyGrowth;
+  #probe: XbzrleProbe | undefined;
   #probed: Probed | undefined;
+  #syncedNs = 0;
+  #lookedNs = 0;
 
   constructor(options: AutoPilotOptions) {
     this.#options = options;
-    this.#probe = new XbzrleProbe(options.vm.memory, options.vm.layout);
+    this.#growth = new DirtyGrowth(options.vm.layout.pages);
   }
 
-  /** During a pass: once the guest has had the time to write, some of what it writes is kept. @param beganNs the pass. */
-  look(beganNs: number): void {
-    const { parameters, clock, ram } = this.#options;
-    if (this.#probe.taken || parameters().xbzrle || clock.nowNs() - beganNs < PROBE_NS) return;
-    this.#probe.take(ram.writtenPages(XbzrleProbe.size));
+  /** The dirty log was switched on, or synced. */
+  begin(): void {
+    this.#syncedNs = this.#options.clock.nowNs();
+    this.#growth.synced();
+  }
+
+  /** To be called often during a pass. */
+  async look(pass: number): Promise<void> {
+    const now = this.#options.clock.nowNs();
+    if (now - this.#lookedNs < LOOK_NS) return;
+    this.#lookedNs = now;
+    this.#growth.look((now - this.#syncedNs) / 1e6, this.#options.ram.dirty);
+    if (now - this.#syncedNs >= PROBE_NS) this.#takeProbe();
+    if (pass > 1) await this.#foresee(pass, now);
+  }
+
+  /** Once the guest has had the time to write, some of what it writes is kept. */
+  #takeProbe(): void {
+    const { parameters, vm, ram } = this.#options;
+    if (parameters().xbzrle) return;
+    this.#probe ??= new XbzrleProbe(vm.memory, vm.layout);
+    if (!this.#probe.taken) this.#probe.take(ram.writtenPages(XbzrleProbe.size));
+  }
+
+  /** Slows the guest down at once if the pass under way will leave more than fits the pause. */
+  async #foresee(pass: number, now: number): Promise<void> {
+    const { auto, parameters, bandwidth, outlook, ram, pace } = this.#options;
+    const { early: capacity } = bandwidth;
+    const throughput = this.#throughput;
+    if (capacity === undefined || throughput === undefined || auto.choice.autoConverge) return;
+    const { downtimeLimitMs } = parameters();
+    const sendingMs = outlook.sendingMs(ram.remaining, throughput);
+    const pages = this.#growth.pagesAfter((now - this.#syncedNs) / 1e6 + sendingMs);
+    if (pages === undefined) return;
+    const assumed = { ...this.#deltas(), bandwidth: capacity };
+    const { expectedDowntimeMs } = outlook.decide(pages, undefined, assumed);
+    const why = auto.foresee({ pass, pages, expectedDowntimeMs, downtimeLimitMs });
+    if (why === undefined) return;
+    const pausePages = outlook.pagesWithin(downtimeLimitMs, pages, assumed);
+    const { bytesPerPage } = assumed.mix ?? outlook.mix;
+    await pace.brake({ sendingMs, pausePages, pagesPerSecond: throughput / Math.max(1, bytesPerPage) }, why);
+  }
+
+  /** Bytes per second that are sent while the guest runs; undefined if not known yet. */
+  get #throughput(): number | undefined {
+    const { early } = this.#options.bandwidth;
+    const cap = this.#options.parameters().maxBandwidth;
+    return cap === 0 ? early : Math.min(cap, early ?? cap);
+  }
+
+  /** What is left will be sent as deltas: what they come to, as long as no sample shows that. */
+  #deltas(): Partial<Assumption> {
+    const { auto, outlook } = this.#options;
+    const { deltas } = auto;
+    if (deltas === undefined || outlook.mix.bytesPerPage < PAGE_SIZE) return {};
+    return { mix: { bytesPerPage: deltas.bytes / deltas.pages, compactShare: 1 }, compactPageNs: DELTA_NS };
   }
 
   /** A pass is over, and the dirty log about to be synced. */
   passed(): void {
-    this.#probed = this.#probe.taken ? this.#probe.look() : undefined;
+    const { clock, ram } = this.#options;
+    this.#growth.look((clock.nowNs() - this.#syncedNs) / 1e6, ram.dirty);
+    this.#probed = this.#probe?.taken === true ? this.#probe.look() : undefined;
   }
 
   /** After the sync. */
   choose(pass: number, { converged, expectedDowntimeMs }: Decision, counts: PageCounts): void {
-    const { auto, parameters, bandwidth, vm, ram, statistics, setCache } = this.#options;
+    const { auto, parameters, vm, ram, statistics, setCache } = this.#options;
+    const { downtimeLimitMs, maxCpuThrottle, postcopy } = parameters();
     const why = auto.observe({
       pass,
       pendingPages: ram.remaining,
       totalPages: vm.layout.pages,
       expectedDowntimeMs,
-      downtimeLimitMs: parameters().downtimeLimitMs,
+      downtimeLimitMs,
       converged,
-      throughput: bandwidth.throughput,
+      throughput: this.#throughput,
       probed: this.#probed,
       found: { pages: foundPages(counts), bytes: encodedBytes(counts) },
       missed: counts.miss,
+      throttle: statistics.throttle,
+      maxThrottle: maxCpuThrottle,
+      postcopy,
     });
     if (why === undefined) return;
     statistics.decided(why);
+    if (auto.postcopy) this.#options.wantPostcopy();
     try {
       setCache();
     } catch (error) {

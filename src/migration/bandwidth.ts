@@ -10,6 +10,8 @@
 import { PAGE_SIZE } from '../memory/layout.ts';
 
 const WINDOW_NS = 100e6;
+/** What the buffers on the way do not swallow, on the whole. */
+const EARLY_BYTES = 4 * 1024 * 1024;
 
 class Meter {
   #bytes = 0;
@@ -25,6 +27,11 @@ class Meter {
     this.#bytes = 0;
     this.#ns = 0;
     return true;
+  }
+
+  /** Bytes per second since the last window, or in it; undefined before `least` bytes were sent. */
+  after(least: number): number | undefined {
+    return this.#rate ?? (this.#bytes >= least ? this.soFar : undefined);
   }
 
   /** Bytes per second in the last window; undefined before the first is whole. */
@@ -85,6 +92,11 @@ export class Bandwidth {
   /** Bytes that the figures are from, without what is mostly zero pages. */
   get basis(): number {
     return this.#basis;
+  }
+
+  /** Capacity from the first moments: good enough to see what is coming, not to stop a guest by. */
+  get early(): number | undefined {
+    return this.#sending.after(EARLY_BYTES);
   }
 
   /** Bytes per second to plan the pause with; undefined while no time has passed. */

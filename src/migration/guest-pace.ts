@@ -7,6 +7,8 @@ import type { Clock } from '../clock.ts';
 import { errorMessage } from '../error.ts';
 import {
   autoConverge,
+  type BrakeObservation,
+  brake,
   comparison,
   dirtiesTooMuch,
   LEAST_MS,
@@ -137,6 +139,15 @@ export class GuestPace {
     const seen = step === undefined && known ? this.#observation(pages) : undefined;
     if (seen !== undefined) await this.#meetDeadline(seen);
     return step;
+  }
+
+  /** Slows the guest down in the middle of a pass, if it has not been yet. @param why so in words. */
+  async brake(seen: Omit<BrakeObservation, 'fullDirtyRate'>, why: string): Promise<void> {
+    const { parameters, statistics } = this.#options;
+    const fullDirtyRate = this.#rate;
+    if (fullDirtyRate === undefined || statistics.throttle > 0) return;
+    const throttle = brake({ ...seen, fullDirtyRate }, parameters());
+    await this.#throttle(throttle, `${why}: throttle ${throttle} %`);
   }
 
   /** The guest may run as before. Never rejects; returns why it failed, if it did. */

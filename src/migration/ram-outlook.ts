@@ -8,6 +8,15 @@ import type { PageCounts } from './page-counts.ts';
 import type { MigrationParameters } from './parameters.ts';
 import type { Forecast } from './statistics.ts';
 
+/** What is reckoned with instead of what was measured. */
+export interface Assumption {
+  readonly mix: PageMix;
+  /** Of a page that is compared, in ns. */
+  readonly compactPageNs: number;
+  /** Bytes per second. */
+  readonly bandwidth: number;
+}
+
 /** Weight of a new measurement of what a page costs. */
 const NEWEST = 1 / 8;
 
@@ -44,6 +53,12 @@ export class RamOutlook {
     return this.#mix;
   }
 
+  /** How long sending so many pages of the present pass takes, in ms, at `bytesPerSecond`. */
+  sendingMs(pages: number, bytesPerSecond: number): number {
+    const { bytesPerPage, compactShare } = this.#passMix;
+    return pages * ((bytesPerPage / bytesPerSecond) * 1e3 + (compactShare * this.#pageNs) / 1e6);
+  }
+
   /** What a device state takes in the stream. */
   set stateBytes(bytes: number) {
     this.#stateBytes = bytes;
@@ -70,25 +85,27 @@ export class RamOutlook {
   }
 
   /** Whether the guest can be stopped with so many pages pending, and for how long it would stand still. */
-  decide(pendingPages: number, diskBytes = this.#diskBytes()): Decision {
+  decide(pendingPages: number, diskBytes = this.#diskBytes(), assumed: Partial<Assumption> = {}): Decision {
     const { downtimeLimitMs, availSwitchoverBandwidth } = this.#parameters();
     return decide({
       pendingPages,
-      mix: this.#mix,
-      compactPageNs: this.#pageNs,
+      mix: assumed.mix ?? this.#mix,
+      compactPageNs: assumed.compactPageNs ?? this.#pageNs,
       diskBytes,
       stateBytes: this.#stateBytes,
       syncMs: this.#syncMs,
-      bandwidth: availSwitchoverBandwidth || this.#bandwidth.forPause,
+      bandwidth: availSwitchoverBandwidth || (assumed.bandwidth ?? this.#bandwidth.forPause),
       downtimeLimitMs,
     });
   }
 
   /** How many pages fit a pause of `ms`, reckoned from what `pendingPages` would take; at most all there are. */
-  pagesWithin(ms: number, pendingPages: number): number {
-    const none = this.decide(0).expectedDowntimeMs;
+  pagesWithin(ms: number, pendingPages: number, assumed?: Partial<Assumption>): number {
+    const pause = (pages: number): number =>
+      this.decide(pages, this.#diskBytes(), assumed).expectedDowntimeMs;
+    const none = pause(0);
     const pages = Math.max(pendingPages, 1);
-    const msPerPage = (this.decide(pages).expectedDowntimeMs - none) / pages;
+    const msPerPage = (pause(pages) - none) / pages;
     return msPerPage <= 0
       ? this.#totalPages
       : Math.min(Math.max((ms - none) / msPerPage, 0), this.#totalPages);

@@ -100,7 +100,8 @@ export class RamPasses {
     this.#pace = new GuestPace({ ...options, outlook: this.#outlook });
     const { auto } = options;
     if (auto !== undefined) {
-      this.#pilot = new AutoPilot({ ...options, auto, ram: this.#ram, setCache: () => this.#setCache() });
+      const parts = { ...options, auto, ram: this.#ram, outlook: this.#outlook, pace: this.#pace };
+      this.#pilot = new AutoPilot({ ...parts, setCache: () => this.#setCache() });
     }
     this.#ring = new SendRing(ramSlots(vm.layout.scratch));
     this.#limiter = new RateLimiter(clock, options.parameters().maxBandwidth);
@@ -135,6 +136,7 @@ export class RamPasses {
     await this.#disks?.start();
     let lastSyncNs = this.#now();
     this.#pace.begin();
+    this.#pilot?.begin();
     this.#ram.markAll();
     this.#setCache();
     this.#outlook.stateBytes = stateBytes;
@@ -221,7 +223,6 @@ export class RamPasses {
     const number = ++this.#pass;
     const firstByte = link.bytes;
     const counts = noPages();
-    const beganNs = this.#now();
     let ramLeft = true;
     this.#ram.beginPass(number, final);
     let cut = false;
@@ -263,7 +264,7 @@ export class RamPasses {
       const bytes = length === 0 ? 0 : FrameWriter.size(length);
       if (!final) {
         this.#limiter.charge(bytes);
-        this.#pilot?.look(beganNs);
+        await this.#pilot?.look(number);
       }
       this.#disks?.credit(bytes);
       await this.#turn();
@@ -349,6 +350,7 @@ export class RamPasses {
     const sample = this.#ram.sample(SAMPLE);
     this.#outlook.synced(syncMs, sample, this.#now() - sampleNs, dirtyPagesPerSecond);
     this.#pace.begin();
+    this.#pilot?.begin();
     const decision = this.#outlook.decide(pendingPages);
     const bandwidth = this.#options.bandwidth.forPause;
     if (!decision.converged && bandwidth !== undefined) await this.#disks?.restrain(bandwidth);

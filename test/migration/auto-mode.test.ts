@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
-import { AutoMode, type Observation } from '../../src/migration/auto-mode.ts';
+import { type Ahead, AutoMode, type Observation } from '../../src/migration/auto-mode.ts';
+import { FakeSourceVm } from './fake-vm.ts';
 import { checkSafe, done, migrate } from './harness.ts';
+import { VirtualTime } from './virtual-time.ts';
 
 const MiB = 1024 * 1024;
 const start = { xbzrle: false, xbzrleCacheSize: 64 * MiB, autoConverge: false };
@@ -17,14 +19,19 @@ const seen: Observation = {
   probed: undefined,
   found: { pages: 0, bytes: 0 },
   missed: 0,
+  throttle: 0,
+  maxThrottle: 99,
+  postcopy: false,
 };
+
+const ahead: Ahead = { pass: 2, pages: 16_384, expectedDowntimeMs: 500, downtimeLimitMs: 300 };
 
 test('deltas are switched on when they will be small, off when they are not, and the reason is said', () => {
   const auto = new AutoMode(start);
   expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 405_000 } })).toBe(
-    'pass 1: delta ratio 1.0:1 at 128 MiB/s, no deltas: the guest may be throttled',
+    'pass 1: delta ratio 1.0:1 at 128 MiB/s, no deltas',
   );
-  expect(auto.choice).toMatchObject({ xbzrle: false, autoConverge: true });
+  expect(auto.choice).toMatchObject({ xbzrle: false, autoConverge: false });
   // Nothing new is known: what was, holds.
   expect(auto.observe({ ...seen, pass: 2 })).toBeUndefined();
   expect(auto.observe({ ...seen, pass: 3, probed: { pages: 100, bytes: 6_715 } })).toBe(
@@ -63,8 +70,9 @@ test('the cache holds what is pending, and grows when pages are not found in it'
     'pass 3: 40 % of the pages not in the cache, cache 128 MiB',
   );
   expect(auto.observe({ ...missing, pass: 4 })).toContain('cache 256 MiB');
-  expect(auto.observe({ ...missing, pass: 5 }), 'as large as the guest').toBe(
-    'pass 5: deltas are not enough, ratio 819:1: the guest may be throttled',
+  expect(auto.observe({ ...missing, pass: 5 }), 'as large as the guest').toBeUndefined();
+  expect(auto.observe({ ...missing, pass: 6 })).toBe(
+    'pass 6: 64 MiB are pending again: the guest may be throttled',
   );
 });
 
@@ -73,9 +81,36 @@ test('a host without memory for the cache goes without deltas', () => {
   auto.observe(seen);
   auto.withoutMemory();
   expect(auto.choice.xbzrle).toBe(false);
-  expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 1000 } })).toBe(
-    'pass 1: no memory for deltas: the guest may be throttled',
+  expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 1000 } })).toBeUndefined();
+  expect(auto.choice.xbzrle).toBe(false);
+});
+
+test('a guest is throttled only if the pass under way will leave more than fits the pause', () => {
+  const auto = new AutoMode(start);
+  expect(auto.foresee({ ...ahead, expectedDowntimeMs: 299 })).toBeUndefined();
+  expect(auto.choice.autoConverge).toBe(false);
+  expect(auto.foresee(ahead)).toBe('pass 2: 64 MiB would be left, expected pause 500 ms of 300 ms');
+  expect(auto.choice.autoConverge).toBe(true);
+  expect(auto.foresee(ahead), 'once').toBeUndefined();
+});
+
+test('passes that change nothing lead to the throttle, and that to post-copy if it is allowed', () => {
+  const auto = new AutoMode(start);
+  const whole = { ...seen, probed: { pages: 100, bytes: 405_000 } };
+  for (const pass of [1, 2, 3]) auto.observe({ ...whole, pass });
+  expect(auto.observe({ ...whole, pass: 4, pendingPages: 12_000 }), 'it falls').toBeUndefined();
+  expect(auto.observe({ ...whole, pass: 5, pendingPages: 12_000 })).toBe(
+    'pass 5: 47 MiB are pending again: the guest may be throttled',
   );
+  const slowed = { ...whole, pendingPages: 12_000, postcopy: true };
+  expect(auto.observe({ ...slowed, pass: 6, throttle: 80 })).toBeUndefined();
+  expect(auto.observe({ ...slowed, pass: 7, throttle: 99 })).toBeUndefined();
+  expect(auto.postcopy).toBe(false);
+  expect(auto.observe({ ...slowed, pass: 8, throttle: 99, postcopy: false }), 'not allowed').toBeUndefined();
+  expect(auto.observe({ ...slowed, pass: 9, throttle: 99 })).toBe(
+    'pass 9: 47 MiB are pending again at a throttle of 99 %: post-copy',
+  );
+  expect(auto.postcopy).toBe(true);
 });
 
 test('a migration in auto mode sends deltas, and tells of each decision', async () => {
@@ -92,5 +127,27 @@ test('a migration in auto mode sends deltas, and tells of each decision', async 
     decisions,
   );
   expect(passes.some(({ deltaPages }) => deltaPages > 0)).toBe(true);
+  done(outcome);
+});
+
+test('a guest whose pages no delta makes smaller is throttled in the middle of a pass, and let go', async () => {
+  const time = new VirtualTime();
+  const source = new FakeSourceVm(time, { nsPerPage: 100_000 });
+  source.guest.scrambles = true;
+  const link = { rate: 4e6 };
+  const outcome = await migrate({ time, source, link, parameters: { auto: true, downtimeLimitMs: 20 } });
+  checkSafe(outcome);
+  expect(outcome.sent).toBeUndefined();
+  const decisions = (outcome.sender.info().decisions ?? []).map(({ text }) => text);
+  expect(decisions).toContainEqual(
+    expect.stringMatching(/^pass \d+: delta ratio 1\.0:1 at .*, (no deltas|xbzrle off)$/),
+  );
+  expect(decisions).toContainEqual(
+    expect.stringMatching(
+      /^pass \d+: \d+ KiB would be left, expected pause \d+ ms of 20 ms: throttle \d+ %$/,
+    ),
+  );
+  expect(Math.max(...source.throttles)).toBeGreaterThan(20);
+  expect(source.throttles.at(-1)).toBe(0);
   done(outcome);
 });

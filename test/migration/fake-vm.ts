@@ -57,6 +57,9 @@ export class Guest {
   logging = false;
   /** Percent of the time that it does not run. */
   throttle = 0;
+  /** Whether it fills the rest of each page anew, with what no delta makes smaller. */
+  scrambles = false;
+  #random = 1;
   /** Says whether the guest can have a page, by its index; it stands still until it can. */
   has: (page: number) => boolean = () => true;
 
@@ -96,7 +99,15 @@ export class Guest {
     this.#position = (this.#position + 1) % SWEEP.pages;
     const at = this.#layout.blocksBase + page * PAGE_SIZE;
     this.#bytes[at] = ((this.#bytes[at] ?? 0) + 1) & 0xff;
+    if (this.scrambles) this.#scramble(at);
     if (this.logging) this.#log.mark(page, { id: 0, pc: 0n });
+  }
+
+  #scramble(at: number): void {
+    for (let i = 1; i < PAGE_SIZE; i++) {
+      this.#random = (Math.imul(this.#random, 1103515245) + 12345) >>> 0;
+      this.#bytes[at + i] = this.#random >>> 16;
+    }
   }
 }
 

@@ -74,6 +74,43 @@ describe('godwit migrate', () => {
     expect(await source.status()).toBe('postmigrate');
   });
 
+  test('chooses by itself and says why, unless the user has chosen', async ({ bench }) => {
+    const args = guest('dirty', 'size=8M report=20');
+    const isAuto = async (vm: VmProcess): Promise<boolean | undefined> => {
+      const all = await vm.execute('query-migrate-capabilities');
+      return (all as { capability: string; state: boolean }[]).find(({ capability }) => capability === 'auto')
+        ?.state;
+    };
+    const { vm: source, socket: from } = await withSocket(bench, args);
+    const { vm: target, socket: to } = await withSocket(bench, ['-incoming', 'defer']);
+    await source.waitForLine(NEW_LINE);
+    const nowhere = ['--uri', `unix:${bench.path('nobody')}`];
+    const capability = (name: string, state: boolean): Promise<unknown> =>
+      source.execute('migrate-set-capabilities', { capabilities: [{ capability: name, state }] });
+    await capability('xbzrle', true);
+    await godwit('migrate', from, ...nowhere);
+    expect(await isAuto(source), 'chosen by hand').toBe(false);
+    await godwit('migrate', from, '--auto', ...nowhere);
+    expect(await isAuto(source), 'asked for').toBe(true);
+    await capability('xbzrle', false);
+    await godwit('migrate', from, '--no-auto', ...nowhere);
+    expect(await isAuto(source), 'not wanted').toBe(false);
+    const { code, stdout, stderr } = await godwit('migrate', from, to);
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+    expect(await isAuto(source)).toBe(true);
+    expect(stdout).toMatch(/\nat \d+ ms {2}pass \d+: .* pending, .*\n/);
+    expect(stdout).toMatch(
+      /\nat \d+ ms {2}pass \d+: .* pending, expected pause \d+ ms of 300 ms: the guest stops\n/,
+    );
+    expect(await source.execute('human-monitor-command', { 'command-line': 'info migrate' })).toMatch(
+      /\nat \d+ ms, pass \d+: .*: the guest stops/,
+    );
+    await target.waitForNewLine(NEW_LINE);
+    await source.quit();
+    expectNumbered(joinedConsole(source, target), 'dirty');
+  });
+
   test('refuses a report that it could not write, before anything moves', async ({ bench }) => {
     const { vm: source, socket: from } = await withSocket(
       bench,

@@ -1,0 +1,73 @@
+/**
+ * How the set of pages that the guest has written grows behind a sync of the dirty log: steeply at first, and not at all
+ * once the guest goes round in what it has written already. From that, how many a pass of some length will leave.
+ */
+
+/** Looks that come sooner after a sync, or after the one before, are not taken into account, in ms. */
+const LEAST_MS = 5;
+
+interface Look {
+  readonly ms: number;
+  readonly pages: number;
+}
+
+const START: Look = { ms: 0, pages: 0 };
+
+/** What one pass has shown: its last look, and one at between a quarter and half of its time. */
+class Curve {
+  #early = START;
+  #middle = START;
+  #last = START;
+
+  get ms(): number {
+    return this.#last.ms;
+  }
+
+  add(look: Look): void {
+    if (look.ms < this.#last.ms + LEAST_MS) return;
+    this.#last = look;
+    if (look.ms < 2 * this.#middle.ms) return;
+    this.#early = this.#middle;
+    this.#middle = look;
+  }
+
+  /** Pages at `ms`, if they go on to grow as they did lately. */
+  at(ms: number): number {
+    const { ms: lastMs, pages } = this.#last;
+    const before = this.#early;
+    const slope = lastMs > before.ms ? (pages - before.pages) / (lastMs - before.ms) : 0;
+    return pages + Math.max(0, slope * (ms - lastMs));
+  }
+}
+
+export class DirtyGrowth {
+  readonly #totalPages: number;
+  #before = new Curve();
+  #now = new Curve();
+
+  /** @param totalPages of the guest. */
+  constructor(totalPages: number) {
+    this.#totalPages = totalPages;
+  }
+
+  /** So many pages have been written since the last sync, which was `ms` ago. */
+  look(ms: number, pages: number): void {
+    this.#now.add({ ms, pages });
+  }
+
+  /** The dirty log was synced. */
+  synced(): void {
+    // A pass that was over in a moment says less than the one before.
+    if (4 * this.#now.ms >= this.#before.ms) this.#before = this.#now;
+    this.#now = new Curve();
+  }
+
+  /**
+   * Pages that will have been written `ms` after the last sync, as this pass shows, or one before that was longer;
+   * undefined if neither shows anything.
+   */
+  pagesAfter(ms: number): number | undefined {
+    const longer = this.#now.ms >= this.#before.ms ? this.#now : this.#before;
+    return longer.ms === 0 ? undefined : Math.min(longer.at(ms), this.#totalPages);
+  }
+}
