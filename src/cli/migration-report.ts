@@ -1,5 +1,5 @@
 /** A migration's figures as people read them: the bar while it runs, the tables at its end. */
-import type { MigrationInfo } from '../monitor/target.ts';
+import type { MigrationInfo, MigrationPass } from '../monitor/target.ts';
 import type { MigrationOutcome } from './migrate.ts';
 import { formatTable } from './table.ts';
 
@@ -21,21 +21,29 @@ export function progressBar(info: MigrationInfo, columns = 120): string {
   if (ram === undefined) return status.slice(0, columns);
   const total = ram.total + (disk?.total ?? 0);
   const remaining = ram.remaining + (disk?.remaining ?? 0);
-  const done = total === 0 ? 1 : 1 - remaining / total;
+  const done = status === 'setup' ? 0 : total === 0 ? 1 : 1 - remaining / total;
   const expected = info['expected-downtime'];
   const throttle = info['cpu-throttle-percentage'] ?? 0;
   const left = info['expected-time-left'];
+  const late = status.startsWith('postcopy-');
+  if (status === 'setup') return bar(status, done, ['connecting'], columns);
   const facts = [
-    `pass ${(info.passes?.at(-1)?.pass ?? 0) + (status === 'completed' ? 0 : 1)}`,
-    `${mib(remaining)} left`,
+    late
+      ? `${ram['postcopy-requests']} asked for`
+      : `pass ${(info.passes?.at(-1)?.pass ?? 0) + (status === 'completed' ? 0 : 1)}`,
+    status === 'completed' ? `${mib(ram.transferred)} sent` : `${mib(remaining)} left`,
     `${(ram.mbps / 8).toFixed(0)} MB/s`,
     ...(disk === undefined ? [] : [`disks ${mib(disk.remaining)}`]),
     ...(info.downtime === undefined ? [] : [`pause ${duration(info.downtime)}`]),
     ...(expected === undefined ? [] : [`pause ~${duration(expected)}`]),
     ...(left === undefined ? [] : [left === null ? 'does not converge' : `~${duration(left)} to go`]),
     ...(throttle === 0 ? [] : [`throttle ${throttle} %`]),
-    `dirty ${((ram['dirty-pages-rate'] * ram['page-size']) / 1e6).toFixed(0)} MB/s`,
+    ...(late ? [] : [`dirty ${((ram['dirty-pages-rate'] * ram['page-size']) / 1e6).toFixed(0)} MB/s`]),
   ];
+  return bar(status, done, facts, columns);
+}
+
+function bar(status: string, done: number, facts: string[], columns: number): string {
   const label = status.padEnd(9);
   const room = (shown: readonly string[]): number => columns - label.length - shown.join('  ').length - 5;
   while (facts.length > 1 && room(facts) < BAR.min) facts.pop();
@@ -47,21 +55,37 @@ export function progressBar(info: MigrationInfo, columns = 120): string {
   );
 }
 
-/** A row for each pass, under a head. */
+/** A row for each pass, under a head; kinds of which nothing was sent have no columns. */
 export function passRows({ passes = [] }: MigrationInfo): string[][] {
-  const deltas = passes.some(({ delta }) => delta > 0);
-  return [
-    ['pass', 'duration', 'pages', 'zero', ...(deltas ? ['delta'] : []), 'sent', 'dirtied meanwhile'],
-    ...passes.map((p) => [
-      String(p.pass),
-      ms(p.duration),
-      String(p.pages),
-      String(p.duplicate),
-      ...(deltas ? [String(p.delta)] : []),
-      mib(p.bytes),
-      `${Math.round(p['dirty-pages-rate'])} pages/s`,
-    ]),
+  const column = (
+    head: string,
+    cell: (pass: MigrationPass) => string,
+    has: (pass: MigrationPass) => boolean = () => true,
+  ): string[][] => (passes.length === 0 || passes.some(has) ? [[head, ...passes.map(cell)]] : []);
+  const columns = [
+    ...column('pass', (p) => String(p.pass)),
+    ...column('duration', (p) => ms(p.duration)),
+    ...column('zero', (p) => String(p.duplicate)),
+    ...column('whole', (p) => String(p.normal)),
+    ...column(
+      'deltas',
+      (p) => String(p.delta),
+      (p) => p.delta > 0,
+    ),
+    ...column(
+      'in deltas',
+      (p) => mib(p['delta-bytes']),
+      (p) => p.delta > 0,
+    ),
+    ...column(
+      'disks',
+      (p) => mib(p['disk-bytes']),
+      (p) => p['disk-bytes'] > 0,
+    ),
+    ...column('sent', (p) => mib(p.bytes)),
+    ...column('dirtied', (p) => `${p['dirty-pages-rate']} pages/s`),
   ];
+  return Array.from({ length: passes.length + 1 }, (_, row) => columns.map((cells) => cells[row] ?? ''));
 }
 
 /** What became of the migration: names and values. */

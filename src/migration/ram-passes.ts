@@ -24,7 +24,7 @@ import { MAX_DATA_PAGES } from './ram-stream.ts';
 import { RateLimiter } from './rate-limiter.ts';
 import { ramSlots, SendRing } from './send-ring.ts';
 import type { SourceLink } from './source-link.ts';
-import type { PassStatistics, Statistics } from './statistics.ts';
+import type { Statistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
 
 /** How long packing and writing may go on before the other events of the thread get a turn. */
@@ -41,10 +41,13 @@ const SAMPLE = 256;
 const MAX_HISTORY = 4096;
 
 /** What a pass has sent. */
-interface PassResult extends Pick<PassStatistics, 'pages' | 'zeroPages' | 'deltaPages' | 'bytes'> {
+interface PassResult {
   readonly counts: PageCounts;
-  /** The deadline broke it off: what has not been sent is still pending. */
-  readonly cut: boolean;
+  /** In the stream; of disks, without headers. */
+  readonly bytes: number;
+  readonly diskBytes: number;
+  /** Why it was broken off, if it was: what has not been sent is still pending. */
+  readonly cut: 'deadline' | 'postcopy' | undefined;
 }
 
 export interface RamPassesOptions {
@@ -153,20 +156,23 @@ export class RamPasses {
     for (;;) {
       const startNs = this.#now();
       const pass = await this.#sendPass(false);
-      if (pass === undefined) return 'postcopy';
       const durationMs = (this.#now() - startNs) / 1e6;
       const wait = MIN_PASS_MS - durationMs;
       const written = this.#ram.dirty;
       const dirtyNs = this.#now() - lastSyncNs;
       lastSyncNs = this.#now();
       const rate = dirtyNs > 0 ? (written / dirtyNs) * 1e9 : 0;
+      if (pass.cut === 'postcopy') {
+        this.#recordPass(pass, durationMs, rate);
+        return 'postcopy';
+      }
       this.#pace.passed(durationMs, pass.bytes, written);
       this.#pilot?.passed();
       const decision = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
-      this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: rate });
+      this.#recordPass(pass, durationMs, rate);
       this.#pilot?.choose(this.#pass, decision, pass.counts);
-      if (decision.converged || pass.cut) return 'converged';
+      if (decision.converged || pass.cut !== undefined) return 'converged';
       await this.#pace.adjust(this.#ram.remaining);
       if (wait > 0 && this.#pass > HURRIED_PASSES) await this.#interrupt.sleep(wait);
     }
@@ -179,9 +185,7 @@ export class RamPasses {
   async finalPass(startNs: number): Promise<void> {
     await this.#sync(0);
     const pass = await this.#sendPass(true);
-    if (pass === undefined) return;
-    const durationMs = (this.#now() - startNs) / 1e6;
-    this.#recordPass({ ...pass, durationMs, dirtyPagesPerSecond: 0 });
+    this.#recordPass(pass, (this.#now() - startNs) / 1e6, 0);
   }
 
   /** What a guest that stands still has not been sent is pending after this. */
@@ -214,18 +218,25 @@ export class RamPasses {
   }
 
   /**
-   * Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one).
-   * @returns undefined if it was left because post-copy is wanted.
+   * Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one, nor if
+   * post-copy breaks it off).
    */
-  async #sendPass(final: boolean): Promise<PassResult | undefined> {
+  async #sendPass(final: boolean): Promise<PassResult> {
     const statistics = this.#statistics;
     const link = this.#link;
     const number = ++this.#pass;
     const firstByte = link.bytes;
+    const firstDiskByte = statistics.disk.transferred;
     const counts = noPages();
     let ramLeft = true;
     this.#ram.beginPass(number, final);
     let cut = false;
+    const result = (why: PassResult['cut']): PassResult => ({
+      counts,
+      bytes: link.bytes - firstByte,
+      diskBytes: statistics.disk.transferred - firstDiskByte,
+      cut: why,
+    });
     this.#disks?.beginPass(number);
     for (;;) {
       this.#interrupt.check();
@@ -237,7 +248,7 @@ export class RamPasses {
       if (!final && this.#options.postcopyWanted()) {
         await this.#sendDisks();
         await link.guard(this.#ring.drain(), 'take more data');
-        return undefined;
+        return result('postcopy');
       }
       const startNs = this.#now();
       if (!ramLeft) await this.#waitForDisks();
@@ -275,7 +286,7 @@ export class RamPasses {
     this.#disks?.closePass();
     await this.#sendDisks();
     const bulky = isBulky(before - firstByte, sentPages(counts) + counts.equal);
-    const [pages, zeroPages, deltaPages] = [sentPages(counts), counts.zero, counts.delta];
+    const [pages, zeroPages] = [sentPages(counts), counts.zero];
     await link.guard(this.#ring.drain(), 'take more data');
     if (this.#disks !== undefined) await link.guard(this.#disks.drain(), 'take more data');
     await link.endPass(number);
@@ -283,7 +294,7 @@ export class RamPasses {
     if (!final) await this.#confirmed(number);
     link.sent(link.bytes - before, 0, startNs, 0, bulky);
     this.#pagesSent += pages;
-    return { pages, zeroPages, deltaPages, counts, bytes: link.bytes - firstByte, cut };
+    return result(cut ? 'deadline' : undefined);
   }
 
   /** Sends all that disks have for this pass: post-copy is of RAM, and they are to be there before it. */
@@ -363,10 +374,25 @@ export class RamPasses {
     this.#statistics.xbzrle(xbzrle ? xbzrleCacheSize : 0);
   }
 
-  #recordPass({ counts, cut, ...pass }: PassResult & Omit<PassStatistics, 'number'>): void {
+  #recordPass(
+    { counts, bytes, diskBytes }: PassResult,
+    durationMs: number,
+    dirtyPagesPerSecond: number,
+  ): void {
     const { passes } = this.#statistics;
     if (passes.length === MAX_HISTORY) passes.shift();
-    passes.push({ number: this.#pass, ...pass });
+    passes.push({
+      number: this.#pass,
+      durationMs,
+      pages: sentPages(counts),
+      zeroPages: counts.zero,
+      deltaPages: counts.delta,
+      bytes,
+      wholeBytes: counts.whole * PAGE_SIZE,
+      deltaBytes: counts.deltaBytes,
+      diskBytes,
+      dirtyPagesPerSecond,
+    });
     this.#options.onPass(this.#pass);
   }
 

@@ -79,7 +79,7 @@ export class Receiver {
   #link: ReceiverLink;
   readonly #startNs: number;
   #endNs: number | undefined;
-  /** When the source was told that it has a pass; the guest stands still not long after the last time. */
+  /** When the source was told that it has a pass, or said that post-copy begins; the guest stands still about then. */
   #passedNs: number | undefined;
   readonly #pause: { -readonly [K in keyof ArrivalSplit]?: ArrivalSplit[K] } = {};
   #status: MigrationStatus = 'none';
@@ -324,6 +324,8 @@ export class Receiver {
           throw GodwitError.unexpected('format', 'migration stream', EXPECTED.active, `"${type}"`, offset);
         }
         const { vm, kernels, ram, arriving } = this.#vm();
+        // The guest stands still since before that.
+        this.#passedNs = this.#options.clock.nowNs();
         await arriving.settled();
         const { postcopy } = vm;
         if (postcopy === undefined) throw new GodwitError('internal', 'migration: no post-copy');

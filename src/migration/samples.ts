@@ -15,6 +15,8 @@ export interface MigrationSample {
   readonly passes: number;
   /** Bytes of pages that are known to be pending. */
   readonly remaining: number;
+  /** The same of disks that travel. */
+  readonly diskRemaining: number;
   /** Bytes handed over so far. */
   readonly transferred: number;
   /** Pages dirtied per second between the last two syncs. */

@@ -221,9 +221,11 @@ export class SenderSession {
   /** Tells the destination what it lacks, and sends the device state. Returns when it is ready to run without the rest. */
   async switchToPostcopy(): Promise<void> {
     const { pause } = this.statistics;
+    const held = (pause.heldMs ?? 0) * 1e6;
     await this.#ram.finishDisks();
-    const t0 = this.#now();
     await this.#ram.syncLast();
+    const t0 = this.#now();
+    pause.finalPassMs = (t0 - this.#pauseStartNs - held) / 1e6;
     const state = await this.#vm.saveState();
     this.#interrupt.check();
     const t1 = this.#now();

@@ -34,6 +34,10 @@ export interface PassStatistics {
   readonly deltaPages: number;
   /** In the stream, headers included. */
   readonly bytes: number;
+  /** Of these, what whole pages, deltas and pieces of disks took; the rest are tables and headers. */
+  readonly wholeBytes: number;
+  readonly deltaBytes: number;
+  readonly diskBytes: number;
   /** Pages that the guest dirtied during the pass, per second of it; of the final pass 0. */
   readonly dirtyPagesPerSecond: number;
 }
@@ -58,7 +62,7 @@ export interface PauseSplit {
 export interface ArrivalSplit {
   /**
    * From its word that it has a pass, which was the last before the guest was stopped, until the guest ran: a little more
-   * than the guest stood still. Unknown for a file.
+   * than the guest stood still; of a post-copy, from when that begins: a little less. Unknown for a file.
    */
   readonly downtimeMs: number;
   /** Loading the device state. */
@@ -302,6 +306,7 @@ export class Statistics {
       ms: this.#sinceStartMs(),
       passes: this.passes.at(-1)?.number ?? 0,
       remaining: this.remainingPages * PAGE_SIZE,
+      diskRemaining: this.disk.remaining,
       transferred: this.transferred,
       dirtyPagesPerSecond: this.dirtyPagesRate,
       throttle: this.throttle,
@@ -346,7 +351,7 @@ export class Statistics {
         duplicate: this.pages.zero,
         normal: this.pages.whole,
         'normal-bytes': this.pages.whole * PAGE_SIZE,
-        mbps: (this.#bandwidth.throughput * 8) / 1e6,
+        mbps: (this.#throughput(done) * 8) / 1e6,
         'pages-per-second': Math.round(this.#bandwidth.pagesPerSecond),
         'dirty-pages-rate': Math.round(this.dirtyPagesRate),
         'dirty-sync-count': this.dirtySyncCount,
@@ -366,6 +371,12 @@ export class Statistics {
       ...(this.#stoppedMs === undefined ? {} : { 'stopped-at': this.#stoppedMs }),
       ...(done ? { pause: { ...NO_PAUSE, ...this.pause } } : {}),
     };
+  }
+
+  /** Bytes per second: at the end, as in QEMU, from the first page to the last; before that, of late. */
+  #throughput(done: boolean): number {
+    const ns = (this.#endNs ?? 0) - (this.#setupNs ?? 0);
+    return done && ns > 0 ? (this.transferred / ns) * 1e9 : this.#bandwidth.throughput;
   }
 
   #xbzrle(): XbzrleStatistics {

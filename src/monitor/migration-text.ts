@@ -89,8 +89,10 @@ export function migrationLines(info: MigrationInfo): string[] {
   for (const { time, text } of info.decisions ?? []) lines.push(`at ${time} ms, ${text}`);
   for (const pass of info.passes ?? []) {
     lines.push(
-      `pass ${pass.pass}: ${pass.duration} ms, ${kbytes(pass.bytes)}, ${pass.pages} pages ` +
-        `(${pass.duplicate} zero, ${pass.delta} deltas), dirtied ${pass['dirty-pages-rate']} pages/s`,
+      `pass ${pass.pass}: ${pass.duration} ms, ${kbytes(pass.bytes)}, ${pass.pages} pages (${pass.duplicate} zero, ` +
+        `${pass.normal} whole: ${kbytes(pass['normal-bytes'])}, ${pass.delta} deltas: ${kbytes(pass['delta-bytes'])}), ` +
+        `${pass['disk-bytes'] === 0 ? '' : `disks: ${kbytes(pass['disk-bytes'])}, `}` +
+        `dirtied ${pass['dirty-pages-rate']} pages/s`,
     );
   }
   for (const [part, ms] of Object.entries(info.pause ?? {})) add(`pause, ${part}`, ms, ' ms');

@@ -106,9 +106,14 @@ export interface MigrationPass {
   readonly duration: number;
   readonly bytes: number;
   readonly pages: number;
-  /** Those of `pages` that were all zero, and those of which a delta was sent. */
+  /** Those of `pages` that were all zero, that went whole, and of which a delta was sent. */
   readonly duplicate: number;
+  readonly normal: number;
   readonly delta: number;
+  /** What the last two of these, and pieces of disks, took of `bytes`; the rest are tables and headers. */
+  readonly 'normal-bytes': number;
+  readonly 'delta-bytes': number;
+  readonly 'disk-bytes': number;
   /** Pages per second that the guest dirtied meanwhile. */
   readonly 'dirty-pages-rate': number;
 }
@@ -189,8 +194,9 @@ export type MigrationSamples = readonly {
   readonly time: number;
   /** Passes that are over. */
   readonly passes: number;
-  /** Bytes known to be pending, and handed over so far. */
+  /** Bytes known to be pending, of memory and of disks, and handed over so far. */
   readonly remaining: number;
+  readonly 'disk-remaining': number;
   readonly transferred: number;
   readonly 'dirty-pages-rate': number;
   readonly 'cpu-throttle-percentage': number;

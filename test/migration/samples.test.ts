@@ -6,6 +6,7 @@ import { VirtualTime } from './virtual-time.ts';
 const NOTHING = {
   passes: 0,
   remaining: 0,
+  diskRemaining: 0,
   transferred: 0,
   dirtyPagesPerSecond: 0,
   throttle: 0,

@@ -36,7 +36,7 @@ describe('godwit migrate', () => {
     const { code, stdout, stderr } = await godwit('migrate', from, to, '--report', report);
     expect(stderr).toBe('');
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^pass +duration +pages +zero .*\n +1 /);
+    expect(stdout).toMatch(/^pass +duration +zero +whole .*\n +1 /);
     expect(stdout).toMatch(/\nstatus +completed\ntotal time +\d+\.\d ms\npause +\d+\.\d ms\n/);
     const page = readFileSync(report, 'utf8');
     expect(page.startsWith('<!DOCTYPE html>')).toBe(true);

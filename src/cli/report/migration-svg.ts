@@ -8,6 +8,7 @@ import { passSteps, rates, steps } from './rates.ts';
 const MiB = 1024 * 1024;
 const BLUE = '#2b6cb0';
 const RED = '#c53030';
+const ORANGE = '#b7791f';
 const GREEN = '#2f7d4f';
 const GAP = 14;
 /** A cap on sending holds over so long. */
@@ -24,6 +25,7 @@ text.pass { font-size: 10px; fill: #888 }
 .grid { stroke: #e4e4e4 }
 .axis { stroke: #888 }
 line.pass { stroke: #b5b5b5; stroke-dasharray: 3 3 }
+.late { fill: ${BLUE}; fill-opacity: 0.06 }
 .pause { fill: ${RED}; fill-opacity: 0.18 }`;
 
 /** @returns a whole SVG document, 920 pixels wide, that needs nothing else. */
@@ -62,29 +64,41 @@ function heading({ status, 'total-time': total }: MigrationInfo): string {
 
 function explanation(info: MigrationInfo): string {
   if (info['error-desc'] !== undefined) return info['error-desc'].slice(0, 140);
-  const pause = info.downtime === undefined ? '' : '; shaded: the guest stands still';
-  return `Dashed lines: the end of a pass over memory${pause}`;
+  const pause = info.downtime === undefined ? '' : '; red: the guest stands still';
+  const late = latePart(info) === undefined ? '' : '; blue: it runs at the destination, and its memory comes';
+  return `Dashed lines: the end of a pass over memory${pause}${late}`;
 }
 
 function timePlots(info: MigrationInfo, samples: MigrationSamples): PanelOptions[] {
   const throttled = samples.some((sample) => sample['cpu-throttle-percentage'] > 0);
-  const stoppedAt = info['stopped-at'] ?? Number.POSITIVE_INFINITY;
   const pageSize = info.ram?.['page-size'] ?? 0;
-  const pageRate = (sample: MigrationSamples[number]): number =>
-    sample.time > stoppedAt ? 0 : (sample['dirty-pages-rate'] * pageSize) / MiB;
+  const dirtied = new Map((info.passes ?? []).map((pass) => [pass.pass, pass['dirty-pages-rate']]));
+  const pageRate = (pass: number): number => ((dirtied.get(pass) ?? 0) * pageSize) / MiB;
+  const begun = samples.slice(
+    samples.findIndex((sample) => sample.remaining > 0 || sample['disk-remaining'] > 0),
+  );
+  const disks = samples.some((sample) => sample['disk-remaining'] > 0);
+  const late = latePart(info);
   return [
     {
-      title: 'Memory that is still to be sent',
+      title: disks ? 'What is still to be sent' : 'Memory that is still to be sent',
       unit: 'MiB',
       lines: [
         {
-          name: 'remaining',
+          name: 'memory',
           color: BLUE,
           filled: true,
-          points: samples
-            .slice(samples.findIndex(({ remaining }) => remaining > 0))
-            .map(({ time, remaining }) => ({ x: time, y: remaining / MiB })),
+          points: begun.map(({ time, remaining }) => ({ x: time, y: remaining / MiB })),
         },
+        ...(disks
+          ? [
+              {
+                name: 'disks, with holes',
+                color: ORANGE,
+                points: begun.map((sample) => ({ x: sample.time, y: sample['disk-remaining'] / MiB })),
+              },
+            ]
+          : []),
       ],
     },
     {
@@ -117,14 +131,18 @@ function timePlots(info: MigrationInfo, samples: MigrationSamples): PanelOptions
         ]
       : []),
     {
-      title: "The guest's own speed",
+      title: late === undefined ? "The guest's own speed" : "The guest's own speed at the source",
       unit: 'million instructions/s',
       lines: [
         {
           name: 'instructions',
           color: GREEN,
           filled: true,
-          points: rates(samples, SLICES_MS, ({ instructions }) => instructions / 1e6),
+          points: rates(
+            samples.filter(({ time }) => late === undefined || time <= late.from),
+            SLICES_MS,
+            ({ instructions }) => instructions / 1e6,
+          ),
         },
       ],
     },
@@ -141,7 +159,19 @@ function timeAxis(info: MigrationInfo, samples: MigrationSamples): TimeAxis {
   }
   const from = info['stopped-at'];
   const pause = from === undefined ? undefined : { from, to: from + (info.downtime ?? 0) };
-  return { end, passes, ...(pause === undefined ? {} : { pause }) };
+  const late = latePart(info);
+  return {
+    ...{ end, passes },
+    ...(pause === undefined ? {} : { pause }),
+    ...(late === undefined ? {} : { late }),
+  };
+}
+
+/** When the guest ran at the destination before its memory was there, in ms. */
+function latePart(info: MigrationInfo): { from: number } | undefined {
+  const from = info['stopped-at'];
+  if (from === undefined || info.downtime === undefined) return undefined;
+  return (info.ram?.['postcopy-bytes'] ?? 0) > 0 ? { from: from + info.downtime } : undefined;
 }
 
 const PAUSE_NAMES: Readonly<Record<string, string>> = {

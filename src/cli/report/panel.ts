@@ -32,6 +32,8 @@ export interface TimeAxis {
   readonly passes: readonly { readonly number: number; readonly at: number }[];
   /** When the guest stood still, in ms. */
   readonly pause?: { readonly from: number; readonly to: number };
+  /** Since when the guest ran at the destination, without all of its memory. */
+  readonly late?: { readonly from: number };
 }
 
 export const WIDTH = 920;
@@ -71,7 +73,14 @@ export function panel(top: number, options: PanelOptions, axis: TimeAxis): strin
   return [
     text(LEFT, top + 16, title, { kind: 'title' }),
     legend(top + 16, lines),
-    pauseBand(x, yTop, yBottom, axis),
+    band('pause', axis.pause, x, yTop, yBottom),
+    band(
+      'late',
+      axis.late === undefined ? undefined : { from: axis.late.from, to: axis.end },
+      x,
+      yTop,
+      yBottom,
+    ),
     ...marks.map(
       (value) =>
         `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${fixed(y.at(value))}" y2="${fixed(y.at(value))}"/>` +
@@ -100,11 +109,17 @@ function legend(y: number, lines: readonly Line[]): string {
     .join('');
 }
 
-function pauseBand(x: Scale, top: number, bottom: number, { pause, end }: TimeAxis): string {
-  if (pause === undefined) return '';
-  const from = x.at(pause.from);
-  const width = Math.max(1.5, x.at(Math.min(pause.to, end)) - from);
-  return `<rect class="pause" x="${fixed(from)}" y="${top}" width="${fixed(width)}" height="${bottom - top}"/>`;
+function band(
+  kind: string,
+  time: { readonly from: number; readonly to: number } | undefined,
+  x: Scale,
+  top: number,
+  bottom: number,
+): string {
+  if (time === undefined) return '';
+  const from = x.at(Math.min(time.from, x.max));
+  const width = Math.max(1.5, x.at(Math.min(time.to, x.max)) - from);
+  return `<rect class="${kind}" x="${fixed(from)}" y="${top}" width="${fixed(width)}" height="${bottom - top}"/>`;
 }
 
 /** A line at the end of each pass, and its number over it as long as numbers have room. */

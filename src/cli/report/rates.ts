@@ -16,15 +16,14 @@ export function rates(samples: MigrationSamples, stepMs: number, sum: (sample: S
   const [first, last] = [samples[0], samples.at(-1)];
   if (first === undefined || last === undefined || last.time <= first.time) return [];
   const span = last.time - first.time;
-  const step = Math.max(Math.min(stepMs, span / 10), span / STEPS);
+  const count = Math.min(STEPS, Math.max(10, Math.round(span / stepMs)));
+  const step = span / count;
   const at = interpolated(samples, sum);
   const points: Point[] = [];
-  for (let from = first.time; from < last.time; from += step) {
-    const to = Math.min(from + step, last.time);
-    // What is left at the end may be too short to say anything.
-    if (to - from < step / 2 && points.length > 0) break;
+  for (let i = 0; i < count; i++) {
+    const [from, to] = [first.time + i * step, first.time + (i + 1) * step];
     // A sum that falls was set back by the guest: it says nothing.
-    points.push({ x: (from + to) / 2, y: Math.max(0, ((at(to) - at(from)) / (to - from)) * 1000) });
+    points.push({ x: (from + to) / 2, y: Math.max(0, ((at(to) - at(from)) / step) * 1000) });
   }
   return points;
 }
@@ -48,13 +47,13 @@ export function steps(samples: MigrationSamples, value: (sample: Sample) => numb
   return corners(samples.map((sample) => ({ x: sample.time, y: value(sample) })));
 }
 
-/** A value that is known when a pass is over and was true all along it. */
-export function passSteps(samples: MigrationSamples, value: (sample: Sample) => number): Point[] {
+/** A value of each pass, by its number, over the time that the pass took. */
+export function passSteps(samples: MigrationSamples, value: (pass: number) => number): Point[] {
   const points: Point[] = [];
   let [begun, passes] = [samples.find(({ remaining }) => remaining > 0)?.time ?? 0, 0];
   for (const sample of samples) {
     if (sample.passes === passes) continue;
-    points.push({ x: begun, y: value(sample) });
+    points.push({ x: begun, y: value(sample.passes) });
     [begun, passes] = [sample.time, sample.passes];
   }
   if (passes > 0) points.push({ x: begun, y: points.at(-1)?.y ?? 0 });

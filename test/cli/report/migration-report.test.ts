@@ -15,7 +15,7 @@ const MiB = 1024 * 1024;
 
 function sample(time: number, more: Partial<MigrationSamples[number]> = {}): MigrationSamples[number] {
   return {
-    ...{ time, passes: 0, remaining: 0, transferred: 0, instructions: 0 },
+    ...{ time, passes: 0, remaining: 0, 'disk-remaining': 0, transferred: 0, instructions: 0 },
     ...{ 'dirty-pages-rate': 0, 'cpu-throttle-percentage': 0, ...more },
   };
 }
@@ -50,7 +50,11 @@ const INFO: MigrationOutcome = {
       bytes: 10 * MiB,
       pages: 2560,
       duplicate: i,
-      delta: 0,
+      normal: 2060 - i,
+      'normal-bytes': (2060 - i) * 4096,
+      delta: 500,
+      'delta-bytes': MiB,
+      'disk-bytes': 0,
       'dirty-pages-rate': 20_000,
     },
   })),
@@ -159,10 +163,8 @@ describe('plots', () => {
       { x: 20, y: 0 },
       { x: 20, y: 5 },
     ]);
-    const passes = [0, 0, 1, 1, 2].map((over, i) =>
-      sample(i * 10, { passes: over, remaining: 1, 'dirty-pages-rate': over * 7 }),
-    );
-    expect(passSteps(passes, (one) => one['dirty-pages-rate'])).toEqual([
+    const passes = [0, 0, 1, 1, 2].map((over, i) => sample(i * 10, { passes: over, remaining: 1 }));
+    expect(passSteps(passes, (pass) => pass * 7)).toEqual([
       ...[
         { x: 0, y: 7 },
         { x: 20, y: 7 },
@@ -196,14 +198,32 @@ describe('the progress bar', () => {
 
   it('is full at the end, and shows the pause as it was', () => {
     expect(progressBar({ ...INFO, status: 'completed' }, 80)).toMatch(
-      /^completed \[█+\] {2}pass 30 .*pause 80 ms/,
+      /^completed \[█+\] {2}pass 30 {2}299.0 MiB sent .*pause 80 ms/,
     );
+  });
+
+  it('is empty before anything is sent', () => {
+    const ram = { ...(INFO.ram as NonNullable<MigrationInfo['ram']>), remaining: 0 };
+    expect(progressBar({ status: 'setup', ram }, 80)).toMatch(/^setup {5}\[·+\] {2}connecting$/);
+  });
+
+  it('tells in post-copy what the guest has asked for, and counts disks in', () => {
+    const ram = { ...(running.ram as NonNullable<MigrationInfo['ram']>), 'postcopy-requests': 17 };
+    const disk = { transferred: 0, remaining: 25 * MiB, total: 100 * MiB };
+    const line = progressBar({ ...running, status: 'postcopy-active', ram, disk, passes: [] }, 120);
+    expect(line).toMatch(/^postcopy-active \[█+·+\] {2}17 asked for {2}100.0 MiB left .* disks 25.0 MiB/);
+    expect(line).not.toMatch(/pass|dirty/);
   });
 });
 
 it('the tables at the end tell passes, pause and result', () => {
   const text = finalReport(INFO);
-  expect(text).toContain('   1  100.5 ms   2560     0  10.0 MiB      20000 pages/s');
+  expect(text).toContain(
+    [
+      'pass  duration  zero  whole  deltas  in deltas      sent        dirtied',
+      '   1  100.5 ms     0   2060     500    1.0 MiB  10.0 MiB  20000 pages/s',
+    ].join('\n'),
+  );
   expect(text).toMatch(/status +completed\ntotal time +2990.0 ms\npause +80.0 ms\n {2}final-pass +60.3 ms/);
   expect(text).toMatch(/\npause, seen there +84.0 ms\n/);
   expect(text).toMatch(
