@@ -334,7 +334,8 @@ export class VmMigration {
   }
 
   setCapabilities(changes: Partial<Capabilities>): void {
-    if (!FINAL_MIGRATION_STATES.has(this.#status)) {
+    // As in QEMU: of a migration that comes here, the source has decided already.
+    if (this.#incoming === undefined && !FINAL_MIGRATION_STATES.has(this.#status)) {
       throw new GodwitError('state', "There's a migration process in progress");
     }
     checkCapabilities(changes);

@@ -244,6 +244,9 @@ test('the destination tells what has arrived', async ({ bench }) => {
   const { target, uri } = await destination(bench);
   await source.execute('migrate-set-parameters', SLOW);
   await source.execute('migrate', { uri });
+  await target.waitForEvent('MIGRATION', 'active');
+  // A monitor may connect at any time, and switch on what it wants to hear.
+  await target.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
   const { ram } = await poll(async () => {
     const info = await target.migration();
     return (info.ram?.transferred ?? 0) > 20_000 ? info : undefined;
