@@ -99,13 +99,13 @@ export class Bandwidth {
     return this.#sending.after(EARLY_BYTES);
   }
 
-  /** Bytes per second to plan the pause with; undefined while no time has passed. */
+  /** Bytes per second to plan the pause with; undefined while nothing has been sent, or no time has passed. */
   get forPause(): number | undefined {
-    return this.#sending.whole ?? this.#elapsed.soFar ?? this.#all.soFar;
+    return this.#sending.whole || this.#elapsed.soFar || this.#all.soFar || undefined;
   }
 }
 
 /** Whether what is sent of so many pages is mostly whole pages. */
 export function isBulky(bytes: number, pages: number): boolean {
-  return bytes >= (pages * PAGE_SIZE) / 2;
+  return bytes > 0 && bytes >= (pages * PAGE_SIZE) / 2;
 }

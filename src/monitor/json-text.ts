@@ -176,6 +176,7 @@ function jsonString(text: string): string {
 /** One line of JSON with QEMU's spacing; undefined members are left out. */
 export function stringifyJson(value: Json): string {
   if (typeof value === 'string') return jsonString(value);
+  if (typeof value === 'number' && !Number.isFinite(value)) return 'null';
   if (value === null || typeof value !== 'object') return String(value);
   if (Array.isArray(value)) return `[${value.map(stringifyJson).join(', ')}]`;
   const members = Object.entries(value as JsonObject)

@@ -67,6 +67,16 @@ test('no cap, no wait', async () => {
   expect(limiter.budget).toBe(Infinity);
 });
 
+test('what takes time and sends nothing, as zero pages do, says nothing of the connection', () => {
+  const bandwidth = new Bandwidth();
+  expect(bandwidth.forPause).toBeUndefined();
+  bandwidth.add(0, 0, 30e6, 0);
+  bandwidth.add(0, 0, 150e6, 0);
+  expect(bandwidth.forPause).toBeUndefined();
+  bandwidth.add(4e6, 1000, 40e6, 0);
+  expect(bandwidth.forPause).toBe(100e6);
+});
+
 test('bandwidth for the pause leaves out waits for the cap, once 100 ms of sending are gathered', () => {
   const bandwidth = new Bandwidth();
   expect(bandwidth.forPause).toBeUndefined();

@@ -34,7 +34,7 @@ async function behind(bench: Bench, fault: Fault) {
 
 /** The guest is the source's and whole: it runs on, and moves elsewhere. */
 async function movesElsewhere(bench: Bench, source: VmProcess): Promise<void> {
-  await source.execute('migrate-set-parameters', { 'max-bandwidth': 0 });
+  await source.execute('migrate-set-parameters', { 'max-bandwidth': 0, 'stall-timeout': 30_000 });
   await source.execute('migrate-set-capabilities', {
     capabilities: [{ capability: 'pause-before-switchover', state: false }],
   });
