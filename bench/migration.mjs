@@ -4,7 +4,7 @@
  *
  * "bulk" is a guest of 1 GiB with 512 MiB of random words in use, and no bandwidth cap: what counts there is the total.
  *
- * Usage: npm run bench:migration -- [--rounds N] [--json] [--only paced|idle|flat-out|postcopy|bulk]
+ * Usage: npm run bench:migration -- [--rounds N] [--json] [--only paced|idle|flat-out|throttled|postcopy|bulk]
  */
 import { benchOptions, emulators, environment, progress, ranged, ratio, report } from './support/bench.mjs';
 import { DIRTY_LINE, migrate, TICK_LINE } from './support/migrate.mjs';
@@ -36,6 +36,17 @@ const SCENARIOS = [
     append: 'size=64M report=10',
     line: DIRTY_LINE,
     parameters: { 'max-bandwidth': 0 },
+    settleMs: 1500,
+    afterMs: 700,
+  },
+  {
+    name: 'throttled',
+    title: 'dirty, whole pages of 64 MiB as fast as it can, default limits, auto-converge',
+    guest: 'dirty',
+    append: 'size=64M words=512 report=10',
+    line: DIRTY_LINE,
+    capabilities: ['auto-converge'],
+    limitMs: 120_000,
     settleMs: 1500,
     afterMs: 700,
   },

@@ -90,6 +90,31 @@ describe('the throttle of auto-converge', () => {
   });
 });
 
+test('dirty-limit holds the harts to their limit, until the migration is cancelled', async ({ bench }) => {
+  const uri = `unix:${bench.path('migration')}`;
+  const source = await bench.start(FAST);
+  await bench.start(['-incoming', uri]);
+  await source.waitForLine(/passes [1-9]/);
+  const free = await pagesPerSecond(source);
+  await capability(source, 'dirty-limit');
+  await source.execute('migrate-set-parameters', { ...NARROW, 'vcpu-dirty-limit': 20 });
+  await source.execute('migrate', { uri });
+  const limits = () => source.execute('query-vcpu-dirty-limit');
+  await poll(async () => ((await limits()) as object[]).length > 0 || undefined);
+  expect(await limits()).toMatchObject([{ 'cpu-index': 0, 'limit-rate': 20 }]);
+  const { decisions = [] } = await source.migration();
+  expect(decisions[0]?.text).toMatch(
+    /^pass \d+: each hart is limited to 20 MB\/s: the guest dirties \d+ MB\/s/,
+  );
+  await untilPace(source, (pace) => pace < 40 * 256);
+  await source.execute('migrate_cancel');
+  expect(await source.migrationEnd()).toBe('cancelled');
+  expect(await limits()).toEqual([]);
+  await untilPace(source, (pace) => pace > free / 3);
+  await source.quit();
+  expect(source.stdout.text).not.toContain('ERROR');
+});
+
 describe('a deadline', () => {
   test('is met by a pause, however narrow the link is while the guest runs', async ({ bench }) => {
     const uri = `unix:${bench.path('migration')}`;
