@@ -130,8 +130,10 @@ class Journey {
   async move(way: Way): Promise<string> {
     const source = this.#vm;
     const link = `unix:${this.#bench.path('link')}`;
-    const target = await this.#bench.start([...this.#drive(this.#image), '-incoming', link]);
+    const target = await this.#bench.start([...this.#drive(this.#image), '-incoming', 'defer']);
     for (const vm of [source, target]) await set(vm, way.capabilities);
+    // Whether there may be several connections is known when it begins to listen.
+    await target.execute('migrate-incoming', { uri: link });
     await source.execute('migrate-set-parameters', {
       'max-bandwidth': 128 * MiB,
       'downtime-limit': 300,
@@ -145,7 +147,7 @@ class Journey {
     // Unless the guest was so quiet that it has gone already.
     if (way.postcopy !== undefined) await source.execute('migrate-start-postcopy').catch(finished(source));
     if (way.pauses !== undefined) await this.#pause(source, target, way.pauses);
-    expect(await source.migrationEnd(from)).toBe('completed');
+    expect(await source.migrationEnd(from), (await source.migration())['error-desc']).toBe('completed');
     expect(await target.migrationEnd()).toBe('completed');
     await target.waitForNewLine(this.#traveller.line);
     const late = source.eventNames(from).includes('MIGRATION postcopy-active');
