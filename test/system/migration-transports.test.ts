@@ -120,7 +120,7 @@ describe('multifd', () => {
     ]) {
       const { target, path } = await waiting(bench);
       const from = source.events.length;
-      await source.execute('migrate-set-parameters', { 'stall-timeout': 3000 });
+      await source.execute('migrate-set-parameters', { 'stall-timeout': 15_000 });
       await source.execute('migrate', { uri: await relay(bench, path, cut) });
       expect(await source.migrationEnd(from)).toBe('failed');
       expect((await source.migration())['error-desc']).toMatch(/channel|the connection/);
