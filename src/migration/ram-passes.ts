@@ -375,7 +375,7 @@ export class RamPasses {
   }
 
   #recordPass(
-    { counts, bytes, diskBytes }: PassResult,
+    { counts, bytes, diskBytes, cut }: PassResult,
     durationMs: number,
     dirtyPagesPerSecond: number,
   ): void {
@@ -393,7 +393,8 @@ export class RamPasses {
       diskBytes,
       dirtyPagesPerSecond,
     });
-    this.#options.onPass(this.#pass);
+    // One that was broken off has ended without a sync, and is not told.
+    if (cut !== 'postcopy') this.#options.onPass(this.#pass);
   }
 
   /** Pages in a frame: fewer if the cap is so low that a full frame would overdraw it. */
