@@ -13,16 +13,25 @@ const WINDOW_NS = 100e6;
 /** What the buffers on the way do not swallow, on the whole. */
 const EARLY_BYTES = 4 * 1024 * 1024;
 
+/** Fewer bytes say more about the other side's patience than about the link, but for a window ten times as long. */
+const TELLING_BYTES = 64 * 1024;
+
 class Meter {
+  readonly #least: number;
   #bytes = 0;
   #ns = 0;
   /** Bytes per second in the last whole window. */
   #rate: number | undefined;
 
+  /** @param least bytes in a window, if it is not to take longer. */
+  constructor(least = 0) {
+    this.#least = least;
+  }
+
   add(bytes: number, ns: number): boolean {
     this.#bytes += bytes;
     this.#ns += ns;
-    if (this.#ns < WINDOW_NS) return false;
+    if (this.#ns < WINDOW_NS || (this.#bytes < this.#least && this.#ns < 10 * WINDOW_NS)) return false;
     this.#rate = (this.#bytes / this.#ns) * 1e9;
     this.#bytes = 0;
     this.#ns = 0;
@@ -49,8 +58,8 @@ export class Bandwidth {
   readonly #all = new Meter();
   readonly #pages = new Meter();
   /** Without what is mostly zero pages. */
-  readonly #elapsed = new Meter();
-  readonly #sending = new Meter();
+  readonly #elapsed = new Meter(TELLING_BYTES);
+  readonly #sending = new Meter(TELLING_BYTES);
   #basis = 0;
 
   /**

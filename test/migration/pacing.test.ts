@@ -98,6 +98,18 @@ test('zero pages say nothing about the link', () => {
   expect(bandwidth.throughput).toBeLessThan(1e6);
 });
 
+test('a wait for the other side is counted with the bytes that come next, not as a connection that stands still', () => {
+  const bandwidth = new Bandwidth();
+  bandwidth.add(100e6, 25_000, 100e6, 0);
+  bandwidth.add(58, 0, 150e6, 0);
+  expect(bandwidth.forPause).toBeCloseTo(1e9, -5);
+  bandwidth.add(50e6, 12_500, 50e6, 0);
+  expect(bandwidth.forPause).toBeCloseTo(250e6, -4);
+  // One that does is slow all the same.
+  bandwidth.add(4096, 1, 1000e6, 0);
+  expect(bandwidth.forPause).toBeCloseTo(4096, 0);
+});
+
 const outlook = {
   pendingPages: 10_000,
   mix: WHOLE_PAGES,
