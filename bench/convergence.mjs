@@ -149,27 +149,46 @@ for (const name of workloads) {
   }
 }
 
-/** What the auto mode takes beside the best of the others: by time the fastest, by pause the one that is shortest. */
+/** Choices that take so much longer than the fastest are as good. */
+const AS_FAST = 1.2;
+
+/**
+ * The auto mode beside the best that can be set by hand: its time beside that of the fastest choice, its pause beside that
+ * of the one that leaves the guest most of its speed among those that are as fast. (The shortest pause has whoever throttles
+ * the guest for the whole migration; it is named, too.)
+ */
 function compared(name) {
   const ours = cells.filter(({ workload, side }) => workload === name && side === GODWIT);
   const auto = ours.find(({ choice }) => choice === 'auto');
   const others = ours.filter(({ choice }) => choice !== 'auto');
-  if (auto === undefined || others.length === 0) return [];
-  return [
-    ['total', 'time'],
-    ['reportedDowntime', 'pause'],
-  ].map(([key, what]) => {
-    const best = others.reduce((least, cell) => (median(cell, key) < median(least, key) ? cell : least));
-    const factor = median(auto, key) / median(best, key);
-    return { name, what, factor, beside: best.choice };
-  });
+  if (auto === undefined || others.length === 0) return { notes: [], factors: [] };
+  const least = (list, figure) => list.reduce((best, cell) => (figure(cell) < figure(best) ? cell : best));
+  const time = (cell) => median(cell, 'total');
+  const pause = (cell) => median(cell, 'reportedDowntime');
+  const fastest = least(others, time);
+  const asFast = others.filter((cell) => time(cell) <= AS_FAST * time(fastest));
+  const share = ({ rounds }) => summary(rounds.map((round) => round.share ?? 0)).median;
+  const kindest = WORKLOADS[name].guest === 'dirty' ? least(asFast, (cell) => -share(cell)) : fastest;
+  const shortest = least(others, pause);
+  const factors = [
+    { name, what: 'time', factor: time(auto) / time(fastest), beside: fastest.choice },
+    { name, what: 'pause', factor: pause(auto) / pause(kindest), beside: kindest.choice },
+  ];
+  const said = factors.map(({ what, factor, beside }) => `${what} ${factor.toFixed(2)} × that of ${beside}`);
+  const other = `${(pause(auto) / pause(shortest)).toFixed(2)} × that of ${shortest.choice}`;
+  const decisions = auto.rounds.at(-1).decisions ?? [];
+  return {
+    factors,
+    notes: [
+      `${name}: auto's ${said.join(', its ')}; the shortest pause: ${other}, which leaves ${shareText(shortest)} of the speed`,
+      ...decisions.map(({ time: ms, text: why }) => `    at ${ms} ms, ${why}`),
+    ],
+  };
 }
 
-const all = workloads.flatMap(compared);
-const notes = all.map(
-  ({ name, what, factor, beside }) => `${name}: auto's ${what} is ${factor.toFixed(2)} × that of ${beside}`,
-);
-const worst = all.toSorted((a, b) => b.factor - a.factor)[0];
+const all = workloads.map(compared);
+const notes = all.flatMap((workload) => workload.notes);
+const worst = all.flatMap(({ factors }) => factors).toSorted((x, y) => y.factor - x.factor)[0];
 if (worst !== undefined) {
   notes.push(`worst: ${worst.factor.toFixed(2)} (${worst.what} of ${worst.name}, beside ${worst.beside})`);
 }
