@@ -48,6 +48,11 @@ export class RamReceiver {
     if (at === undefined || proof === undefined) {
       throw new GodwitError('internal', 'a frame of memory was read to the wrong place');
     }
+    if (this.#ram.complete) {
+      this.#release(at);
+      const where = `${channel === 0 ? '' : `channel ${channel}, `}frame "${type}", pass`;
+      throw GodwitError.unexpected('format', where, 'none after the final one', 'another', offset);
+    }
     const job: RamJob = {
       type: type as RamFrame,
       at,
