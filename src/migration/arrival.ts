@@ -1,10 +1,8 @@
-/** What a destination makes of a source's `hello`, and what it says of how far it is. */
+/** What a destination makes of a source's `hello`. */
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import type { DestinationBuilder, DestinationVm } from './migratable-vm.ts';
 import { decodeConfiguration, FEATURES, type Message } from './protocol.ts';
-import type { RamLoad } from './ram-load.ts';
-import { NO_RAM, type RamStatistics } from './statistics.ts';
 
 /**
  * Builds the machine, after everything has been compared.
@@ -39,26 +37,4 @@ export async function buildDestination(
   const [ours, theirs] = [blocks(vm.layout.blocks), blocks(hello.blocks)];
   if (ours !== theirs) throw GodwitError.unexpected('mismatch', 'memory blocks', ours, theirs);
   return vm;
-}
-
-/** What has arrived, in so many bytes and seconds. */
-export function arrivedRam(
-  { vm, ram }: { readonly vm: DestinationVm; readonly ram: RamLoad },
-  bytes: number,
-  seconds: number,
-): RamStatistics {
-  const { pages, zeroPages, passes, remaining } = ram.progress;
-  return {
-    ...NO_RAM,
-    transferred: bytes,
-    remaining: remaining * PAGE_SIZE,
-    total: vm.layout.pages * PAGE_SIZE,
-    duplicate: zeroPages,
-    normal: pages - zeroPages,
-    'normal-bytes': (pages - zeroPages) * PAGE_SIZE,
-    mbps: seconds > 0 ? (bytes * 8) / seconds / 1e6 : 0,
-    'pages-per-second': seconds > 0 ? Math.round(pages / seconds) : 0,
-    'dirty-sync-count': passes,
-    'precopy-bytes': bytes,
-  };
 }

@@ -30,6 +30,7 @@ export class ReceiverChannels {
   readonly #id: Uint8Array;
   readonly #count: number;
   readonly #channels = new Map<number, Transport>();
+  readonly #readers: FrameReader[] = [];
   /** All connections, those of strangers as long as they are not known to be. */
   readonly #transports = new Set<Transport>();
   /** Channels that have said "sync" for the present pass. */
@@ -51,6 +52,11 @@ export class ReceiverChannels {
     this.#options = options;
     this.#id = id;
     this.#count = count;
+  }
+
+  /** Stream bytes read so far. */
+  get bytes(): number {
+    return this.#readers.reduce((sum, { offset }) => sum + offset, 0);
   }
 
   /** Takes connections until all are there. Others are dropped. @throws GodwitError if there will be none. */
@@ -120,6 +126,7 @@ export class ReceiverChannels {
       return;
     }
     this.#channels.set(channel, transport);
+    this.#readers.push(reader);
     this.#wake();
     try {
       await this.#listen(reader, channel);

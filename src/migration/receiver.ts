@@ -4,21 +4,14 @@
  */
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
-import { arrivedRam, buildDestination } from './arrival.ts';
-import { DiskLoad } from './disk-load.ts';
-import { DISK_SCRATCH } from './disk-slots.ts';
+import { ArrivingVm } from './arriving-vm.ts';
 import type { Frame } from './frame-reader.ts';
 import { asGodwitError } from './interrupt.ts';
-import { KERNEL_SCRATCH, Kernels } from './kernels.ts';
 import type { DestinationBuilder, DestinationVm } from './migratable-vm.ts';
-import { MAX_PAGES_PAYLOAD } from './pages-frame.ts';
 import { changedParameters, DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.ts';
-import { PostcopyDestination } from './postcopy-destination.ts';
-import { decodeMessage, encodeMessage, type Message, type ReturnFrame, reasonOf } from './protocol.ts';
-import { receivedPages } from './ram-applier.ts';
-import { RamLoad } from './ram-load.ts';
-import { RamReceiver } from './ram-receiver.ts';
-import { type ChannelSource, ReceiverChannels } from './receiver-channels.ts';
+import type { PostcopyDestination } from './postcopy-destination.ts';
+import { decodeMessage, encodeMessage, type Message, reasonOf } from './protocol.ts';
+import type { ChannelSource } from './receiver-channels.ts';
 import { ReceiverLink } from './receiver-link.ts';
 import {
   EXPECTED,
@@ -36,9 +29,6 @@ import type { ArrivalSplit, MigrationInfo, MigrationStatus } from './statistics.
 import type { Timers } from './timers.ts';
 import type { Transport } from './transport.ts';
 import { UrgentDestination } from './urgent-destination.ts';
-
-/** How long the source may take to take "running", and to read why something failed. */
-const COURTESY_MS = 1000;
 
 export interface ReceiverOptions {
   readonly builder: DestinationBuilder;
@@ -59,22 +49,10 @@ export interface Arrival {
   readonly runningAtSource: boolean;
 }
 
-/** The VM and what belongs to it, once there is one. */
-interface Built {
-  readonly vm: DestinationVm;
-  readonly kernels: Kernels;
-  readonly ram: RamLoad;
-  /** Whether disks arrive, and what they arrive in once the source has named them. */
-  readonly withDisks: boolean;
-  disks: DiskLoad | undefined;
-  readonly arriving: RamReceiver;
-  /** Whether further connections may be announced. */
-  readonly multifd: boolean;
-}
-
 export class Receiver {
   readonly #options: ReceiverOptions;
   #parameters: MigrationParameters;
+  readonly #patienceMs = (): number => this.#parameters.stallTimeoutMs;
   readonly #machine: StateMachine<ReceiverState, ReceiverEvent, ReceiverAction>;
   #link: ReceiverLink;
   readonly #startNs: number;
@@ -83,15 +61,11 @@ export class Receiver {
   #passedNs: number | undefined;
   readonly #pause: { -readonly [K in keyof ArrivalSplit]?: ArrivalSplit[K] } = {};
   #status: MigrationStatus = 'none';
-  #built: Built | undefined;
-  #channels: ReceiverChannels | undefined;
+  #built: ArrivingVm | undefined;
   #accepted = false;
   #state: Uint8Array | undefined;
-  #end: Message<'end'> | undefined;
   /** Whether "running" was handed to the connection: from then on the source gives the guest up. */
   #saidRunning = false;
-  /** Those of the stream. */
-  #features: readonly string[] = [];
   /** Whether the guest ran at the source. */
   #running = false;
   #postcopy: PostcopyDestination | undefined;
@@ -107,7 +81,7 @@ export class Receiver {
   constructor(options: ReceiverOptions) {
     this.#options = options;
     this.#parameters = changedParameters(DEFAULT_PARAMETERS, options.parameters ?? {});
-    this.#link = new ReceiverLink(options.transport, options.timers);
+    this.#link = this.#linkOver(options.transport);
     this.#recovery = new Recovery(options.timers);
     this.#startNs = options.clock.nowNs();
     this.#machine = new StateMachine<ReceiverState, ReceiverEvent, ReceiverAction>(
@@ -131,7 +105,7 @@ export class Receiver {
       'total-time': Math.round(ns / 1e6),
       ...(this.#built === undefined
         ? {}
-        : { ram: arrivedRam(this.#built, this.#link.reader.offset, ns / 1e9) }),
+        : { ram: this.#built.statistics(this.#link.reader.offset, ns / 1e9) }),
       ...(this.#postcopy?.rescue === undefined ? {} : { rescue: this.#postcopy.rescue }),
       ...(this.#status === 'completed' && downtimeMs !== undefined
         ? { downtime: Math.round(downtimeMs), arrival: pause }
@@ -172,7 +146,9 @@ export class Receiver {
       this.#report(RECEIVER_STATUS.failed);
       throw this.#error;
     }
-    await this.#close();
+    await this.#link.close();
+    this.#vm().close();
+    this.#urgent?.close();
     return { vm: this.#vm().vm, runningAtSource: this.#running };
   }
 
@@ -220,19 +196,9 @@ export class Receiver {
   /** The next frame; undefined at the end of the stream. Memory may take its time, hand-shakes may not. */
   #next(): Promise<Frame | undefined> {
     const { state } = this.#machine;
-    const patient = ['active', 'device', 'postcopy-active'].includes(state);
-    const ms = this.#parameters.stallTimeoutMs;
-    const next = this.#link.reader.next();
-    this.#link.reading = next;
-    return this.#link.interrupt.guard(
-      next,
-      patient
-        ? undefined
-        : {
-            ms,
-            what: state === 'ready' || state === 'postcopy-ready' ? 'say "go"' : 'go on with the hand-shake',
-          },
-    );
+    if (['active', 'device', 'postcopy-active'].includes(state)) return this.#link.next();
+    const goes = state === 'ready' || state === 'postcopy-ready';
+    return this.#link.next(goes ? 'say "go"' : 'go on with the hand-shake');
   }
 
   /** Does what the table says. Returns the event that follows; undefined to wait for a frame. */
@@ -253,7 +219,7 @@ export class Receiver {
     if (action === 'conclude') return undefined;
     if (action === 'awaitLink') return await this.#awaitLink();
     if (action === 'sayReady') {
-      await this.#say('ready');
+      await this.#link.say('ready');
       return undefined;
     }
     if (frame === undefined)
@@ -261,42 +227,38 @@ export class Receiver {
     const { type, payload, offset } = frame;
     switch (action) {
       case 'build':
-        await this.#build(decodeMessage('hello', payload, offset), offset);
+        this.#built = await ArrivingVm.build(decodeMessage('hello', payload, offset), offset, {
+          ...this.#options,
+          link: this.#link,
+          patienceMs: this.#patienceMs,
+        });
         break;
       case 'openDisks':
-        await this.#openDisks(decodeMessage('disks', payload, offset), offset);
+        await this.#vm().openDisks(decodeMessage('disks', payload, offset), offset);
         break;
       case 'applyDisk':
-        await this.#applyDisk(frame);
+        await this.#vm().applyDisk(frame);
         break;
       case 'awaitChannels':
-        this.#awaitChannels(decodeMessage('channels', payload, offset), offset);
+        this.#vm().awaitChannels(decodeMessage('channels', payload, offset), offset);
         break;
       case 'awaitUrgent':
         this.#announceUrgent(decodeMessage('urgent', payload, offset), offset);
         break;
       case 'tryState':
-        if (this.#vm().withDisks) this.#disks(offset);
-        await this.#vm().vm.checkState(payload);
-        this.#link.interrupt.check();
-        await this.#say('accepted');
+        await this.#vm().checkState(payload, offset);
+        await this.#link.say('accepted');
         this.#accepted = true;
         break;
       case 'applyRam':
-        this.#vm().arriving.take(frame, 0);
+        this.#vm().takeRam(frame);
         break;
       case 'endPass': {
         const message = decodeMessage('pass', payload, offset);
-        if (this.#channels !== undefined)
-          await this.#link.interrupt.guard(this.#channels.synced(message.number));
-        await this.#vm().arriving.settled();
-        this.#vm().ram.endPass(message, offset);
-        this.#channels?.nextPass();
-        await this.#vm().disks?.endPass();
-        this.#link.interrupt.check();
+        await this.#vm().endPass(message, offset);
         this.#options.onEvent?.({ event: 'pass', pass: message.number });
         if (!message.final) {
-          await this.#say('passed', encodeMessage('passed', { number: message.number }));
+          await this.#link.say('passed', encodeMessage('passed', { number: message.number }));
           this.#passedNs = this.#options.clock.nowNs();
         }
         break;
@@ -304,50 +266,29 @@ export class Receiver {
       case 'keepState':
         this.#state = payload;
         break;
-      case 'complete':
-        this.#end = decodeMessage('end', payload, offset);
-        this.#running = this.#end.running;
-        this.#vm().ram.verifyComplete(this.#end, offset);
-        this.#vm().disks?.verifyComplete(offset);
-        this.#channels?.finish();
+      case 'complete': {
+        const message = decodeMessage('end', payload, offset);
+        this.#running = message.running;
+        this.#vm().verifyComplete(message, offset);
         await this.#timed('loadMs', () => this.#vm().vm.loadState(this.#state as Uint8Array));
         this.#link.interrupt.check();
-        await this.#say('ready');
+        await this.#link.say('ready');
         break;
+      }
       case 'checkGo':
         if (this.#late.started) {
           throw GodwitError.unexpected('format', 'migration stream', '"resumed"', `"${type}"`, offset);
         }
         return 'approved';
-      case 'discard': {
-        if (!this.#features.includes('postcopy')) {
-          throw GodwitError.unexpected('format', 'migration stream', EXPECTED.active, `"${type}"`, offset);
-        }
-        const { vm, kernels, ram, arriving } = this.#vm();
+      case 'discard':
         // The guest stands still since before that.
         this.#passedNs = this.#options.clock.nowNs();
-        await arriving.settled();
-        const { postcopy } = vm;
-        if (postcopy === undefined) throw new GodwitError('internal', 'migration: no post-copy');
-        const patienceMs = (): number => this.#parameters.stallTimeoutMs;
-        const { timers, clock } = this.#options;
-        this.#postcopy = new PostcopyDestination({
-          vm,
-          postcopy,
-          kernels,
-          touched: ram.received,
-          timers,
-          clock,
-          patienceMs,
-        });
-        this.#postcopy.discard(frame);
+        this.#postcopy = await this.#vm().discard(frame);
         break;
-      }
       case 'loadPostcopy': {
         const message = decodeMessage('switch', payload, offset);
         this.#running = message.running;
-        await this.#vm().disks?.endPass();
-        this.#vm().disks?.verifyComplete(offset);
+        await this.#vm().finishDisks(offset);
         await this.#urgent?.joined();
         await this.#timed('loadMs', () => this.#late.load(message, this.#state as Uint8Array));
         this.#link.interrupt.check();
@@ -362,12 +303,12 @@ export class Receiver {
       case 'finish':
         await this.#late.finish(offset);
         // Whether the source hears it or not: everything is here.
-        await this.#politely(() => this.#say('whole'));
+        await this.#link.mention('whole');
         return 'finished';
       case 'sayReceived':
         this.#late.checkResume(decodeMessage('resume', payload, offset), offset);
         this.#awaitUrgent(this.#recovery.channels);
-        await this.#say('received', this.#late.received());
+        await this.#link.say('received', this.#late.received());
         break;
       case 'attach':
         if (!this.#late.started) {
@@ -396,32 +337,8 @@ export class Receiver {
     return undefined;
   }
 
-  async #build(hello: Message<'hello'>, offset: number): Promise<void> {
-    const { builder } = this.#options;
-    const { transport } = this.#link;
-    this.#features = hello.features;
-    const withDisks = this.#features.includes('disks');
-    const vm = await buildDestination(hello, offset, builder, transport.duplex);
-    this.#link.interrupt.check();
-    const kernels = new Kernels(vm.memory, vm.layout.scratch);
-    const ram = new RamLoad(kernels, vm.layout, undefined, receivedPages(vm.memory, vm.layout));
-    const arriving = new RamReceiver(vm, ram, this.#link.interrupt, hello.features.includes('xbzrle'));
-    this.#built = {
-      vm,
-      kernels,
-      ram,
-      arriving,
-      multifd: hello.features.includes('multifd'),
-      withDisks,
-      disks: undefined,
-    };
-    this.#link.reader.landIn(arriving.slots);
-    this.#land();
-  }
-
-  #land(): void {
-    const { vm, kernels } = this.#vm();
-    this.#link.reader.land({ types: ['pages'], kernels, at: () => vm.layout.scratch + LANDING });
+  #linkOver(transport: Transport): ReceiverLink {
+    return new ReceiverLink(transport, this.#options.timers, this.#patienceMs);
   }
 
   get #late(): PostcopyDestination {
@@ -442,73 +359,13 @@ export class Receiver {
   }
 
   async #awaitLink(): Promise<ReceiverEvent> {
-    this.#link = new ReceiverLink(await this.#recovery.connection(), this.#options.timers);
-    this.#land();
+    this.#link = this.#linkOver(await this.#recovery.connection());
+    this.#vm().land(this.#link.reader);
     return 'connected';
   }
 
-  async #openDisks(message: Message<'disks'>, offset: number): Promise<void> {
-    const built = this.#vm();
-    if (!built.withDisks || built.disks !== undefined) {
-      const got = built.withDisks ? 'another list of disks' : 'a list of disks';
-      throw GodwitError.unexpected('format', 'migration stream', '"checkState"', got, offset);
-    }
-    const disks = new DiskLoad(built.vm.disks, built.vm.layout.scratch, message, offset);
-    built.disks = disks;
-    this.#link.reader.land({ types: ['disk'], kernels: built.kernels, at: () => disks.landing() });
-    for await (const digests of disks.digests()) {
-      this.#link.interrupt.check();
-      await this.#say('diskDigests', encodeMessage('diskDigests', digests));
-    }
-  }
-
-  async #applyDisk(frame: Frame): Promise<void> {
-    const disks = this.#disks(frame.offset);
-    const { complete, counts } = this.#vm().ram;
-    if (complete) {
-      const expected = 'none after the final one';
-      throw GodwitError.unexpected('format', 'frame "disk", pass', expected, 'another', frame.offset);
-    }
-    await disks.apply(frame, counts.passes + 1);
-    this.#link.interrupt.check();
-  }
-
-  #disks(offset: number): DiskLoad {
-    const disks = this.#vm().disks;
-    if (disks === undefined) {
-      throw GodwitError.unexpected('format', 'migration stream', 'a list of disks', 'none', offset);
-    }
-    return disks;
-  }
-
-  #awaitChannels(message: Message<'channels'>, offset: number): void {
-    const { arriving, multifd } = this.#vm();
-    if (!multifd || this.#channels !== undefined) {
-      const expected = multifd ? 'one announcement of channels' : 'the feature "multifd" before channels';
-      throw GodwitError.unexpected('format', 'migration stream', expected, 'none', offset);
-    }
-    const { channels: source } = this.#options;
-    if (source === undefined) {
-      throw new GodwitError(
-        'mismatch',
-        'the source has the capability multifd on, the destination has it off',
-      );
-    }
-    const channels = new ReceiverChannels(message, offset, {
-      source,
-      ram: arriving,
-      interrupt: this.#link.interrupt,
-      patienceMs: this.#parameters.stallTimeoutMs,
-    });
-    this.#channels = channels;
-    channels.join().then(
-      () => this.#say('joined').catch((error) => this.#link.interrupt.fire(asGodwitError(error))),
-      (error) => this.#link.interrupt.fire(asGodwitError(error)),
-    );
-  }
-
   #announceUrgent({ id }: Message<'urgent'>, offset: number): void {
-    if (!this.#features.includes('preempt') || this.#urgentId !== undefined) {
+    if (!this.#vm().features.includes('preempt') || this.#urgentId !== undefined) {
       throw GodwitError.unexpected('format', 'migration stream', '"checkState"', '"urgent"', offset);
     }
     this.#urgentId = Uint8Array.from(id);
@@ -526,14 +383,13 @@ export class Receiver {
       const why = 'the source has the capability postcopy-preempt on, the destination has it off';
       throw new GodwitError('mismatch', why);
     }
-    const { vm, kernels } = this.#vm();
-    const at = vm.layout.scratch + URGENT_LANDING;
+    const vm = this.#vm();
     this.#urgent = new UrgentDestination({
       source,
       id,
       interrupt: this.#link.interrupt,
-      patienceMs: () => this.#parameters.stallTimeoutMs,
-      land: (reader) => reader.land({ types: ['pages'], kernels, at: () => at }),
+      patienceMs: this.#patienceMs,
+      land: (reader) => vm.land(reader, true),
       place: (frame) => this.#late.placeUrgent(frame),
     });
   }
@@ -545,10 +401,7 @@ export class Receiver {
     if (transport.duplex) {
       this.#saidRunning = true;
       try {
-        await this.#link.interrupt.guard(this.#link.writer.send('running'), {
-          ms: Math.min(COURTESY_MS, this.#parameters.stallTimeoutMs),
-          what: 'take "running"',
-        });
+        await this.#link.say('running');
       } catch {
         // The source stays stopped and tells its user so; here the guest goes on.
       }
@@ -579,26 +432,11 @@ export class Receiver {
 
   async #fail(error: GodwitError): Promise<void> {
     const { transport } = this.#link;
-    this.#channels?.finish();
+    this.#built?.finish();
     if (transport.duplex && !this.#saidRunning && error.kind !== 'refused') {
-      const type = this.#accepted ? 'failed' : 'refused';
-      await this.#politely(async () => {
-        await this.#link.writer.send(type, encodeMessage(type, { reason: reasonOf(error) }));
-        await transport.end();
-        // A connection that is dropped with unread bytes in it may take our last words with it.
-        await this.#link.reading.catch(() => {});
-        while ((await transport.read()) !== undefined);
-      });
+      await this.#link.complain(this.#accepted ? 'failed' : 'refused', reasonOf(error));
     }
-    this.#channels?.close();
-    this.#urgent?.close();
-    transport.destroy();
-  }
-
-  async #close(): Promise<void> {
-    const { transport } = this.#link;
-    if (transport.duplex) await this.#politely(() => transport.end());
-    this.#channels?.close();
+    this.#built?.close();
     this.#urgent?.close();
     transport.destroy();
   }
@@ -609,27 +447,7 @@ export class Receiver {
     this.#pause[what] = (this.#options.clock.nowNs() - startNs) / 1e6;
   }
 
-  async #say(type: ReturnFrame, payload?: Uint8Array): Promise<void> {
-    if (!this.#link.transport.duplex) return;
-    await this.#link.interrupt.guard(this.#link.writer.send(type, payload), {
-      ms: this.#parameters.stallTimeoutMs,
-      what: `take "${type}"`,
-    });
-  }
-
-  /** Does something that may fail or hang without harm. */
-  #politely(what: () => Promise<void>): Promise<void> {
-    return new Promise((resolve) => {
-      const forget = this.#options.timers.after(COURTESY_MS, resolve);
-      const done = (): void => {
-        forget();
-        resolve();
-      };
-      what().then(done, done);
-    });
-  }
-
-  #vm(): Built {
+  #vm(): ArrivingVm {
     if (this.#built === undefined) throw new GodwitError('internal', 'migration: there is no machine yet');
     return this.#built;
   }
@@ -651,10 +469,3 @@ export class Receiver {
     });
   }
 }
-
-/** Where in the scratch area the payload of a "pages" frame is read to. */
-const LANDING = KERNEL_SCRATCH;
-/** The same of frames that come over a connection of their own. */
-const URGENT_LANDING = Math.ceil((LANDING + MAX_PAGES_PAYLOAD + 8) / 4096) * 4096;
-if (URGENT_LANDING + MAX_PAGES_PAYLOAD + 8 > DISK_SCRATCH)
-  throw new GodwitError('internal', 'the scratch area is too small');
