@@ -1,4 +1,6 @@
 /** Guests of real processes that travel through commands and under TLS. */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { createConnection, createServer } from 'node:net';
 import * as zlib from 'node:zlib';
 import { describe, expect } from 'vitest';
@@ -63,6 +65,40 @@ describe('commands', () => {
     expect(broken.errors()).toHaveLength(1);
     expect(broken.stderr.text).toMatch(/ended with exit status 1: .*unexpected end of file/);
   });
+
+  const incoming = async (bench: Bench, command: string): Promise<VmProcess> => {
+    const vm = await bench.start(['-incoming', 'defer']);
+    await vm.execute('migrate-incoming', { uri: `exec:${command}` });
+    return vm;
+  };
+  const decode = (key: string): string => `openssl enc -d -aes-256-ctr -pbkdf2 -pass file:${key}`;
+  test.skipIf(!haveOpenssl)(
+    'a guest moves through commands at both ends; with another key it stays',
+    async ({ bench }) => {
+      const [key, otherKey, pipe] = [bench.path('key'), bench.path('other-key'), bench.path('pipe')];
+      writeFileSync(key, 'one\n');
+      writeFileSync(otherKey, 'another\n');
+      execFileSync('mkfifo', [pipe]);
+      const uri = `exec:gzip -1 | openssl enc -aes-256-ctr -pbkdf2 -pass file:${key} > ${pipe}`;
+      // More than the pipes hold: one way, a source learns of a failure only while it writes.
+      const source = await bench.start(guest('dirty', 'size=8M words=512 pattern=random rate=300 report=20'));
+      await source.waitForLine(NEW_LINE);
+      const stranger = await incoming(bench, `${decode(otherKey)} -in ${pipe}`);
+      await source.execute('migrate', { uri });
+      expect((await stranger.exited()).code).toBe(1);
+      expect(stranger.stderr.text).toMatch(/stream opening: expected 89 67/);
+      expect(await source.migrationEnd()).toBe('failed');
+      expect(await source.status()).toBe('running');
+      const target = await incoming(bench, `${decode(key)} -in ${pipe} | gzip -dc`);
+      const from = source.events.length;
+      await source.execute('migrate', { uri });
+      expect(await source.migrationEnd(from), (await source.migration())['error-desc']).toBe('completed');
+      await target.waitForNewLine(NEW_LINE);
+      await source.quit();
+      await target.quit();
+      expectNumbered(joinedConsole(source, target), 'dirty');
+    },
+  );
 });
 
 /** Passes connections on, and cuts one of them after some bytes. */
