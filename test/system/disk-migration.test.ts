@@ -90,7 +90,9 @@ describe('a guest and its disk', () => {
     },
   );
 
-  test('by the human monitor and by the capability, with figures', { timeout: 60_000 }, async ({ bench }) => {
+  test('by the human monitor and by the capability, with figures', { timeout: 240_000 }, async ({
+    bench,
+  }) => {
     const first = await source(bench, image(bench));
     await first.waitForLine(/^disk 2 /);
     const uri = `unix:${bench.path('migration')}`;
@@ -176,7 +178,7 @@ describe('an image', () => {
     return file;
   }
 
-  test('that is thin stays thin, and one that was full there becomes thin', { timeout: 60_000 }, async ({
+  test('that is thin stays thin, and one that was full there becomes thin', { timeout: 240_000 }, async ({
     bench,
   }) => {
     const size = 1024 * MiB;
@@ -199,7 +201,7 @@ describe('an image', () => {
     execFileSync('cmp', [file, there]);
   });
 
-  test('that was there is not sent again with -i, and what differs is right', { timeout: 60_000 }, async ({
+  test('that was there is not sent again with -i, and what differs is right', { timeout: 240_000 }, async ({
     bench,
   }) => {
     const size = 64 * MiB;
@@ -336,7 +338,7 @@ describe('a migration with disks that fails', () => {
     await goesOn(bench, vm, file);
   });
 
-  test('on a file system that is full', { timeout: 60_000 }, async ({ bench, skip }) => {
+  test('on a file system that is full', { timeout: 240_000 }, async ({ bench, skip }) => {
     if (!hasTool('mount') || process.getuid?.() !== 0) skip();
     const folder = bench.path('small');
     mkdirSync(folder);

@@ -168,7 +168,7 @@ describe('a moving guest', () => {
     ['false', 'post-copy'],
   ] as const)(
     'goes on with the image that both sides have, force-legacy=%s, %s',
-    { timeout: 120_000 },
+    { timeout: 360_000 },
     async ([legacy, mode], { bench }) => {
       const file = image(bench);
       const [size, block, depth] = [256 * 1024, 8192, 8];

@@ -90,7 +90,7 @@ describe('a line that breaks', () => {
     await endure(bench, faults);
   });
 
-  test('a frame that comes twice is noticed', { timeout: 120_000 }, async ({ bench }) => {
+  test('a frame that comes twice is noticed', { timeout: 360_000 }, async ({ bench }) => {
     const faults: Fault[] = [
       { direction: 'forward', frame: 'hello', what: 'duplicate' },
       { direction: 'forward', frame: 'ram', what: 'duplicate' },

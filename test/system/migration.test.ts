@@ -344,7 +344,7 @@ describe('ways to ask for it', () => {
     expectNumbered(source.stdout.text, 'dirty');
   });
 
-  test('a file that was cut or changed is refused, naming where', { timeout: 120_000 }, async ({ bench }) => {
+  test('a file that was cut or changed is refused, naming where', { timeout: 360_000 }, async ({ bench }) => {
     const file = bench.path('saved');
     const source = await bench.start(guest('ticks', 'interval=20'));
     await source.waitForLine(/^tick 2 /);
