@@ -39,7 +39,12 @@ export interface Block {
   readonly end: BlockEnd;
 }
 
-/** Instructions of a block. */
+/** All instructions of a block. */
+export function instructionsOf({ instructions, end }: Block): readonly RegionInstruction[] {
+  return 'instruction' in end ? [...instructions, end.instruction] : instructions;
+}
+
+/** How many they are. */
 export function lengthOf({ instructions, end }: Block): number {
   return instructions.length + ('instruction' in end ? 1 : 0);
 }

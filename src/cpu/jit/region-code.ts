@@ -18,6 +18,7 @@ import { ARRIVAL } from './landing.ts';
 import type { Region } from './region.ts';
 import { type RegionCalls, RegionFrame } from './region-frame.ts';
 import { ENTRANCE, RegionGraph } from './region-graph.ts';
+import { type WordsAt, wordFlow } from './word-flow.ts';
 
 /** @param index the function's index in the table. */
 export function emitRegion(f: FunctionBuilder, calls: RegionCalls, region: Region, index: number): void {
@@ -37,6 +38,7 @@ class RegionCode {
   readonly #slots: ReadonlyMap<number, number>;
   readonly #graph: RegionGraph;
   readonly #budgets: readonly number[];
+  readonly #words: readonly WordsAt[];
   /** The node that is being written. */
   #node = ENTRANCE;
 
@@ -48,6 +50,7 @@ class RegionCode {
     this.#slots = new Map(region.pages.map(({ slot, delta }) => [delta, slot]));
     this.#graph = new RegionGraph(region);
     this.#budgets = budgets(this.#graph);
+    this.#words = wordFlow(this.#graph);
   }
 
   emit(): void {
@@ -56,6 +59,7 @@ class RegionCode {
       for (const instruction of block.instructions) registers.declare(instruction);
       if ('instruction' in block.end) registers.declare(block.end.instruction);
     }
+    registers.declareWords(this.#words.reduce((all, { merged }) => all | merged, 0));
     this.#frame.begin();
     emitFlow({
       f: this.#f,
@@ -76,7 +80,7 @@ class RegionCode {
     this.#node = node;
     const frame = this.#frame;
     const { at, instructions, end } = block;
-    frame.beginBlock(at, lengthOf(block), this.#budgets[node] as number);
+    frame.beginBlock(at, lengthOf(block), this.#budgets[node] as number, this.#words[node] as WordsAt);
     for (const instruction of instructions) {
       this.#begin(instruction);
       const { action } = instruction.instruction;

@@ -2,11 +2,10 @@
  * What the parts of a region's generator share: the locals and labels of the function that is being written, and what
  * actions ask of their frame.
  */
-import type { Action } from '../../isa/semantics.ts';
 import { HART, TLB } from '../../memory/layout.ts';
 import type { Expr } from '../../wasm/expr.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../../wasm/function.ts';
-import { type LoadOp, STORES, type StoreOp } from '../../wasm/opcodes.ts';
+import { STORES, type StoreOp } from '../../wasm/opcodes.ts';
 import {
   type ActionFrame,
   lowerAction,
@@ -19,8 +18,9 @@ import { ENTRY } from '../operations.ts';
 import { NOT_DONE, type QuickWay } from '../system-code.ts';
 import type { RegionInstruction } from './block.ts';
 import { ARRIVAL, ARRIVAL_BITS } from './landing.ts';
-import { operandsOf, RegionRegisters } from './region-registers.ts';
-import { isWord, type Leaves, narrowed } from './words.ts';
+import { RegionRegisters } from './region-registers.ts';
+import type { WordsAt } from './word-flow.ts';
+import { KnownWords, narrowed } from './words.ts';
 
 /** Functions of the engine that a region calls when an access misses. */
 export interface RegionCalls {
@@ -34,15 +34,6 @@ export interface RegionCalls {
   readonly sstatus: Callable;
   readonly fence: Callable;
 }
-
-/** Loads of what is smaller than a register, but for the unsigned word. */
-const WORD_LOADS: ReadonlySet<LoadOp> = new Set([
-  'i64.load8_s',
-  'i64.load8_u',
-  'i64.load16_s',
-  'i64.load16_u',
-  'i64.load32_s',
-]);
 
 export class RegionFrame implements ActionFrame {
   readonly f: FunctionBuilder;
@@ -71,23 +62,12 @@ export class RegionFrame implements ActionFrame {
   #leaveTo!: Label;
   #leaveAt!: Label;
   #bail!: Label;
-  /** The instruction that is being written, and how many instructions of its block have not run yet. */
-  current!: RegionInstruction;
+  /** Instructions of the block that have not run yet. */
   notRun = 0;
   #floatIsOn = false;
-  /** Registers that are known to hold a sign-extended word, in this block. */
-  readonly #words = new Set<number>();
-  readonly #leaves: Leaves = {
-    isWord: (name) => {
-      const { rs1, rs2 } = this.current;
-      return (name === 'rs1' && this.#words.has(rs1)) || (name === 'rs2' && this.#words.has(rs2));
-    },
-    constant: (name) => {
-      const { rs1, rs2, immediate } = this.current;
-      if (name === 'imm') return immediate;
-      return (name === 'rs1' && rs1 === 0) || (name === 'rs2' && rs2 === 0) ? 0 : undefined;
-    },
-  };
+  readonly #words = new KnownWords();
+  /** The current instruction gives a word. */
+  #givesWord = false;
 
   constructor(f: FunctionBuilder, calls: RegionCalls) {
     this.f = f;
@@ -105,6 +85,16 @@ export class RegionFrame implements ActionFrame {
     this.#back = f.local('i32');
     this.#arrival = f.local('i32');
     this.registers = new RegionRegisters(f);
+  }
+
+  /** The instruction that is being written. */
+  get current(): RegionInstruction {
+    return this.#words.current;
+  }
+
+  set current(instruction: RegionInstruction) {
+    this.#words.current = instruction;
+    this.#givesWord = this.#words.givesWord();
   }
 
   /** Reads the registers, and opens the blocks that its ends leave. */
@@ -155,8 +145,9 @@ export class RegionFrame implements ActionFrame {
    * Takes a block's length from the count.
    * @param budget if so many instructions are not left, it is left to the interpreter.
    */
-  beginBlock(at: number, length: number, budget: number): void {
+  beginBlock(at: number, length: number, budget: number, words: WordsAt): void {
     const f = this.f;
+    this.registers.emitMergedWords(words.merged);
     if (budget > 0) {
       f.get(this.left);
       f.i32(budget);
@@ -172,17 +163,14 @@ export class RegionFrame implements ActionFrame {
       f.set(this.left);
     }
     this.#floatIsOn = false;
-    this.#words.clear();
+    this.#words.registers = words.known;
     this.notRun = length;
   }
 
   /** Writes the current instruction. */
   straight(action: StraightAction): void {
-    const { instruction, rd } = this.current;
-    const givesWord = this.#givesWord(action);
     lowerAction(this, action);
-    if (givesWord) this.#words.add(rd);
-    else if (operandsOf(instruction).has('rd')) this.#words.delete(rd);
+    this.#words.pass(this.#givesWord);
     this.notRun--;
   }
 
@@ -210,13 +198,8 @@ export class RegionFrame implements ActionFrame {
       if (rd !== 0) this.writeX(() => f.get(old));
       f.release(old);
     }
-    this.#words.delete(rd);
+    this.#words.pass(false);
     this.notRun--;
-  }
-
-  #givesWord(action: Action): boolean {
-    if (action.kind === 'set') return isWord(action.value, this.#leaves);
-    return action.kind === 'load' && action.float !== true && WORD_LOADS.has(action.op);
   }
 
   /** Goes on behind the region at the address that is `at` bytes from the base page. @param arrival an ARRIVAL. */
@@ -263,7 +246,7 @@ export class RegionFrame implements ActionFrame {
   }
 
   expr(expr: Expr, bound?: Local): void {
-    this.f.expr(narrowed(expr, this.#leaves), (name) => {
+    this.f.expr(narrowed(expr, this.#words), (name) => {
       if ((name === 'memory' || name === 'result') && bound !== undefined) this.f.get(bound);
       else this.#leaf(name);
     });
@@ -313,7 +296,7 @@ export class RegionFrame implements ActionFrame {
     const { rd } = this.current;
     value();
     if (rd === 0) this.f.drop();
-    else this.f.set(this.registers.x(rd));
+    else this.registers.emitSetX(rd, this.#givesWord);
   }
 
   writeF(value: () => void): void {

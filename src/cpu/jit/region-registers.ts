@@ -12,6 +12,8 @@ export class RegionRegisters {
   readonly #integers: RegisterFile = [];
   readonly #floats: RegisterFile = [];
   readonly #written = new Set<Local>();
+  /** i32: the low halves of those registers that ways with different words in them lead together. */
+  readonly #words: RegisterFile = [];
 
   constructor(f: FunctionBuilder) {
     this.#f = f;
@@ -38,6 +40,37 @@ export class RegionRegisters {
 
   f(register: number): Local {
     return this.#floats[register] as Local;
+  }
+
+  /** Gives the registers that several ways bring a word to a second local. @param registers bit r for x[r]. */
+  declareWords(registers: number): void {
+    for (const register of bits(registers)) this.#words[register] = this.#f.local('i32');
+  }
+
+  /** x[register] ← the i64 on the stack. */
+  emitSetX(register: number, isWord: boolean): void {
+    const f = this.#f;
+    const word = isWord ? this.#words[register] : undefined;
+    if (word === undefined) {
+      f.set(this.x(register));
+      return;
+    }
+    f.tee(this.x(register));
+    f.op('i32.wrap_i64');
+    f.set(word);
+  }
+
+  /**
+   * Where ways come together: the compiler behind us would carry on 64 bits, and extend each word for it; this way it
+   * carries on 32, and extends them where that is needed. @param registers bit r for x[r].
+   */
+  emitMergedWords(registers: number): void {
+    const f = this.#f;
+    for (const register of bits(registers)) {
+      f.get(this.#words[register] as Local);
+      f.op('i64.extend_i32_s');
+      f.set(this.x(register));
+    }
   }
 
   emitRead(hart: Local): void {
@@ -76,6 +109,10 @@ export class RegionRegisters {
     file[register] = local;
     return local;
   }
+}
+
+function bits(mask: number): number[] {
+  return Array.from({ length: 32 }, (_, i) => i).filter((i) => (mask & (1 << i)) !== 0);
 }
 
 const operands = new Map<Instruction, ReadonlySet<string>>();

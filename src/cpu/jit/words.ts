@@ -3,7 +3,9 @@
  * drops the extensions between two 32-bit operations, but does not see through a 64-bit one.
  */
 import { type Expr, i32, i64, op } from '../../wasm/expr.ts';
-import type { PureOp } from '../../wasm/opcodes.ts';
+import type { LoadOp, PureOp } from '../../wasm/opcodes.ts';
+import type { RegionInstruction } from './block.ts';
+import { operandsOf } from './region-registers.ts';
 
 /** What is known of an expression's leaves. */
 export interface Leaves {
@@ -83,4 +85,50 @@ export function narrowed(expr: Expr, leaves: Leaves): Expr {
   const [truth] = expr.args as readonly [Expr];
   const narrow = narrowed(truth, leaves);
   return narrow === truth ? expr : i64.extend_i32_u(narrow);
+}
+
+/** Loads of what is smaller than a register, but for the unsigned word. */
+const WORD_LOADS: ReadonlySet<LoadOp> = new Set([
+  'i64.load8_s',
+  'i64.load8_u',
+  'i64.load16_s',
+  'i64.load16_u',
+  'i64.load32_s',
+]);
+
+/** Which registers hold sign-extended words, from one instruction to the next. */
+export class KnownWords implements Leaves {
+  /** Bit r stands for x[r]. */
+  registers = 0;
+  /** The instruction that the leaves are of. */
+  current!: RegionInstruction;
+
+  has(register: number): boolean {
+    return (this.registers & (1 << register)) !== 0;
+  }
+
+  isWord(name: string): boolean {
+    return (name === 'rs1' && this.has(this.current.rs1)) || (name === 'rs2' && this.has(this.current.rs2));
+  }
+
+  constant(name: string): number | undefined {
+    const { rs1, rs2, immediate } = this.current;
+    if (name === 'imm') return immediate;
+    return (name === 'rs1' && rs1 === 0) || (name === 'rs2' && rs2 === 0) ? 0 : undefined;
+  }
+
+  /** Whether the current instruction gives its rd a word. */
+  givesWord(): boolean {
+    const { action } = this.current.instruction;
+    if (action.kind === 'set') return isWord(action.value, this);
+    return action.kind === 'load' && action.float !== true && WORD_LOADS.has(action.op);
+  }
+
+  /** The current instruction has run. @param gave `givesWord`, asked before. */
+  pass(gave: boolean): void {
+    const { instruction, rd } = this.current;
+    if (!operandsOf(instruction).has('rd')) return;
+    if (gave && rd !== 0) this.registers |= 1 << rd;
+    else this.registers &= ~(1 << rd);
+  }
 }
