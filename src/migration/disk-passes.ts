@@ -219,6 +219,19 @@ export class DiskPasses {
     }
   }
 
+  /**
+   * Resolves when nothing is being read any more; the link is gone, so nothing new will be. The memory that is read into is
+   * the next migration's.
+   */
+  async settled(): Promise<void> {
+    this.#open = false;
+    while (this.#reading > 0) {
+      await new Promise<void>((resolve) => {
+        this.#changed = resolve;
+      });
+    }
+  }
+
   #readAhead(): void {
     while (
       this.#open &&

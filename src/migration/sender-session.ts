@@ -352,6 +352,7 @@ export class SenderSession {
     }
     // Only now, with the guest running again, the other side is told. It never runs without "go".
     await this.#link.abort(reason);
+    await this.#disks?.settled();
     this.#ram.clear();
     return failures.length === 0 ? undefined : failures.join('; ');
   }

@@ -17,6 +17,8 @@ export class FakeSourceDisk implements SourceDisk {
   readonly dirty: Int32Array;
   logging = false;
   reads = 0;
+  /** Those that are under way. */
+  reading = 0;
   /** Throws at the read of this number. */
   failAtRead = Infinity;
   readonly #random: Random;
@@ -61,8 +63,10 @@ export class FakeSourceDisk implements SourceDisk {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     if (++this.reads === this.failAtRead) throw new GodwitError('file', `drive '${this.id}' can't be read`);
+    this.reading++;
     await this.#time.turn();
     target.set(this.contents.subarray(offset, offset + target.length));
+    this.reading--;
   }
 
   digest(bytes: Uint8Array): Uint8Array {

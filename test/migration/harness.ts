@@ -162,7 +162,10 @@ export function checkSafe({ time, source, destination, sent, received }: Outcome
   const both = source.running && destination.running;
   expect(both, 'both sides run').toBe(false);
   expect(source.guest.logging, 'the dirty log is on').toBe(false);
-  for (const disk of source.fakeDisks) expect(disk.logging, 'writes to disks are logged').toBe(false);
+  for (const disk of source.fakeDisks) {
+    expect(disk.logging, 'writes to disks are logged').toBe(false);
+    expect(disk.reading, 'reads into memory that another migration may use').toBe(0);
+  }
   expect(time.timers, 'timers left behind').toBe(0);
   checkSweep(source.memory, source.layout);
   if (destination.started !== undefined) {

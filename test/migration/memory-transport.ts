@@ -166,18 +166,24 @@ export class Link {
 
   #side(out: Pipe, into: Pipe): Transport {
     let destroyed = false;
+    /** One write comes behind the other, however many are under way. */
+    let before: Promise<void> = Promise.resolve();
     const { time, rate, onWrite } = this.options;
     return {
       duplex: true,
       live: true,
-      write: async (chunks) => {
-        for (const chunk of chunks) {
-          if (out === this.forward) {
-            if (rate !== undefined) time?.spend((chunk.length / rate) * 1e9);
-            onWrite?.();
+      write: (chunks) => {
+        const write = before.then(async () => {
+          for (const chunk of chunks) {
+            if (out === this.forward) {
+              if (rate !== undefined) time?.spend((chunk.length / rate) * 1e9);
+              onWrite?.();
+            }
+            await out.write(chunk);
           }
-          await out.write(chunk);
-        }
+        });
+        before = write.catch(() => {});
+        return write;
       },
       read: () => into.read(),
       end: async () => out.end(),
