@@ -30,7 +30,8 @@ export class DiskLoad {
   readonly #disks: readonly DestinationDisk[];
   readonly #sizes: readonly number[];
   readonly #incremental: boolean;
-  readonly #slots: readonly number[];
+  /** Where no frame is being written from; the first is where the next one is read to. */
+  readonly #slots: number[];
   /** Chunks of each disk that have arrived at least once. */
   readonly #received: readonly PageBitmap[];
   /** The same, in this pass. */
@@ -38,7 +39,6 @@ export class DiskLoad {
   /** What is being written, oldest first. */
   readonly #writes: Promise<void>[] = [];
   #failure: { readonly error: unknown } | undefined;
-  #frames = 0;
   #unflushed = 0;
   #flushing: Promise<void> | undefined;
 
@@ -74,7 +74,7 @@ export class DiskLoad {
 
   /** Where the payload of the next frame is to be read to. */
   landing(): number {
-    return this.#slots[this.#frames % this.#slots.length] as number;
+    return this.#slots[0] as number;
   }
 
   /**
@@ -86,20 +86,21 @@ export class DiskLoad {
   async apply({ payload, offset }: Frame, pass: number): Promise<void> {
     const base = this.#incremental && pass === 1;
     const table = readDiskTable(payload, { pass, base, sizes: this.#sizes }, offset);
-    this.#frames++;
     // A pass that ends early for post-copy may come back to a chunk: then it is to be written behind what it had.
     const stale = this.#stale(table);
     if (this.#mark(table)) await Promise.all(this.#writes);
+    const slot = this.#slots.shift() as number;
     const write: Promise<void> = this.#write(table, payload, stale)
       .catch((error: unknown) => {
         this.#failure ??= { error };
       })
       .then(() => {
+        this.#slots.push(slot);
         this.#writes.splice(this.#writes.indexOf(write), 1);
       });
     this.#writes.push(write);
-    // Slots are used in turn: the next one must be free.
-    while (this.#writes.length >= this.#slots.length) await this.#writes[0];
+    // They may end in any order.
+    while (this.#slots.length === 0) await Promise.race(this.#writes);
     this.#check();
   }
 

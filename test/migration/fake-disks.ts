@@ -87,6 +87,7 @@ export class FakeDestinationDisk implements DestinationDisk {
   readonly base: Uint8Array;
   written = 0;
   copied = 0;
+  #writes = 0;
   /** Bytes after which the disk is full. */
   room = Infinity;
   readonly #time: VirtualTime;
@@ -120,8 +121,8 @@ export class FakeDestinationDisk implements DestinationDisk {
     if (offset + bytes.length > this.size) throw new Error('beyond the end');
     this.written += bytes.length;
     if (this.written > this.room) throw new GodwitError('file', 'No space left on device');
-    // Late, so that what is used again too early is noticed.
-    await this.#time.turn();
+    // Late, some much later than others, so that what is used again too early is noticed.
+    for (let turns = this.#writes++ % 5 === 0 ? 12 : 1; turns > 0; turns--) await this.#time.turn();
     this.contents.set(bytes, offset);
   }
 
