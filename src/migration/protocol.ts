@@ -155,7 +155,7 @@ export const DIRECTION = { forward: 0, return: 1 } as const;
 export type Direction = keyof typeof DIRECTION;
 
 const MAX_REASON = 4096;
-const MAX_MESSAGE = 64 * 1024;
+export const MAX_MESSAGE = 64 * 1024;
 const MAX_CONFIGURATION = 1024 * 1024;
 /** Bytes of a bitmap with a bit for each page that WebAssembly can address. */
 const MAX_BITMAP = 2 ** 32 / 4096 / 8;
