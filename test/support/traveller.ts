@@ -61,14 +61,23 @@ export async function line(
 
 const newLine = (kind: Kind): RegExp => new RegExp(`^${kind.guest} \\d+ .*`);
 
-/** Who may run the guest after a migration on a line with a fault, going by what the line let through. */
+/**
+ * Who may run the guest after a migration on a line with a fault, going by what the line let through.
+ *
+ * @param status of the source, now.
+ */
 function rightful(
   proxy: CuttingProxy,
   fault: Fault,
+  status: string,
 ): 'source' | 'destination' | 'destination, unconfirmed' | 'nobody' {
   const seen = (direction: Direction, name: string): boolean =>
     proxy.frames[direction].some((frame) => frame.name === name);
-  if (!seen('forward', 'go')) return 'source';
+  if (!seen('forward', 'go')) {
+    // The source may have said "go" into a line that is dead already, and doesn't know that nobody heard it.
+    const answered = fault.direction === 'return' && fault.frame === 'ready' && fault.what === 'cut-after';
+    return answered && proxy.hasStruck && status === 'postmigrate' ? 'nobody' : 'source';
+  }
   if (fault.what === 'delay') return 'destination';
   // What was said before the end is seen, an end is seen without a doubt: no "go" has come.
   if (fault.what === 'half' && fault.direction === 'forward' && proxy.hasStruck) return 'source';
@@ -130,11 +139,11 @@ export class Traveller {
     const end = await source.migrationEnd(from);
     // Who waits on the other side of a line that stands still finds out when it is taken down.
     if (fault.what === 'stall') proxy.cut();
-    const rightfulSide = rightful(proxy, fault);
+    const status = await source.status();
+    const rightfulSide = rightful(proxy, fault, status);
     const note = `${JSON.stringify(fault)}, ${rightfulSide}: ${(await source.migration())['error-desc']}`;
     const completed = rightfulSide === 'destination';
     expect(end, note).toBe(completed ? 'completed' : 'failed');
-    const status = await source.status();
     if (rightfulSide === 'source') expect(status, note).toBe('running');
     else {
       expect(status, note).toBe('postmigrate');

@@ -119,6 +119,8 @@ test('log and logfile change what is logged and where, while the guest runs', as
   expect(await hmp('log in_asm')).toBe('');
   await vm.qmp.execute('cont');
   await poll(async () => (readFileSync(code, 'utf8').includes('jal') ? true : undefined));
+  // Between two files nothing is logged: what the guest comes to meanwhile would be in the wrong one.
+  await hmp('log none');
   await hmp(`logfile ${registers}`);
   await hmp('log cpu');
   await poll(async () => (readFileSync(registers, 'utf8').includes('x31/t6') ? true : undefined));
