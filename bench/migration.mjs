@@ -56,6 +56,8 @@ const SCENARIOS = [
     guest: 'dirty',
     append: 'size=64M words=512 report=10',
     line: DIRTY_LINE,
+    // Or a fast link has moved it in less than that, with a pause that is allowed.
+    parameters: { 'downtime-limit': 1 },
     postcopyMs: 500,
     settleMs: 1500,
     afterMs: 700,
