@@ -83,7 +83,8 @@ export const migrateCommand: CommandModule<object, MigrateArguments> = {
       .option('postcopy', {
         type: 'boolean',
         default: false,
-        describe: 'run the guest at the destination at once, and send its memory then',
+        describe:
+          'run the guest at the destination at once, and send its memory (and disks, with --block) then',
       })
       .option('postcopy-after', {
         type: 'string',

@@ -1,8 +1,8 @@
 /**
  * The image that a disk arrives in. It is made beside the drive's file under the name FILE.partial and takes the file's
  * place when the guest is here, so that under its own name there is always a whole image: the one from before, or the one
- * that the guest goes on with. A migration that fails removes it; one that is killed leaves it behind, and the next makes
- * it anew.
+ * that the guest goes on with. In post-copy the guest runs before: the image gets its name when all of it is here. A
+ * migration that fails removes it; one that is killed leaves it behind, and the next makes it anew.
  */
 import {
   closeSync,
@@ -31,6 +31,7 @@ export class ArrivingImage {
   readonly #old: Drive;
   readonly #file: string;
   readonly #partial: string;
+  #kept = false;
 
   /** @throws GodwitError kind "file". */
   constructor(old: Drive) {
@@ -85,8 +86,15 @@ export class ArrivingImage {
     closeSync(this.#old.fd);
   }
 
+  /** The guest is here, and its image is not whole yet: what it has written stays, whatever happens. */
+  keep(): void {
+    this.#kept = true;
+    keepAtExit(this.#partial);
+  }
+
   /** The guest is not coming. */
   discard(): void {
+    if (this.#kept) return;
     this.#remove(this.drive.fd);
   }
 

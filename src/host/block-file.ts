@@ -6,6 +6,7 @@ import type { BlockCounters } from '../monitor/block.ts';
 import type { BlockLog } from './block-log.ts';
 import { blockOverlay } from './block-overlay.ts';
 import { type Drive, type ErrorPolicy, reasonOf } from './drive.ts';
+import { NotHereYet } from './late-drives.ts';
 import { punchHole } from './punch-hole.ts';
 
 /** A failed request, as main tells of it. */
@@ -49,6 +50,8 @@ export interface BlockFile extends BlockBackend {
   readonly counters: BlockCounters;
   /** Hears of all writes, and may hold them up; while the disk travels. */
   log: BlockLog | undefined;
+  /** Resolves when a range is here, or undefined if it is; while the disk arrives in post-copy. */
+  late: ((offset: number, length: number) => Promise<void> | undefined) | undefined;
 }
 
 const NOTHING: BlockCounters = {
@@ -67,6 +70,7 @@ export function blockFile(drive: Drive, onError: (error: BlockError) => void): B
   };
   /** Does something that changes the range. */
   const change = async (offset: number, length: number, work: () => Promise<void>): Promise<void> => {
+    await file.late?.(offset, length);
     await file.log?.mayWrite();
     try {
       await work();
@@ -77,11 +81,13 @@ export function blockFile(drive: Drive, onError: (error: BlockError) => void): B
   const file: BlockFile = {
     counters,
     log: undefined,
+    late: undefined,
     id: drive.id,
     size: drive.size,
     readonly: drive.readonly,
-    read(offset, target) {
+    async read(offset, target) {
       count('rd', target.length);
+      await file.late?.(offset, target.length);
       return store.read(offset, target);
     },
     write(offset, bytes) {
@@ -105,6 +111,7 @@ export function blockFile(drive: Drive, onError: (error: BlockError) => void): B
       if (!drive.noFlush && !drive.snapshot) await store.flush();
     },
     failed(operation, error) {
+      if (error instanceof NotHereYet) return 'stop';
       counters[operation === 'read' ? 'failed_rd_operations' : 'failed_wr_operations']++;
       const nospace = (error as NodeJS.ErrnoException).code === 'ENOSPC';
       const action = decide(operation === 'write' ? drive.werror : drive.rerror, nospace);

@@ -125,6 +125,9 @@ export interface MachineApi {
   setPostcopyLink(up: boolean): void;
   waitFigures(): WaitFigures;
   endPostcopy(): void;
+  /** The same of drives: see LateDrives. */
+  beginLateDisks(here: ReadonlyMap<string, Int32Array>, wanted: MessagePort): void;
+  endLateDisks(): void;
   /** Marks writes to these drives from now on; bitmaps by the drives' ids (SourceDisk.dirty). */
   startBlockLog(bitmaps: ReadonlyMap<string, Int32Array>): void;
   /** Ends that, and the limit. */
@@ -229,13 +232,14 @@ class MachineThread implements MachineApi {
   }
 
   start(plan?: RunPlan): void {
+    this.#disks.release();
     this.#machine.start(plan);
     this.#schedule();
   }
 
   async stop(): Promise<void> {
     this.#machine.stop();
-    this.#disks.release();
+    this.#disks.hold();
     try {
       await this.#machine.drained();
     } catch (error) {
@@ -415,6 +419,14 @@ class MachineThread implements MachineApi {
   endPostcopy(): void {
     this.#late.end();
     this.#schedule();
+  }
+
+  beginLateDisks(here: ReadonlyMap<string, Int32Array>, wanted: MessagePort): void {
+    this.#disks.beginLate(here, wanted);
+  }
+
+  endLateDisks(): void {
+    this.#disks.endLate();
   }
 
   attach(port: MessagePort): void {

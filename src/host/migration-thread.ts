@@ -26,6 +26,7 @@ import type { MigrationInfo } from '../migration/statistics.ts';
 import { type ArrivingDisk, destinationDisk } from './arriving-disks.ts';
 import { Attention } from './attention.ts';
 import { hostClock } from './clock.ts';
+import type { WantedChunks } from './late-drives.ts';
 import type { MachineApi } from './machine-thread.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
 import { RamHelpers } from './ram-helpers.ts';
@@ -109,6 +110,8 @@ export interface MigrationListener {
   announce(): void;
   /** Builds the machine of this configuration, empty, and new images if its disks arrive as well. */
   buildIncoming(configuration: Configuration, withDisks: boolean): Promise<ArrivingMachine>;
+  /** The images of its disks are whole. */
+  nameDisks(): void;
   /** The guest has arrived. */
   startIncoming(runningAtSource: boolean): Promise<void>;
 }
@@ -320,6 +323,8 @@ class MigrationThread implements MigrationApi {
         this.#arriving = machine.port;
         const helpers = this.#helpers;
         await helpers?.attach(machine.memory, machine.configuration);
+        const ids = machine.disks.map(({ id }) => id);
+        let latePort: MessagePort | undefined;
         return {
           memory: machine.memory,
           layout,
@@ -340,7 +345,22 @@ class MigrationThread implements MigrationApi {
             arrived: () => attention.ring(),
             setLink: (up) => remote.setPostcopyLink(up),
             end: () => remote.endPostcopy(),
+            beginDisks: async (here, wanted) => {
+              const { port1, port2 } = new MessageChannel();
+              port1.on('message', ({ disk, run }: WantedChunks) => wanted(disk, run));
+              latePort = port1;
+              await remote.beginLateDisks(new Map(here.map((bits, i) => [ids[i] as string, bits])), port2);
+            },
+            disksArrived: () => {
+              latePort?.postMessage(undefined);
+              attention.ring();
+            },
+            endDisks: async () => {
+              await remote.endLateDisks();
+              latePort?.close();
+            },
           },
+          nameDisks: () => this.#main.nameDisks(),
           start: (runningAtSource) => this.#main.startIncoming(runningAtSource),
         };
       },

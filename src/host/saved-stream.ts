@@ -32,7 +32,15 @@ export async function readSavedGuest(path: string): Promise<SavedGuest> {
         const ram = layout.blocks.find((block) => block.name === 'ram');
         saved = { configuration, layout, ram: new DataView(memory.buffer, ram?.offset, ram?.size) };
         const disks = writableDisks(configuration.devices).map(dropped);
-        return { memory, layout, disks, async checkState() {}, async loadState() {}, async start() {} };
+        return {
+          memory,
+          layout,
+          disks,
+          async checkState() {},
+          async loadState() {},
+          async nameDisks() {},
+          async start() {},
+        };
       },
     },
   });

@@ -308,8 +308,16 @@ export class VmMigration {
     return { ...machine, disks };
   }
 
+  /** Those that have their names are left out, should another one fail, and all be tried again. */
+  #nameDisks(): void {
+    for (let image = this.#images[0]; image !== undefined; image = this.#images[0]) {
+      image.commit();
+      this.#images.shift();
+    }
+  }
+
   async #startIncoming(runningAtSource: boolean): Promise<void> {
-    for (const image of this.#images.splice(0)) image.commit();
+    for (const image of this.#images) image.keep();
     this.#machine.acceptInput();
     await this.#machine.inTurn(async () => {
       if (runningAtSource && this.#incoming?.autostart === true) await this.#machine.run();
@@ -463,6 +471,7 @@ export class VmMigration {
       resumeAfterMigration: () => this.#resume(),
       announce: () => void this.announce({}).catch(() => {}),
       buildIncoming: (configuration, withDisks) => this.#buildIncoming(configuration, withDisks),
+      nameDisks: () => this.#nameDisks(),
       startIncoming: (runningAtSource) => this.#startIncoming(runningAtSource),
     };
     const thread = { worker, connection: connect<MigrationApi>(worker, listener), used: false };

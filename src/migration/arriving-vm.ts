@@ -74,6 +74,10 @@ export class ArrivingVm {
   land(reader: FrameReader, urgent = false): void {
     const at = this.vm.layout.scratch + (urgent ? URGENT_LANDING : LANDING);
     reader.land({ types: ['pages'], kernels: this.#kernels, at: () => at });
+    const disks = this.#disks;
+    if (disks !== undefined && !urgent) {
+      reader.land({ types: ['disk'], kernels: this.#kernels, at: () => disks.landing() });
+    }
   }
 
   /** Says what the disks that arrive hold already. @throws GodwitError kind "format" or "mismatch". */
@@ -182,18 +186,13 @@ export class ArrivingVm {
       postcopy,
       kernels: this.#kernels,
       touched,
+      load: this.#disks,
       timers,
       clock,
       patienceMs,
     });
     late.discard(frame);
     return late;
-  }
-
-  /** Disks are complete before post-copy. @throws GodwitError kind "format" if they are not. */
-  async finishDisks(offset: number): Promise<void> {
-    await this.#disks?.endPass();
-    this.#disks?.verifyComplete(offset);
   }
 
   /** The further connections are not needed any more, however they end. */

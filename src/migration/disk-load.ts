@@ -5,16 +5,19 @@
 import { GodwitError } from '../error.ts';
 import { diskSlots } from './disk-slots.ts';
 import {
+  chunkRuns,
   chunksOf,
   DISK_BLOCK,
   DISK_CHUNK,
   DISK_RUN,
   type DiskRun,
   type DiskTable,
+  LATE_PASS,
   piecesOf,
   readDiskTable,
 } from './disk-stream.ts';
 import type { Frame } from './frame-reader.ts';
+import type { LateChunks } from './late-chunks.ts';
 import type { DestinationDisk, Extent } from './migratable-vm.ts';
 import { PageBitmap } from './page-bitmap.ts';
 import type { Message } from './protocol.ts';
@@ -89,11 +92,46 @@ export class DiskLoad {
     // A pass that ends early for post-copy may come back to a chunk: then it is to be written behind what it had.
     const stale = this.#stale(table);
     if (this.#mark(table)) await Promise.all(this.#writes);
+    await this.#begin(this.#write(table, payload, stale), (failure) => {
+      this.#failure ??= failure;
+    });
+    this.#check();
+  }
+
+  /**
+   * The same in post-copy, of chunks that are missing.
+   * @param written is told when they are in place, or why they can't be.
+   * @throws GodwitError kind "format", when nothing of the frame was written.
+   */
+  async applyLate(
+    { payload, offset }: Frame,
+    late: LateChunks,
+    written: (error?: unknown) => void,
+  ): Promise<void> {
+    const base = this.#incremental;
+    const table = readDiskTable(payload, { pass: LATE_PASS, base, sizes: this.#sizes }, offset);
+    const [{ disk }, runs] = [table, chunkRuns(table)];
+    late.take(disk, runs, offset);
+    const stale = this.#stale(table);
+    this.#mark(table);
+    await this.#begin(this.#write(table, payload, stale), (failure) => {
+      if (failure === undefined) late.arrived(disk, runs);
+      else late.giveBack(disk, runs);
+      written(failure?.error);
+    });
+  }
+
+  /** Resolves when there is room for another frame. @param ended is told when `writing` has, and how. */
+  async #begin(
+    writing: Promise<void>,
+    ended: (failure?: { readonly error: unknown }) => void,
+  ): Promise<void> {
     const slot = this.#slots.shift() as number;
-    const write: Promise<void> = this.#write(table, payload, stale)
-      .catch((error: unknown) => {
-        this.#failure ??= { error };
-      })
+    const write: Promise<void> = writing
+      .then(
+        () => ended(),
+        (error: unknown) => ended({ error }),
+      )
       .then(() => {
         this.#slots.push(slot);
         this.#writes.splice(this.#writes.indexOf(write), 1);
@@ -101,7 +139,24 @@ export class DiskLoad {
     this.#writes.push(write);
     // They may end in any order.
     while (this.#slots.length === 0) await Promise.race(this.#writes);
+  }
+
+  /** Resolves when nothing is being written. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#writes);
+  }
+
+  /** The same before post-copy begins. @throws GodwitError kind "file" if a pass could not be written. */
+  async settlePasses(): Promise<void> {
+    await this.settle();
     this.#check();
+  }
+
+  /** Bytes of the disks, and of what has not arrived at all. */
+  get progress(): { readonly total: number; readonly remaining: number } {
+    const total = this.#sizes.reduce((sum, size) => sum + size, 0);
+    const arrived = this.#received.reduce((sum, received) => sum + received.count() * DISK_CHUNK, 0);
+    return { total, remaining: Math.max(0, total - arrived) };
   }
 
   /** Resolves when all that has arrived survives the host's end. @throws GodwitError kind "file". */
@@ -115,22 +170,25 @@ export class DiskLoad {
     this.#check();
   }
 
-  /** @throws GodwitError kind "format" if anything is missing. */
-  verifyComplete(offset: number): void {
+  /** @throws GodwitError kind "format" if anything has not arrived, but for what is known to come `late`. */
+  verifyComplete(offset: number, late?: LateChunks): void {
     for (const [index, received] of this.#received.entries()) {
-      const missing = received.nextAbsent(0);
+      const missing = late?.unaccounted(index, received) ?? received.nextAbsent(0);
       if (missing < 0) continue;
       const got = `nothing for chunk ${missing} of disk ${index}`;
       throw GodwitError.unexpected('format', 'frame "end"', 'every disk to have arrived', got, offset);
     }
   }
 
-  /** What is zero now and has been something else: the image had nothing but zeros at first. */
+  /**
+   * What is zero now, or begins as zero because only what is not is copied, and has been something else: the image had
+   * nothing but zeros at first.
+   */
   #stale({ disk, runs }: DiskTable): Extent[] {
     const received = this.#received[disk] as PageBitmap;
     const stale: Extent[] = [];
     for (const run of runs) {
-      if (run.kind !== DISK_RUN.zero) continue;
+      if (run.kind === DISK_RUN.data) continue;
       const { from, to } = bytesOf(run);
       for (let at = from; ; ) {
         const chunk = received.next(Math.floor(at / DISK_CHUNK));
@@ -169,6 +227,7 @@ export class DiskLoad {
     stale: readonly Extent[],
   ): Promise<void> {
     const disk = this.#disks[index] as DestinationDisk;
+    for (const { from: start, to } of stale) await zero(disk, start, Math.min(to, disk.size) - start);
     let from = length;
     for (const { block, count, kind } of runs) {
       const offset = block * DISK_BLOCK;
@@ -180,7 +239,6 @@ export class DiskLoad {
         this.#wrote(bytes);
       } else if (kind === DISK_RUN.base) await disk.copyBase(offset, bytes);
     }
-    for (const { from: start, to } of stale) await zero(disk, start, Math.min(to, disk.size) - start);
   }
 
   #wrote(bytes: number): void {

@@ -4,6 +4,7 @@
  */
 import { GodwitError } from '../error.ts';
 import { type DiskPayload, DiskSave } from './disk-save.ts';
+import { DiskServer, type DiskServerOptions } from './disk-server.ts';
 import { diskSlots } from './disk-slots.ts';
 import { piecesOf } from './disk-stream.ts';
 import { FrameWriter } from './frame-writer.ts';
@@ -206,9 +207,20 @@ export class DiskPasses {
     await this.#source.limitWrites(this.#limit);
   }
 
-  /** Ends the log. Never rejects; returns why it failed, if it did. */
-  async stop(): Promise<string | undefined> {
+  /** Of a guest that stands still, after all that was begun has been sent: the rest is served in post-copy. */
+  server(options: Pick<DiskServerOptions, 'scratch' | 'clock'>): DiskServer {
+    this.collect();
+    return new DiskServer({ ...options, save: this.#save, statistics: this.#statistics });
+  }
+
+  /** Ends the passes, and the log. Never rejects; returns why it failed, if it did. */
+  stop(): Promise<string | undefined> {
     this.#save.clear();
+    return this.endLog();
+  }
+
+  /** Ends the log alone. Never rejects; returns why it failed, if it did. */
+  async endLog(): Promise<string | undefined> {
     if (!this.#logging) return undefined;
     try {
       await this.#source.stopLog();

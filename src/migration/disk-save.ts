@@ -7,22 +7,24 @@
  * nobody has written since, is not read.
  */
 import { GodwitError } from '../error.ts';
+import type { ChunkList } from './chunk-list.ts';
+import { DiskOnTheWay } from './disk-on-the-way.ts';
 import {
-  chunksOf,
+  type ChunkRun,
   DISK_BLOCK,
   DISK_CHUNK,
   DISK_PIECE,
   DISK_RUN,
   type DiskRun,
   type DiskRunKind,
+  LATE_PASS,
   MAX_DISK_RUNS,
-  MAX_DISK_SIZE,
   MAX_DISK_TABLE,
   writeDiskTable,
 } from './disk-stream.ts';
 import type { Kernels } from './kernels.ts';
 import type { SourceDisk } from './migratable-vm.ts';
-import { PageBitmap } from './page-bitmap.ts';
+import type { PageBitmap } from './page-bitmap.ts';
 
 /** A payload that stands in the shared memory. */
 export interface DiskPayload {
@@ -40,58 +42,10 @@ interface Plan {
 }
 
 const CHUNK_BLOCKS = DISK_CHUNK / DISK_BLOCK;
-const PIECE_CHUNKS = DISK_PIECE / DISK_CHUNK;
+/** The most chunks with data in a payload. */
+export const PIECE_CHUNKS = DISK_PIECE / DISK_CHUNK;
 /** Parts of a plan: the runs of as many blocks as fit, and these, are no more than a table holds. */
 const MAX_PARTS = MAX_DISK_RUNS - DISK_PIECE / DISK_BLOCK;
-
-/** One disk on its way. */
-class DiskOnTheWay {
-  readonly disk: SourceDisk;
-  readonly chunks: number;
-  readonly pending: PageBitmap;
-  /** Chunks that had no data at the start, and were not written since. */
-  readonly #holes: PageBitmap;
-
-  constructor(disk: SourceDisk) {
-    if (disk.size > MAX_DISK_SIZE) {
-      const got = `${disk.size} bytes`;
-      throw GodwitError.unexpected('state', `drive '${disk.id}'`, `at most ${MAX_DISK_SIZE} bytes`, got);
-    }
-    this.disk = disk;
-    this.chunks = chunksOf(disk.size);
-    this.pending = PageBitmap.create(this.chunks);
-    this.#holes = PageBitmap.create(this.chunks);
-  }
-
-  async start(granule: number): Promise<void> {
-    this.pending.addRange(0, this.chunks);
-    this.#holes.addRange(0, this.chunks);
-    for (const { from, to } of await this.disk.extents()) {
-      const first = Math.floor(from / granule) * (granule / DISK_CHUNK);
-      const end = Math.min(this.chunks, Math.ceil(to / granule) * (granule / DISK_CHUNK));
-      this.#holes.deleteRange(first, end - first);
-    }
-  }
-
-  /** How many chunks from `from` on, `limit` at most, are all in holes or all not. */
-  around(from: number, limit: number): { readonly hole: boolean; readonly count: number } {
-    const hole = this.#holes.has(from);
-    if (hole) return { hole, count: this.#holes.runLength(from, limit) };
-    const next = this.#holes.next(from);
-    return { hole, count: next < 0 ? limit : Math.min(limit, next - from) };
-  }
-
-  /** ORs in, and clears, what was written since. */
-  collect(): void {
-    const { dirty } = this.disk;
-    for (let word = 0; word < dirty.length; word++) {
-      if (Atomics.load(dirty, word) === 0) continue;
-      const written = Atomics.exchange(dirty, word, 0);
-      this.pending.addWord(word, written);
-      this.#holes.deleteWord(word, written);
-    }
-  }
-}
 
 export class DiskSave {
   readonly #kernels: Kernels;
@@ -138,9 +92,33 @@ export class DiskSave {
     this.#left = 0;
     for (const each of this.#disks) {
       each.collect();
-      this.#left += Math.min(each.pending.count() * DISK_CHUNK, each.disk.size);
+      this.#left += each.left;
     }
     return this.#left;
+  }
+
+  /** Chunks of each disk. */
+  get chunks(): number[] {
+    return this.#disks.map(({ chunks }) => chunks);
+  }
+
+  /** What of a disk is pending. */
+  pending(disk: number): PageBitmap {
+    return (this.#disks[disk] as DiskOnTheWay).pending;
+  }
+
+  /** From now on exactly these chunks of each disk are pending. */
+  setPending(lists: readonly ChunkList[]): void {
+    this.clear();
+    for (const { disk, runs } of lists) {
+      for (const { first, count } of runs) this.pending(disk).addRange(first, count);
+    }
+    this.#left = this.#disks.reduce((sum, { left }) => sum + left, 0);
+  }
+
+  /** Post-copy, of a guest that stands still: the walk goes on behind what is asked for, round and round. */
+  beginSweep(): void {
+    this.beginPass(LATE_PASS);
   }
 
   clear(): void {
@@ -157,6 +135,14 @@ export class DiskSave {
 
   /** Whether the pass has more. */
   get more(): boolean {
+    if (this.#ahead()) return true;
+    if (this.#pass !== LATE_PASS || this.#left === 0) return false;
+    this.beginSweep();
+    return this.#ahead();
+  }
+
+  /** Whether anything is pending from where the walk is to the end; the walk is there then. */
+  #ahead(): boolean {
     for (; this.#disk < this.#disks.length; this.#disk++, this.#chunk = 0) {
       const next = (this.#disks[this.#disk] as DiskOnTheWay).pending.next(this.#chunk);
       if (next >= 0) {
@@ -170,10 +156,11 @@ export class DiskSave {
   /**
    * Reads and packs the next chunks of a pass that has `more`; several calls may be under way.
    * @param slot byte offset of MAX_DISK_PAYLOAD bytes to work in.
+   * @param room the most chunks with data.
    * @throws GodwitError kind "file" if the disk can't be read.
    */
-  async pack(slot: number): Promise<DiskPayload> {
-    const plan = this.#plan();
+  async pack(slot: number, room = PIECE_CHUNKS): Promise<DiskPayload> {
+    const plan = this.#plan(room);
     const { disk, chunks } = this.#disks[plan.disk] as DiskOnTheWay;
     const dataAt = slot + MAX_DISK_TABLE;
     const runs: DiskRun[] = [];
@@ -221,12 +208,23 @@ export class DiskSave {
     return { at: dataAt - table, length: table + dataBlocks * DISK_BLOCK, covered };
   }
 
+  /**
+   * Moves the walk to the first of these chunks that is pending.
+   * @returns how many of them are left from there on; 0 if none is pending, and nothing has moved.
+   */
+  seek(disk: number, { first, count }: ChunkRun): number {
+    const next = this.pending(disk).next(first);
+    if (next < 0 || next >= first + count) return 0;
+    [this.#disk, this.#chunk] = [disk, next];
+    return first + count - next;
+  }
+
   /** Takes the next chunks from what is pending. */
-  #plan(): Plan {
+  #plan(most: number): Plan {
     if (!this.more) throw new GodwitError('internal', 'a pass over disks has no more');
     const each = this.#disks[this.#disk] as DiskOnTheWay;
     const plan: Plan = { disk: this.#disk, parts: [] };
-    let room = PIECE_CHUNKS;
+    let room = Math.min(most, PIECE_CHUNKS);
     while (room > 0 && plan.parts.length < MAX_PARTS) {
       const chunk = each.pending.next(this.#chunk);
       if (chunk < 0) break;
@@ -245,7 +243,7 @@ export class DiskSave {
 
   /** Whether the destination has had this piece before. */
   #asBase(disk: number, chunk: number, count: number, chunks: number, bytes: Uint8Array): boolean {
-    const base = this.#pass === 1 ? this.#bases?.[disk] : undefined;
+    const base = this.#pass === 1 || this.#pass === LATE_PASS ? this.#bases?.[disk] : undefined;
     if (base === undefined || chunk % PIECE_CHUNKS !== 0) return false;
     if (count !== PIECE_CHUNKS && chunk + count !== chunks) return false;
     const digest = (this.#disks[disk] as DiskOnTheWay).disk.digest(bytes);

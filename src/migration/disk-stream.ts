@@ -2,7 +2,7 @@
  * The payload of a `disk` frame: a table of runs of blocks of one disk, then the bytes of those blocks that have any.
  * All numbers are little endian.
  *
- *     u32 pass            number of the pass, from 1
+ *     u32 pass            number of the pass, from 1; LATE_PASS in post-copy
  *     u32 disk            index in the message `disks`
  *     u32 runs            entries of the table
  *     u32 0
@@ -22,9 +22,12 @@ export const DISK_CHUNK = 64 * 1024;
 /** Measured over a unix socket: see bench/README.md. */
 export const DISK_PIECE = 256 * 1024;
 
-/** `base`: as in the image that the destination has had before (only in pass 1 of an incremental migration). */
+/** `base`: as in the image that the destination has had before (incremental, in pass 1 and in post-copy). */
 export const DISK_RUN = { zero: 0, data: 1, base: 2 } as const;
 export type DiskRunKind = (typeof DISK_RUN)[keyof typeof DISK_RUN];
+
+/** What stands for a pass in post-copy, where a chunk comes once. */
+export const LATE_PASS = 0;
 
 const HEADER_SIZE = 16;
 const RUN_SIZE = 16;
@@ -52,6 +55,25 @@ export interface DiskTable {
   readonly runs: readonly DiskRun[];
   /** Bytes of the table; the data begin there. */
   readonly length: number;
+}
+
+/** Chunks of a disk that follow each other. */
+export interface ChunkRun {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** The chunks that a table is about, in ascending order. */
+export function chunkRuns({ runs }: Pick<DiskTable, 'runs'>): ChunkRun[] {
+  const found: { first: number; count: number }[] = [];
+  for (const { block, count } of runs) {
+    const first = Math.floor(block / CHUNK_BLOCKS);
+    const end = Math.ceil((block + count) / CHUNK_BLOCKS);
+    const last = found.at(-1);
+    if (last !== undefined && first <= last.first + last.count) last.count = end - last.first;
+    else found.push({ first, count: end - first });
+  }
+  return found;
 }
 
 export const chunksOf = (size: number): number => Math.ceil(size / DISK_CHUNK);

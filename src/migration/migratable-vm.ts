@@ -3,6 +3,7 @@
  * opaque device state. It sees no hart and no device.
  */
 import type { Layout } from '../memory/layout.ts';
+import type { ChunkRun } from './disk-stream.ts';
 import type { RamJob, Unpack } from './ram-applier.ts';
 import type { RamCounts } from './ram-load.ts';
 
@@ -94,7 +95,7 @@ export interface SourceVm {
   rescue(state: Uint8Array | undefined): Promise<void>;
 }
 
-/** The image that a disk arrives in: nothing but zeros at first. It gets its name when the guest starts. */
+/** The image that a disk arrives in: nothing but zeros at first. It gets its name when it is whole. */
 export interface DestinationDisk {
   readonly id: string;
   /** Bytes, a multiple of 512. */
@@ -131,6 +132,8 @@ export interface DestinationVm {
   loadState(state: Uint8Array): Promise<void>;
   /** Undefined if this side can't run a guest before all of its memory is here. */
   readonly postcopy?: PostcopyVm;
+  /** The images of the disks that arrive are whole, and on disk: they get their names. */
+  nameDisks(): Promise<void>;
   /** The guest is this side's now: runs it, or leaves it paused if it was paused at the source or `-S` was given. */
   start(runningAtSource: boolean): Promise<void>;
 }
@@ -167,6 +170,16 @@ export interface PostcopyVm {
   setLink(up: boolean): Promise<void>;
   /** No page is missing any more. */
   end(): Promise<void>;
+  /**
+   * The same of the disks that arrive: chunks (disk-stream.ts) whose bit is clear are missing.
+   * @param here for each disk, bit n & 31 of word n >> 5 for chunk n, in shared memory.
+   * @param wanted called with chunks of which the machine needs some, and does not have them.
+   */
+  beginDisks(here: readonly Int32Array[], wanted: (disk: number, run: ChunkRun) => void): Promise<void>;
+  /** Chunks have been written. */
+  disksArrived(): void;
+  /** No chunk is missing any more. */
+  endDisks(): Promise<void>;
 }
 
 /** Builds the destination's VM, after comparing it with what the user asked for. */

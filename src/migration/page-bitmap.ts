@@ -99,6 +99,15 @@ export class PageBitmap {
     return -1;
   }
 
+  /** All runs of pages that follow each other, upwards. */
+  *runs(): Generator<{ readonly first: number; readonly count: number }> {
+    for (let first = this.next(0); first >= 0; ) {
+      const count = this.runLength(first, this.pages - first);
+      yield { first, count };
+      first = this.next(first + count);
+    }
+  }
+
   /** How many pages are in the set. */
   count(): number {
     let sum = 0;

@@ -4,8 +4,10 @@
  */
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
+import type { DiskLoad } from './disk-load.ts';
 import type { Frame } from './frame-reader.ts';
 import type { Kernels } from './kernels.ts';
+import { LateDisks } from './late-disks.ts';
 import { LatePages } from './late-pages.ts';
 import type { DestinationVm, PostcopyVm } from './migratable-vm.ts';
 import type { PageBitmap } from './page-bitmap.ts';
@@ -23,6 +25,8 @@ export interface PostcopyDestinationOptions {
   readonly kernels: Kernels;
   /** Pages that have arrived at least once. */
   readonly touched: PageBitmap;
+  /** Of disks that arrive. */
+  readonly load: DiskLoad | undefined;
   readonly timers: Timers;
   readonly clock: Clock;
   /** How long a page may be waited for before the connection is given up. */
@@ -32,6 +36,7 @@ export interface PostcopyDestinationOptions {
 export class PostcopyDestination {
   readonly #options: PostcopyDestinationOptions;
   readonly #pages: LatePages;
+  readonly #disks: LateDisks | undefined;
   /** Pages that the guest waits for. */
   readonly #wanted = new Set<number>();
   #link: ReceiverLink | undefined;
@@ -47,6 +52,10 @@ export class PostcopyDestination {
   constructor(options: PostcopyDestinationOptions) {
     this.#options = options;
     this.#pages = new LatePages(options.kernels, options.vm.layout, options.touched);
+    const { load, postcopy, vm } = options;
+    if (load === undefined) return;
+    const { disks } = vm;
+    this.#disks = new LateDisks({ disks, load, postcopy, onAsked: (link) => this.#watch(link) });
   }
 
   /** Pages that are not here. */
@@ -54,15 +63,31 @@ export class PostcopyDestination {
     return this.#pages.missing;
   }
 
+  /** Bytes of disks that are not here, or a little more. */
+  get missingOfDisks(): number {
+    return this.#disks?.missingBytes ?? 0;
+  }
+
+  /** Whether disks come late, too: their images are not whole when the guest starts. */
+  get disksLate(): boolean {
+    return this.#disks?.late === true;
+  }
+
   /** @throws GodwitError kind "format". */
   discard(frame: Frame): void {
     this.#pages.discard(frame);
   }
 
+  /** @throws GodwitError kind "format". */
+  discardDisk(frame: Frame): void {
+    this.#late(frame).discard(frame);
+  }
+
   /** Makes the VM ready to run without the pages that are missing. */
-  async load({ id, rescueMs }: Message<'switch'>, state: Uint8Array): Promise<void> {
+  async load({ id, rescueMs }: Message<'switch'>, state: Uint8Array, offset: number): Promise<void> {
     const { vm, postcopy, patienceMs, clock } = this.#options;
     this.#id = Uint8Array.from(id);
+    await this.#disks?.begin(offset);
     await postcopy.begin((page) => this.#want(page), rescueMs > 0);
     if (rescueMs > 0)
       this.#rescue = new RescueStream({ vm: postcopy, clock, intervalMs: rescueMs, patienceMs });
@@ -77,6 +102,7 @@ export class PostcopyDestination {
       if (this.#pages.isHere(page)) this.#wanted.delete(page);
       else this.#ask(page);
     }
+    this.#disks?.attach(link);
     await this.#options.postcopy.setLink(true);
     this.#rescue?.start(link);
   }
@@ -99,6 +125,7 @@ export class PostcopyDestination {
   async detach(): Promise<void> {
     this.#link = undefined;
     this.#urgent = undefined;
+    this.#disks?.detach();
     this.#forgetTimer();
     this.#rescue?.stop();
     if (this.started) await this.#options.postcopy.setLink(false);
@@ -118,6 +145,16 @@ export class PostcopyDestination {
     if (this.#pages.awaited) this.#options.postcopy.arrived();
   }
 
+  /** Begins to write chunks of a disk; resolves when there is room for more. @throws GodwitError kind "format". */
+  placeDisk(frame: Frame): Promise<void> {
+    return this.#late(frame).place(frame);
+  }
+
+  #late({ type, offset }: Frame): LateDisks {
+    if (this.#disks !== undefined) return this.#disks;
+    throw GodwitError.unexpected('format', 'migration stream', 'nothing of disks', `"${type}"`, offset);
+  }
+
   /** @throws GodwitError kind "format" if the connection is that of another migration. */
   checkResume({ id }: Message<'resume'>, offset: number): void {
     const hex = (bytes: Uint8Array): string =>
@@ -127,20 +164,33 @@ export class PostcopyDestination {
     }
   }
 
+  /** The payloads of `diskMissing`. */
+  async missingChunks(): Promise<Uint8Array[]> {
+    return (await this.#disks?.lists()) ?? [];
+  }
+
   /** The payload of `received`. */
   received(): Uint8Array {
     return encodeMessage('received', { started: this.started, pages: this.#pages.bitmap() });
   }
 
-  /** The source has sent everything. @throws GodwitError kind "format" if that is not so. */
+  /**
+   * The source has sent everything; images of disks that came late get their names.
+   * @throws GodwitError kind "format" if that is not so, "file" if a disk does not have it: then it can be tried again.
+   */
   async finish(offset: number): Promise<void> {
+    const { postcopy, vm } = this.#options;
     await this.#urgent?.swept();
     if (this.missing > 0) {
       throw GodwitError.unexpected('format', 'frame "swept"', 'no page missing', `${this.missing}`, offset);
     }
     this.#forgetTimer();
     this.#rescue?.stop();
-    await this.#options.postcopy.end();
+    if (this.#disks?.late === true) {
+      await this.#disks.finish(offset);
+      await vm.nameDisks();
+    }
+    await postcopy.end();
   }
 
   #want(page: number): void {
@@ -166,14 +216,22 @@ export class PostcopyDestination {
   /** Gives a connection up over which nothing comes while pages are waited for. */
   #watch(link: ReceiverLink): void {
     const ms = this.#options.patienceMs();
-    const placed = this.#placed;
+    const placed = this.#allPlaced;
     this.#forgetTimer();
     this.#forgetTimer = this.#options.timers.after(ms, () => {
       for (const page of this.#wanted) if (this.#pages.isHere(page)) this.#wanted.delete(page);
-      if (this.#wanted.size === 0 || this.#link !== link) return;
-      if (this.#placed !== placed) this.#watch(link);
+      const waits = this.#wanted.size > 0 || this.#disks?.awaited === true;
+      if (!waits || this.#link !== link) return;
+      if (this.#allPlaced !== placed) this.#watch(link);
       else
-        link.interrupt.fire(new GodwitError('transport', `the source did not send a page within ${ms} ms`));
+        link.interrupt.fire(
+          new GodwitError('transport', `the source did not send what was asked for within ${ms} ms`),
+        );
     });
+  }
+
+  /** Frames of both kinds. */
+  get #allPlaced(): number {
+    return this.#placed + (this.#disks?.placed ?? 0);
   }
 }

@@ -6,6 +6,9 @@
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
+import { PIECE_CHUNKS } from './disk-save.ts';
+import type { DiskServer } from './disk-server.ts';
+import { DISK_CHUNK } from './disk-stream.ts';
 import type { Frame } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { asGodwitError, type Interrupt } from './interrupt.ts';
@@ -24,10 +27,14 @@ import type { SourceLink } from './source-link.ts';
 import type { Statistics } from './statistics.ts';
 import { SweepWindow } from './sweep-window.ts';
 import type { Timers } from './timers.ts';
+import { unexpectedPlaced } from './unexpected-placed.ts';
 
 /** For so long after a page was asked for, frames of the sweep have no more pages than this. */
 const ASKING_NS = 20e6;
 const ASKING_PAGES = 8;
+const ASKING_CHUNKS = 1;
+/** By how many bytes the sweep over disks may be behind that over RAM, or ahead of it, to make up for it later. */
+const MAX_LEAD = 1024 * 1024;
 
 /** Why a guest can't be taken up here. */
 export const NO_RESCUE =
@@ -40,6 +47,8 @@ export interface PostcopySourceOptions {
   readonly kernels: Kernels;
   readonly parameters: () => MigrationParameters;
   readonly statistics: Statistics;
+  /** Disks that travel. */
+  readonly disks: DiskServer | undefined;
 }
 
 /** A connection, and what ends the waits on it. */
@@ -52,6 +61,9 @@ export class PostcopySource {
   readonly #options: PostcopySourceOptions;
   readonly #sweep: PageSweep;
   readonly #limiter: RateLimiter;
+  readonly #disks: DiskServer | undefined;
+  /** Bytes of the sweep over disks less those of the sweep over RAM. */
+  #lead = 0;
   readonly #id = crypto.getRandomValues(new Uint8Array(MIGRATION_ID_BYTES));
   #window: SweepWindow;
   #ring: SendRing;
@@ -76,6 +88,14 @@ export class PostcopySource {
     this.#limiter = new RateLimiter(clock, parameters().maxPostcopyBandwidth);
     this.#window = new SweepWindow(clock);
     [this.#ring, this.#urgentRing] = this.#rings();
+    this.#disks = options.disks;
+    if (this.#disks !== undefined) {
+      this.#disks.onChange = () => this.#wake();
+      this.#disks.mostChunks = () => {
+        const most = this.#asking ? ASKING_CHUNKS : PIECE_CHUNKS;
+        return Math.max(1, Math.min(most, Math.floor(this.#limiter.budget / DISK_CHUNK)));
+      };
+    }
     if (!parameters().postcopyRescue) return;
     const rescue = new RescueStore({ ...options, isPending: (page) => this.#sweep.isPending(page) });
     this.#rescue = rescue;
@@ -97,6 +117,7 @@ export class PostcopySource {
   /** Sends what makes the destination ready to run: which pages it lacks, the device state. */
   async switchOver({ link }: ServedLink, state: Uint8Array, running: boolean): Promise<void> {
     await link.send('discard', this.#sweep.bitmap());
+    for (const list of this.#disks?.discards() ?? []) await link.send('diskDiscard', list);
     await link.send('state', state);
     const { postcopyRescueIntervalMs } = this.#options.parameters();
     const rescueMs = this.#rescue === undefined ? 0 : postcopyRescueIntervalMs;
@@ -134,14 +155,17 @@ export class PostcopySource {
       request: (frame) => this.#requested(frame, interrupt),
       placed: (frame) => {
         if (this.#window.placed()) this.#wake();
-        else interrupt.fire(unexpectedPlaced(frame));
+        else interrupt.fire(unexpectedPlaced(frame, 'pages'));
       },
       ...(this.#rescue === undefined ? {} : this.#checkpoints(served, this.#rescue)),
+      ...this.#disks?.handlers(interrupt),
     });
   }
 
   /** Over a new link: learns what the destination has. @returns whether it has started the guest. */
-  async resume({ link }: ServedLink): Promise<boolean> {
+  async resume({ link, interrupt }: ServedLink): Promise<boolean> {
+    // Before all else it says which chunks it lacks.
+    link.hear('whole', this.#disks?.handlers(interrupt) ?? {});
     await link.send('resume', encodeMessage('resume', { id: this.#id }));
     const frame = await link.expect('received', 'say what it has');
     if (frame === undefined) throw new GodwitError('internal', 'migration: nobody answers');
@@ -157,37 +181,23 @@ export class PostcopySource {
       );
     }
     this.#sweep.complement(pages);
+    this.#disks?.resync();
     this.#options.statistics.remainingPages = this.#sweep.remaining;
     return started;
   }
 
   /** Serves until the destination has all. @throws what broke the link, or was fired at its interrupt. */
   async serve(served: ServedLink): Promise<void> {
-    const { link, interrupt } = served;
-    const { timers } = this.#options;
-    for (;;) {
-      interrupt.check();
-      const asked = link.urgent === undefined ? this.#requests.shift() : undefined;
-      if (asked !== undefined) await this.#send(link, (slot) => this.#sweep.packOne(slot, asked));
-      else if (this.#sweep.remaining === 0) break;
-      else if (!this.#window.open) await this.#change(link);
-      else if (this.#limiter.leftMs > 0) {
-        await interrupt.sleep(this.#limiter.leftMs, (wake) => {
-          this.#wake = wake;
-        });
-      } else {
-        const bytes = await this.#send(link, (slot) => this.#sweep.packNext(slot, this.#pagesInFrame()));
-        this.#limiter.charge(bytes);
-      }
-      // Requests are read in a turn of the event loop.
-      if (this.#requests.length === 0 || link.urgent !== undefined) await timers.turn();
+    this.#disks?.open();
+    try {
+      await this.#serveAll(served);
+      await this.#conclude(served);
+    } finally {
+      await this.#disks?.close();
     }
-    await link.guard(this.#ring.drain(), 'take more data');
-    if (link.urgent !== undefined) {
-      await this.#pumping;
-      await link.guard(this.#urgentRing.drain(), 'take more data');
-      await link.guard(link.urgent.swept(), 'take more data');
-    }
+  }
+
+  async #conclude({ link }: ServedLink): Promise<void> {
     try {
       await link.send('swept');
       await link.expect('whole', 'say that it has everything');
@@ -196,6 +206,64 @@ export class PostcopySource {
       const more = 'all memory had been sent: the destination may have it, and be done';
       throw new GodwitError(kind, `${message}; ${more}`, {}, error);
     }
+  }
+
+  async #serveAll({ link, interrupt }: ServedLink): Promise<void> {
+    const { timers } = this.#options;
+    for (;;) {
+      interrupt.check();
+      const asked = link.urgent === undefined ? this.#requests.shift() : undefined;
+      if (asked !== undefined) await this.#send(link, (slot) => this.#sweep.packOne(slot, asked));
+      else if (this.#disks?.asked === true) this.#sendDisk(link);
+      else {
+        const next = this.#next();
+        if (next === 'done') break;
+        if (next === 'wait') await this.#change({ link, interrupt });
+        else if (this.#limiter.leftMs > 0) {
+          await interrupt.sleep(this.#limiter.leftMs, (wake) => {
+            this.#wake = wake;
+          });
+        } else await this.#sweepOn(next, link);
+      }
+      // Requests are read in a turn of the event loop.
+      if (this.#requests.length === 0 || link.urgent !== undefined) await timers.turn();
+    }
+    await link.guard(this.#ring.drain(), 'take more data');
+    if (this.#disks !== undefined) await link.guard(this.#disks.drain(), 'take more data');
+    if (link.urgent !== undefined) {
+      await this.#pumping;
+      await link.guard(this.#urgentRing.drain(), 'take more data');
+      await link.guard(link.urgent.swept(), 'take more data');
+    }
+  }
+
+  /** What nobody has asked for is sent by turns. */
+  #next(): 'pages' | 'disk' | 'wait' | 'done' {
+    const pages = this.#sweep.remaining > 0;
+    if (!pages && this.#disks?.more !== true) return 'done';
+    const page = pages && this.#window.open;
+    const disk = this.#disks?.ready === true;
+    if (page && disk) return this.#lead > 0 ? 'pages' : 'disk';
+    if (page) return 'pages';
+    return disk ? 'disk' : 'wait';
+  }
+
+  async #sweepOn(what: 'pages' | 'disk', link: SourceLink): Promise<void> {
+    const bytes =
+      what === 'disk'
+        ? this.#sendDisk(link)
+        : await this.#send(link, (slot) => this.#sweep.packNext(slot, this.#pagesInFrame()));
+    this.#limiter.charge(bytes);
+    const lead = this.#lead + (what === 'disk' ? bytes : -bytes);
+    this.#lead = Math.max(-MAX_LEAD, Math.min(lead, MAX_LEAD));
+  }
+
+  /** Starts to send a frame of a disk that is ready. */
+  #sendDisk(link: SourceLink): number {
+    const startNs = this.#options.clock.nowNs();
+    const bytes = (this.#disks as DiskServer).submit(link);
+    link.sent(bytes, 0, startNs, 0);
+    return bytes;
   }
 
   /** Returns the bytes that were sent: 0 if there was nothing to send. */
@@ -252,12 +320,14 @@ export class PostcopySource {
     }
   }
 
-  /** Waits until something was asked for or placed. */
-  async #change(link: SourceLink): Promise<void> {
+  /** Waits until something was asked for, placed, or read. */
+  async #change({ link, interrupt }: ServedLink): Promise<void> {
     const change = new Promise<void>((resolve) => {
       this.#wake = resolve;
     });
-    await link.guard(change, 'place pages');
+    // A disk of ours may take its time.
+    const waits = this.#window.underWay + (this.#disks?.underWay ?? 0) > 0;
+    await (waits ? link.guard(change, 'place pages') : interrupt.guard(change));
   }
 
   /** Takes what comes of checkpoints over this link, as long as it is the present one. */
@@ -302,20 +372,14 @@ export class PostcopySource {
     this.#wake();
   }
 
+  /** Whether the guest waited for pages a moment ago. */
+  get #asking(): boolean {
+    return this.#options.clock.nowNs() - this.#askedNs < ASKING_NS;
+  }
+
   /** Fewer if the cap is so low that a full frame would overdraw it, or while pages are asked for: they wait behind it. */
   #pagesInFrame(): number {
-    const asks = this.#options.clock.nowNs() - this.#askedNs < ASKING_NS;
-    const most = asks ? ASKING_PAGES : MAX_PAGES_DATA;
+    const most = this.#asking ? ASKING_PAGES : MAX_PAGES_DATA;
     return Math.max(1, Math.min(most, Math.floor(this.#limiter.budget / PAGE_SIZE)));
   }
-}
-
-function unexpectedPlaced({ offset }: Frame): GodwitError {
-  return GodwitError.unexpected(
-    'format',
-    'frame "placed"',
-    'one for each frame of pages',
-    'one more',
-    offset,
-  );
 }

@@ -84,12 +84,16 @@
  *       |<-----------------------------------------|
  *    completed                                  completed
  *
- * The source keeps all memory until `whole`. If the connection goes after `go` was said (or, at the destination, after
+ * Disks that travel come late as well then (feature `postcopy-disks`): a `diskDiscard` behind `discard` says which chunks
+ * are missing, `diskRequest` asks for some, `disk` frames bring them and `diskPlaced` confirms each; images get their
+ * names before `whole`.
+ *
+ * The source keeps all memory, and its disks, until `whole`. If the connection goes after `go` was said (or, at the destination, after
  * `ready`), both sides pause; over a new one they go on:
  *
  *       | resume {id}                              |
  *       |----------------------------------------->|
- *       |                received {started, pages} |  which pages are here
+ *       | diskMissing …, received {started, pages} |  which pages are here, and which chunks are not
  *       |<-----------------------------------------|
  *       | resumed, or go if it has not started     |  what is not there, is sent (again)
  *       |----------------------------------------->|
@@ -131,6 +135,7 @@ import {
 import { isRecord, Place, shown } from '../vmstate/place.ts';
 import { scan } from '../vmstate/scan.ts';
 import { MAX_CHECKPOINT_PAYLOAD } from './checkpoint-frame.ts';
+import { MAX_CHUNK_LIST, REQUEST_SIZE } from './chunk-list.ts';
 import { MAX_DISK_PAYLOAD } from './disk-stream.ts';
 import type { Configuration } from './migratable-vm.ts';
 import { MAX_PAGES_PAYLOAD } from './pages-frame.ts';
@@ -147,8 +152,11 @@ export const PROTOCOL_VERSION = 1;
  * disks: `disks` and `disk` frames.
  * rescue: in post-copy, checkpoints come back.
  * preempt: in post-copy, pages are asked for over a connection of their own.
+ * postcopy-disks: disks may come late as well (with `postcopy` and `disks`).
  */
-export const FEATURES: readonly string[] = ['xbzrle', 'multifd', 'postcopy', 'disks', 'rescue', 'preempt'];
+export const FEATURES: readonly string[] = [
+  ...['xbzrle', 'multifd', 'postcopy', 'disks', 'rescue', 'preempt', 'postcopy-disks'],
+];
 
 /** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */
 export const DIRECTION = { forward: 0, return: 1 } as const;
@@ -189,6 +197,8 @@ export const FRAMES = {
   abort: { code: 8, direction: 'forward', max: MAX_MESSAGE },
   disks: { code: 0x10, direction: 'forward', max: MAX_MESSAGE },
   disk: { code: 0x11, direction: 'forward', max: MAX_DISK_PAYLOAD },
+  /** See chunk-list.ts. */
+  diskDiscard: { code: 0x12, direction: 'forward', max: MAX_CHUNK_LIST },
   /** The pages that are missing when the guest starts: a bit each, as in PageBitmap. */
   discard: { code: 0x20, direction: 'forward', max: MAX_BITMAP },
   switch: { code: 0x21, direction: 'forward', max: MAX_MESSAGE },
@@ -211,6 +221,10 @@ export const FRAMES = {
   running: { code: 0x8005, direction: 'return', max: 0 },
   failed: { code: 0x8006, direction: 'return', max: MAX_MESSAGE },
   diskDigests: { code: 0x8010, direction: 'return', max: MAX_MESSAGE },
+  diskRequest: { code: 0x8011, direction: 'return', max: REQUEST_SIZE },
+  /** A `disk` frame of post-copy has been written. */
+  diskPlaced: { code: 0x8012, direction: 'return', max: 0 },
+  diskMissing: { code: 0x8013, direction: 'return', max: MAX_CHUNK_LIST },
   /** u32 page index: the guest waits for this page. */
   request: { code: 0x8020, direction: 'return', max: 4 },
   /** A frame of `pages` is in place. */

@@ -246,7 +246,7 @@ export class RamPasses {
       if (step === 'postcopy') this.#options.wantPostcopy();
       const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt, this.#options.postcopyWanted);
       if (!final && this.#options.postcopyWanted()) {
-        await this.#sendDisks();
+        await this.#closeDisks();
         await link.guard(this.#ring.drain(), 'take more data');
         return result('postcopy');
       }
@@ -283,12 +283,10 @@ export class RamPasses {
     }
     const startNs = this.#now();
     const before = link.bytes;
-    this.#disks?.closePass();
-    await this.#sendDisks();
+    await this.#closeDisks();
     const bulky = isBulky(before - firstByte, sentPages(counts) + counts.equal);
     const [pages, zeroPages] = [sentPages(counts), counts.zero];
     await link.guard(this.#ring.drain(), 'take more data');
-    if (this.#disks !== undefined) await link.guard(this.#disks.drain(), 'take more data');
     await link.endPass(number);
     await link.send('pass', encodeMessage('pass', { number, pages, zeroPages, final }), false);
     if (!final) await this.#confirmed(number);
@@ -297,22 +295,16 @@ export class RamPasses {
     return result(cut ? 'deadline' : undefined);
   }
 
-  /** Sends all that disks have for this pass: post-copy is of RAM, and they are to be there before it. */
-  async #sendDisks(): Promise<void> {
-    while (this.#disks?.more === true) {
-      this.#interrupt.check();
-      await this.#waitForDisks();
-      if (this.#disks.ready) await this.#sendDisk(true, this.#now(), 0);
-    }
-  }
-
-  /** Sends what is left of the disks of a guest that stands still; RAM comes later. */
-  async finishDisks(): Promise<void> {
+  /** Ends the pass of disks: sends what was begun. */
+  async #closeDisks(): Promise<void> {
     const disks = this.#disks;
     if (disks === undefined) return;
-    disks.collect();
-    disks.beginPass(this.#pass);
-    await this.#sendDisks();
+    disks.closePass();
+    while (disks.more) {
+      this.#interrupt.check();
+      await this.#waitForDisks();
+      if (disks.ready) await this.#sendDisk(true, this.#now(), 0);
+    }
     await this.#link.guard(disks.drain(), 'take more data');
   }
 

@@ -67,11 +67,13 @@ export type ReceiverAction =
   | 'keepState'
   | 'complete'
   | 'discard'
+  | 'discardDisk'
   | 'loadPostcopy'
   | 'sayReady'
   | 'attach'
   | 'place'
   | 'checkpointed'
+  | 'placeDisk'
   | 'finish'
   /** Gives the connection up, and waits for `recover`. */
   | 'pause'
@@ -94,6 +96,7 @@ export type ReceiverAction =
 /** What only post-copy's states take. */
 const NO_POSTCOPY = {
   discard: ['failed', 'outOfOrder'],
+  diskDiscard: ['failed', 'outOfOrder'],
   switch: ['failed', 'outOfOrder'],
   pages: ['failed', 'outOfOrder'],
   swept: ['failed', 'outOfOrder'],
@@ -142,6 +145,7 @@ const waiting = <S extends ReceiverState>(state: S) =>
 const deaf = <S extends ReceiverState>(state: S) =>
   ({
     discard: [state, 'defect'],
+    diskDiscard: [state, 'defect'],
     switch: [state, 'defect'],
     pages: [state, 'defect'],
     swept: [state, 'defect'],
@@ -194,6 +198,7 @@ const kept = <S extends ReceiverState>(state: S) =>
     go: [state, 'outOfOrder'],
     abort: [state, 'outOfOrder'],
     discard: [state, 'outOfOrder'],
+    diskDiscard: [state, 'outOfOrder'],
     switch: [state, 'outOfOrder'],
     pages: [state, 'outOfOrder'],
     swept: [state, 'outOfOrder'],
@@ -232,7 +237,11 @@ export const RECEIVER_TABLE: Table<ReceiverState, ReceiverEvent, ReceiverAction>
   device: { ...waiting('device'), end: ['ready', 'complete'] },
   ready: { ...waiting('ready'), go: ['starting', 'start'] },
   starting: { ...deaf('starting'), started: ['completed', 'conclude'], error: ['failed', 'fail'] },
-  switching: { ...waiting('switching'), state: ['switched', 'keepState'] },
+  switching: {
+    ...waiting('switching'),
+    diskDiscard: ['switching', 'discardDisk'],
+    state: ['switched', 'keepState'],
+  },
   switched: { ...waiting('switched'), switch: ['postcopy-loading', 'loadPostcopy'] },
   'postcopy-loading': { ...waiting('postcopy-loading'), loaded: ['postcopy-ready', 'sayReady'] },
   'postcopy-ready': {
@@ -248,6 +257,7 @@ export const RECEIVER_TABLE: Table<ReceiverState, ReceiverEvent, ReceiverAction>
   'postcopy-active': {
     ...kept('postcopy-active'),
     pages: ['postcopy-active', 'place'],
+    disk: ['postcopy-active', 'placeDisk'],
     swept: ['postcopy-active', 'finish'],
     checkpointed: ['postcopy-active', 'checkpointed'],
     finished: ['completed', 'conclude'],
@@ -290,12 +300,12 @@ export const RECEIVER_STATUS: Readonly<Record<ReceiverState, MigrationStatus>> =
 
 /** What may come next, for errors. */
 export const EXPECTED: Readonly<Record<ReceiverState, string>> = {
-  switching: '"state"',
+  switching: '"diskDiscard" or "state"',
   switched: '"switch"',
   'postcopy-loading': 'nothing',
   'postcopy-ready': '"go"',
   'postcopy-starting': 'nothing',
-  'postcopy-active': '"pages", "checkpointed" or "swept"',
+  'postcopy-active': '"pages", "disk", "checkpointed" or "swept"',
   'postcopy-paused': 'nothing',
   'postcopy-recover-setup': 'nothing',
   'postcopy-recover': '"resume", then "resumed" or "go"',

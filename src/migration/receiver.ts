@@ -285,12 +285,18 @@ export class Receiver {
         this.#passedNs = this.#options.clock.nowNs();
         this.#postcopy = await this.#vm().discard(frame);
         break;
+      case 'discardDisk':
+        if (!this.#vm().features.includes('postcopy-disks')) {
+          throw GodwitError.unexpected('format', 'migration stream', '"state"', `"${type}"`, offset);
+        }
+        this.#late.discardDisk(frame);
+        break;
       case 'loadPostcopy': {
         const message = decodeMessage('switch', payload, offset);
         this.#running = message.running;
-        await this.#vm().finishDisks(offset);
+        const state = this.#state as Uint8Array;
         await this.#urgent?.joined();
-        await this.#timed('loadMs', () => this.#late.load(message, this.#state as Uint8Array));
+        await this.#timed('loadMs', () => this.#late.load(message, state, offset));
         this.#link.interrupt.check();
         return 'loaded';
       }
@@ -300,6 +306,9 @@ export class Receiver {
       case 'checkpointed':
         this.#late.checkpointed(frame);
         break;
+      case 'placeDisk':
+        await this.#late.placeDisk(frame);
+        break;
       case 'finish':
         await this.#late.finish(offset);
         // Whether the source hears it or not: everything is here.
@@ -308,6 +317,7 @@ export class Receiver {
       case 'sayReceived':
         this.#late.checkResume(decodeMessage('resume', payload, offset), offset);
         this.#awaitUrgent(this.#recovery.channels);
+        for (const list of await this.#late.missingChunks()) await this.#link.say('diskMissing', list);
         await this.#link.say('received', this.#late.received());
         break;
       case 'attach':
@@ -416,7 +426,9 @@ export class Receiver {
     }
     await this.#postcopy?.attach(this.#link, this.#urgent);
     try {
-      await this.#timed('startMs', () => this.#vm().vm.start(this.#running));
+      const { vm, features } = this.#vm();
+      if (features.includes('disks') && this.#postcopy?.disksLate !== true) await vm.nameDisks();
+      await this.#timed('startMs', () => vm.start(this.#running));
       if (this.#passedNs !== undefined) {
         this.#pause.downtimeMs = (this.#options.clock.nowNs() - this.#passedNs) / 1e6;
       }

@@ -43,6 +43,11 @@ export class SendRing {
     return this.#free.pop() as number;
   }
 
+  /** A slot, if one is free. */
+  take(): number | undefined {
+    return this.#free.pop();
+  }
+
   /** Gives a slot back unused. */
   release(slot: number): void {
     this.#free.push(slot);

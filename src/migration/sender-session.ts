@@ -41,7 +41,7 @@ export interface SessionOptions {
 export class SenderSession {
   readonly #options: SessionOptions;
   readonly #vm: SourceVm;
-  readonly #parts: Omit<SourceLinkOptions, 'open' | 'interrupt'> & PostcopySourceOptions;
+  readonly #parts: Omit<SourceLinkOptions, 'open' | 'interrupt'> & Omit<PostcopySourceOptions, 'disks'>;
   #interrupt: Interrupt;
   #link: SourceLink;
   #postcopy: PostcopySource | undefined;
@@ -143,6 +143,7 @@ export class SenderSession {
       ...(postcopy && postcopyRescue ? ['rescue'] : []),
       ...(postcopy && postcopyPreempt ? ['preempt'] : []),
       ...(this.#options.channels === undefined ? [] : ['multifd']),
+      ...(this.#disks !== undefined && postcopy ? ['postcopy-disks'] : []),
     ];
   }
 
@@ -222,7 +223,6 @@ export class SenderSession {
   async switchToPostcopy(): Promise<void> {
     const { pause } = this.statistics;
     const held = (pause.heldMs ?? 0) * 1e6;
-    await this.#ram.finishDisks();
     await this.#ram.syncLast();
     const t0 = this.#now();
     pause.finalPassMs = (t0 - this.#pauseStartNs - held) / 1e6;
@@ -230,7 +230,11 @@ export class SenderSession {
     this.#interrupt.check();
     const t1 = this.#now();
     pause.takeStateMs = (t1 - t0) / 1e6;
-    this.#postcopy = new PostcopySource(this.#parts);
+    const { scratch } = this.#vm.layout;
+    this.#postcopy = new PostcopySource({
+      ...this.#parts,
+      disks: this.#disks?.server({ scratch, clock: this.#options.clock }),
+    });
     this.#toldRunning = true;
     await this.#postcopy.switchOver(this.#served, state, this.#running);
     const t2 = this.#now();
@@ -243,7 +247,7 @@ export class SenderSession {
   /** Serves what the destination lacks; returns when it has everything. */
   async serve(): Promise<void> {
     await this.#ram.stopLogging();
-    await this.#disks?.stop();
+    await this.#disks?.endLog();
     await this.#store.serve(this.#served);
   }
 

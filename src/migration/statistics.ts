@@ -137,6 +137,9 @@ export interface DiskStatistics {
   readonly total: number;
   /** Bytes per second that the guest may write, while it is held down; ours. */
   readonly 'write-limit'?: number;
+  /** In post-copy: how often the guest asked for what was not there, and bytes sent; ours. */
+  readonly 'postcopy-requests'?: number;
+  readonly 'postcopy-bytes'?: number;
 }
 
 /** Checkpoints of a guest in post-copy that have come back to the source (`postcopy-rescue`). */
@@ -212,7 +215,11 @@ export class Statistics {
   #stoppedMs: number | undefined;
   readonly passes: PassStatistics[] = [];
   readonly pause: { -readonly [K in keyof PauseSplit]?: number } = {};
-  readonly disk = { transferred: 0, remaining: 0, total: 0, writeLimit: 0 };
+  readonly disk = {
+    ...{ transferred: 0, remaining: 0, total: 0, writeLimit: 0 },
+    /** In post-copy. */
+    ...{ requests: 0, postcopyBytes: 0 },
+  };
   transferred = 0;
   multifdBytes = 0;
   remainingPages = 0;
@@ -319,8 +326,12 @@ export class Statistics {
   }
 
   #diskStatistics(): DiskStatistics {
-    const { writeLimit, ...figures } = this.disk;
-    return writeLimit === 0 ? figures : { ...figures, 'write-limit': writeLimit };
+    const { writeLimit, requests, postcopyBytes, ...figures } = this.disk;
+    return {
+      ...figures,
+      ...(writeLimit === 0 ? {} : { 'write-limit': writeLimit }),
+      ...(postcopyBytes === 0 ? {} : { 'postcopy-requests': requests, 'postcopy-bytes': postcopyBytes }),
+    };
   }
 
   info(status: MigrationStatus, error: string | undefined): MigrationInfo {

@@ -72,6 +72,9 @@ export function migrationLines(info: MigrationInfo): string[] {
       `total disk: ${kbytes(info.disk.total)}`,
     );
     add('disk write limit', info.disk['write-limit'], ' bytes/s');
+    add('disk postcopy requests', info.disk['postcopy-requests']);
+    const late = info.disk['postcopy-bytes'];
+    if (late !== undefined) lines.push(`postcopy disk: ${kbytes(late)}`);
   }
   const cache = info['xbzrle-cache'];
   if (cache !== undefined) {

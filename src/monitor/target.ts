@@ -96,6 +96,9 @@ export interface MigrationDisk {
   readonly total: number;
   /** Bytes per second that the guest may write, while it is held down; godwit's own. */
   readonly 'write-limit'?: number;
+  /** In post-copy: how often the guest asked for what was not there, and bytes sent; godwit's own. */
+  readonly 'postcopy-requests'?: number;
+  readonly 'postcopy-bytes'?: number;
 }
 
 /** One pass over memory; godwit's own, QEMU has no such history. */

@@ -91,6 +91,8 @@ export class FakeDestinationDisk implements DestinationDisk {
   #writes = 0;
   /** Bytes after which the disk is full. */
   room = Infinity;
+  /** What was safe when it got its name. */
+  named: Uint8Array | undefined;
   readonly #time: VirtualTime;
 
   constructor(time: VirtualTime, id: string, size: number, base: Uint8Array = new Uint8Array(size)) {
@@ -103,6 +105,10 @@ export class FakeDestinationDisk implements DestinationDisk {
 
   get size(): number {
     return this.contents.length;
+  }
+
+  name(): void {
+    this.named = this.safe.slice();
   }
 
   async baseDigests(first: number, pieces: number): Promise<Uint8Array> {

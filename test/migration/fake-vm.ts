@@ -353,6 +353,11 @@ export class FakeDestination implements DestinationBuilder, DestinationVm {
     this.position = parse(state);
   }
 
+  async nameDisks(): Promise<void> {
+    this.#call('nameDisks');
+    for (const disk of this.disks) disk.name();
+  }
+
   async start(runningAtSource: boolean): Promise<void> {
     this.#call('start');
     this.started = runningAtSource;

@@ -1,6 +1,7 @@
 /** A post-copy between fake VMs over links that break: the guest runs at the destination, and waits for its pages. */
 import { expect } from 'vitest';
 import { CONTROL, PAGE_SIZE } from '../../src/memory/layout.ts';
+import { DISK_CHUNK } from '../../src/migration/disk-stream.ts';
 import { FrameWriter } from '../../src/migration/frame-writer.ts';
 import { Kernels } from '../../src/migration/kernels.ts';
 import type { Checkpoint, PostcopyVm } from '../../src/migration/migratable-vm.ts';
@@ -10,6 +11,7 @@ import { encodeMessage, MIGRATION_ID_BYTES } from '../../src/migration/protocol.
 import { Receiver } from '../../src/migration/receiver.ts';
 import { type MigrationEvent, Sender } from '../../src/migration/sender.ts';
 import type { Transport } from '../../src/migration/transport.ts';
+import { Random } from '../support/random.ts';
 import { FakeDestinationDisk, FakeSourceDisk } from './fake-disks.ts';
 import { checkSweep, contents, FakeDestination, FakeSourceVm, Guest, giveBack, SWEEP } from './fake-vm.ts';
 import { PARAMETERS } from './harness.ts';
@@ -17,6 +19,8 @@ import { Link, type LinkOptions } from './memory-transport.ts';
 import { VirtualTime } from './virtual-time.ts';
 
 const NS_PER_PAGE = 50_000;
+/** Time that a request to a disk takes. */
+const NS_PER_REQUEST = 100_000;
 
 /** A destination whose guest runs and needs pages. */
 export class LateDestination extends FakeDestination {
@@ -24,6 +28,8 @@ export class LateDestination extends FakeDestination {
   readonly links: boolean[] = [];
   readonly postcopy: PostcopyVm;
   guest: Guest | undefined;
+  /** What the source's disks held when it was stopped. */
+  sourceDisks: () => readonly Uint8Array[] = () => [];
   /** Pages that the guest ever waited for. */
   ended = false;
   /** Its process has ended. */
@@ -39,6 +45,15 @@ export class LateDestination extends FakeDestination {
   readonly #asked = new Set<number>();
   readonly #control: Int32Array;
   readonly #received: Int32Array;
+  lateDisks: { here: readonly Int32Array[]; wanted: Parameters<PostcopyVm['beginDisks']>[1] } | undefined;
+  /** Chunks of disks that the guest waited for. */
+  readonly wantedChunks: number[] = [];
+  /** What is to be on each disk, once the guest runs here. */
+  model: Uint8Array[] = [];
+  readonly #random = new Random(11);
+  /** What the guest wants to do to a disk next. */
+  #request: { disk: number; sector: number; write: boolean; asked: boolean } | undefined;
+  #diskNs = 0;
 
   constructor(time: VirtualTime, disks: readonly FakeDestinationDisk[]) {
     super(disks);
@@ -69,6 +84,18 @@ export class LateDestination extends FakeDestination {
       end: async () => {
         this.ended = true;
       },
+      beginDisks: async (here, wanted) => {
+        this.calls.push('beginDisks');
+        this.lateDisks = { here, wanted };
+      },
+      disksArrived: () => {
+        time.spend(0);
+        this.catchUp();
+      },
+      endDisks: async () => {
+        this.calls.push('endDisks');
+        this.lateDisks = undefined;
+      },
     };
   }
 
@@ -78,6 +105,7 @@ export class LateDestination extends FakeDestination {
 
   override async start(runningAtSource: boolean): Promise<void> {
     await super.start(runningAtSource);
+    this.model = this.sourceDisks().map((contents) => contents.slice());
     const guest = new Guest(this.memory, this.layout, NS_PER_PAGE, this.position);
     guest.running = runningAtSource && !this.lost;
     guest.logging = this.#logged;
@@ -91,8 +119,45 @@ export class LateDestination extends FakeDestination {
     return super.running && !this.lost;
   }
 
+  /** The guest reads and writes sectors, one after the other, and waits for those that are not here. */
+  #useDisks(ns: number): void {
+    if (this.guest?.running !== true || this.disks.length === 0) return;
+    this.#diskNs += ns;
+    while (this.#diskNs >= NS_PER_REQUEST) {
+      if (this.#request === undefined) {
+        const disk = this.#random.below(this.disks.length);
+        const sector = this.#random.below((this.disks[disk] as FakeDestinationDisk).size / 512);
+        this.#request = { disk, sector, write: this.#random.chance(0.5), asked: false };
+      }
+      const request = this.#request;
+      const chunk = Math.floor((request.sector * 512) / DISK_CHUNK);
+      const here = this.lateDisks?.here[request.disk];
+      if (here !== undefined && (((here[chunk >> 5] as number) >>> (chunk & 31)) & 1) === 0) {
+        if (!request.asked) {
+          request.asked = true;
+          this.wantedChunks.push(chunk);
+          this.lateDisks?.wanted(request.disk, { first: chunk, count: 1 });
+        }
+        this.#diskNs = NS_PER_REQUEST;
+        return;
+      }
+      this.#diskNs -= NS_PER_REQUEST;
+      this.#request = undefined;
+      const { contents } = this.disks[request.disk] as FakeDestinationDisk;
+      const model = this.model[request.disk] as Uint8Array;
+      const at = request.sector * 512;
+      if (Buffer.compare(contents.subarray(at, at + 512), model.subarray(at, at + 512)) !== 0) {
+        throw new Error(`disk ${request.disk}, sector ${request.sector} is not what it was`);
+      }
+      if (!request.write) continue;
+      contents.fill(this.#random.below(256), at, at + 512);
+      model.set(contents.subarray(at, at + 512), at);
+    }
+  }
+
   catchUp(): void {
     const now = this.#time.nowNs();
+    this.#useDisks(now - this.#lastNs);
     this.guest?.runFor(now - this.#lastNs);
     this.#lastNs = now;
   }
@@ -148,10 +213,16 @@ export interface PostcopySetting {
   /** When post-copy is asked for: before anything, or after so many passes. */
   readonly after?: number;
   readonly paused?: boolean;
-  /** Sizes of disks that travel as well. */
+  /** Sizes of disks that travel as well, and what is special about them. */
   readonly disks?: readonly number[];
   /** After so many pauses the destination is lost, and the source's user wants the guest back. */
   readonly rescueAfter?: number;
+  readonly incremental?: boolean;
+  readonly nsPerWrite?: number;
+  /** Bytes after which the first is full at the destination. */
+  readonly room?: number;
+  /** The number of the read that fails. */
+  readonly failAtRead?: number;
   /** The first who connects after a pause is somebody else. */
   readonly intruder?: boolean;
   /** Called when the sender's status changes. */
@@ -161,14 +232,13 @@ export interface PostcopySetting {
 export interface PostcopySides {
   readonly sender: Sender;
   readonly receiver: Receiver;
-  readonly links: readonly Link[];
   readonly destination: LateDestination;
+  readonly links: readonly Link[];
 }
 
 export interface PostcopyOutcome extends PostcopySides {
   readonly time: VirtualTime;
   readonly source: FakeSourceVm;
-  readonly destination: LateDestination;
   readonly sent: Error | undefined;
   /** Undefined too if it still waits for a connection. */
   readonly received: Error | undefined;
@@ -182,9 +252,17 @@ export interface PostcopyOutcome extends PostcopySides {
 export async function postcopy(setting: PostcopySetting = {}): Promise<PostcopyOutcome> {
   const time = new VirtualTime();
   const disks = (setting.disks ?? []).map((size, i) => new FakeSourceDisk(time, `d${i}`, size, i + 1));
-  const arriving = disks.map(({ id, size }) => new FakeDestinationDisk(time, id, size));
-  const source = new FakeSourceVm(time, { paused: setting.paused ?? false, disks });
+  // Of the base, a half is as it will be.
+  const arriving = disks.map(
+    ({ id, size, contents }) =>
+      new FakeDestinationDisk(time, id, size, contents.slice().fill(0, 0, size >> 1)),
+  );
+  for (const disk of disks.slice(0, 1)) disk.failAtRead = setting.failAtRead ?? Infinity;
+  for (const disk of arriving.slice(0, 1)) disk.room = setting.room ?? Infinity;
+  const { paused = false, incremental = false, nsPerWrite = 500_000 } = setting;
+  const source = new FakeSourceVm(time, { paused, disks, incremental, nsPerWrite });
   const destination = new LateDestination(time, arriving);
+  destination.sourceDisks = () => source.disksAtStop;
   const links: Link[] = [];
   const urgents: Link[] = [];
   const newLink = (list = links, options = setting.links ?? []): Link => {
@@ -362,8 +440,13 @@ export function checkPostcopy({ source, destination, sent }: PostcopyOutcome): v
     there[at] = here[at] as number;
   }
   expect(Buffer.compare(here, there), 'memory').toBe(0);
-  for (const [i, { safe }] of destination.disks.entries()) {
-    expect(Buffer.compare(safe, source.disksAtStop[i] as Uint8Array), `disk ${i}`).toBe(0);
+  for (const [i, { contents, named }] of destination.disks.entries()) {
+    const [model, there] = [destination.model[i] as Uint8Array, source.disksAtStop[i] as Uint8Array];
+    expect(Buffer.compare(contents, model), `disk ${i}`).toBe(0);
+    const safe = named as Uint8Array;
+    const lost = safe.findIndex((byte, at) => byte !== there[at] && model[at] === there[at]);
+    expect(lost, `what is not safe of disk ${i} when it gets its name`).toBe(-1);
+    expect(Buffer.compare((source.fakeDisks[i] as FakeSourceDisk).contents, there), 'the source').toBe(0);
   }
   for (const disk of source.fakeDisks) expect(disk.logging).toBe(false);
 }

@@ -26,12 +26,70 @@ describe.each([
   });
 });
 
-test.each([0, 1, 2, 3])('disks that travel are there before the switch, after %i passes', async (after) => {
-  const outcome = await postcopy({ after, disks: [1024 * 1024 + 512, 128 * 1024] });
+describe.each([0, 1, 2, 3])('disks that travel come late as well, after %i passes', (after) => {
+  test.each([false, true])('incremental: %s', async (incremental) => {
+    const outcome = await postcopy({
+      after,
+      disks: [2 * 1024 * 1024 + 512, 128 * 1024],
+      incremental,
+      parameters: { downtimeLimitMs: 0 },
+    });
+    checkPostcopy(outcome);
+    expect(outcome.sent).toBeUndefined();
+    expect(outcome.statuses).toContain('postcopy-active');
+    const { disk } = outcome.sender.info();
+    expect(disk?.remaining).toBe(0);
+    expect(disk?.['postcopy-bytes']).toBeGreaterThan(0);
+    const { calls, wantedChunks } = outcome.destination;
+    if (after === 0) expect(wantedChunks.length).toBeGreaterThan(0);
+    expect(disk?.['postcopy-requests']).toBe(wantedChunks.length);
+    expect(calls.slice(-3)).toEqual(['start', 'endDisks', 'nameDisks']);
+    doneWith(outcome);
+  });
+});
+
+test('disks of a guest that writes nothing are whole when it starts', async () => {
+  const outcome = await postcopy({ after: 3, disks: [256 * 1024], nsPerWrite: 1e15 });
   checkPostcopy(outcome);
   expect(outcome.sent).toBeUndefined();
-  expect(outcome.statuses).toContain('postcopy-active');
-  expect(outcome.sender.info().disk?.remaining).toBe(0);
+  const { calls } = outcome.destination;
+  expect(calls).not.toContain('beginDisks');
+  expect(calls.slice(-2)).toEqual(['nameDisks', 'start']);
+  doneWith(outcome);
+});
+
+test('a disk that is full when chunks come late: paused until there is room', async () => {
+  let full = false;
+  const outcome = await postcopy({
+    after: 0,
+    disks: [2 * 1024 * 1024],
+    onStatus: (status, { destination }) => {
+      for (const disk of destination.disks) {
+        if (status === 'postcopy-active' && !full) disk.room = disk.written;
+        else if (status === 'postcopy-paused') disk.room = Infinity;
+      }
+      if (status === 'postcopy-active') full = true;
+    },
+  });
+  checkPostcopy(outcome);
+  expect(outcome.sent).toBeUndefined();
+  expect(outcome.pauses[0]).toMatch(/No space left on device/);
+  doneWith(outcome);
+});
+
+test('a disk that is full before: the guest stays', async () => {
+  const outcome = await postcopy({ after: 0, disks: [2 * 1024 * 1024], room: 4096 });
+  checkPostcopy(outcome);
+  expect(outcome.sent?.message).toMatch(/No space left on device/);
+  expect(outcome.source.running).toBe(true);
+  doneWith(outcome);
+});
+
+test('a source that can not read its disk: paused, and tried again', async () => {
+  const outcome = await postcopy({ after: 0, disks: [1024 * 1024], failAtRead: 6 });
+  checkPostcopy(outcome);
+  expect(outcome.sent).toBeUndefined();
+  expect(outcome.statuses).toContain('postcopy-paused');
   doneWith(outcome);
 });
 
@@ -145,12 +203,16 @@ interface Place {
 /** Before, inside the header of, and in the middle of every frame. */
 function places(pieces: readonly Uint8Array[]): Place[] {
   const bytes = Buffer.concat(pieces);
-  const found: Place[] = [{ offset: 7, what: 'in the opening' }];
+  const found: Place[] = [{ offset: 7, what: 'in the opening, early' }];
+  // Of the first connection: the guest is the source's until "go" has been said.
+  let when = ', early';
   for (let at = OPENING_SIZE; at < bytes.length; ) {
     const name = frameName(bytes.readUInt16LE(at));
     const length = bytes.readUInt32LE(at + 8);
-    found.push({ offset: at, what: `before ${name}` }, { offset: at + 11, what: `in the header of ${name}` });
-    if (length > 0) found.push({ offset: at + HEADER_SIZE + (length >> 1), what: `in ${name}` });
+    found.push({ offset: at, what: `before ${name}${when}` });
+    if (name === 'go' || name === 'running') when = '';
+    found.push({ offset: at + 11, what: `in the header of ${name}${when}` });
+    if (length > 0) found.push({ offset: at + HEADER_SIZE + (length >> 1), what: `in ${name}${when}` });
     at += HEADER_SIZE + length;
   }
   return found;
@@ -160,10 +222,10 @@ async function everywhere(
   direction: 'forward' | 'back',
   faultAt: (offset: number) => Faults,
   check: (outcome: PostcopyOutcome, what: string) => void,
-  connection = 0,
+  { connection = 0, disks = [] as readonly number[] } = {},
 ): Promise<void> {
   const cutFirst = { forward: { cutAt: 60_000 } };
-  const clean = await postcopy({ after: 0, links: connection === 0 ? [] : [cutFirst, {}] });
+  const clean = await postcopy({ after: 0, disks, links: connection === 0 ? [] : [cutFirst, {}] });
   expect(clean.sent).toBeUndefined();
   const found = places(clean.links[connection]?.[direction].log ?? []);
   doneWith(clean);
@@ -172,6 +234,7 @@ async function everywhere(
     const faulty = { [direction]: faultAt(offset) };
     const outcome = await postcopy({
       after: 0,
+      disks,
       links: connection === 0 ? [faulty, {}] : [cutFirst, faulty, {}],
     });
     try {
@@ -184,18 +247,24 @@ async function everywhere(
   }
 }
 
-/** In the first connection, the guest is the source's until "go" has been said. */
-const BEFORE_GO = /opening|hello|checkState|accepted|discard|state|switch|ready|before go/;
+/** Bytes of a disk that comes in some frames. */
+const DISK = 200 * 1024 + 512;
 
-describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
+describe.each([
+  ['forward', []],
+  ['back', []],
+  ['forward', [DISK]],
+  ['back', [DISK]],
+] as const)('the %s direction, with disks of %j bytes', (direction, disks) => {
   test.each(['end', 'reset'] as const)('cut at and inside every frame (%s)', async (cutAs) => {
     await everywhere(
       direction,
       (cutAt) => ({ cutAt, cutAs }),
       ({ sent, links, destination }, what) => {
-        if (sent !== undefined) expect(what).toMatch(direction === 'back' ? /./ : BEFORE_GO);
+        if (sent !== undefined) expect(what).toMatch(direction === 'back' ? /./ : /early/);
         else if (!destination.ended) expect(links.length).toBe(2);
       },
+      { disks },
     );
   });
 
@@ -209,9 +278,9 @@ describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
         },
       }),
       ({ sent }, what) => {
-        if (sent !== undefined && direction === 'forward')
-          expect(what).toMatch(/opening|hello|checkState|accepted|discard|state|switch|ready|go/);
+        if (sent !== undefined && direction === 'forward') expect(what).toMatch(/early|go/);
       },
+      { disks },
     );
   });
 
@@ -220,6 +289,7 @@ describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
       direction,
       (stallAt) => ({ stallAt }),
       ({ time }) => expect(time.nowNs()).toBeLessThan(30_000e6),
+      { disks },
     );
   });
 
@@ -229,9 +299,9 @@ describe.each(['forward', 'back'] as const)('the %s direction', (direction) => {
       (cutAt) => ({ cutAt }),
       ({ sent, links }, what) => {
         expect(sent).toBeUndefined();
-        if (!/whole|swept/.test(what)) expect(links.length).toBe(3);
+        if (!/whole|swept|diskPlaced/.test(what)) expect(links.length).toBe(3);
       },
-      1,
+      { connection: 1, disks },
     );
   });
 });

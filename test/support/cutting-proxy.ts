@@ -12,6 +12,8 @@ export type FrameChoice = number | FrameName;
 export interface Fault {
   readonly direction: Direction;
   readonly frame: FrameChoice;
+  /** Only what comes when this one of the forward direction has passed. */
+  readonly behind?: FrameName;
   /** How long a delay is. */
   readonly ms?: number;
   readonly what: /** Both directions end here: all before it has been delivered, nothing more will be. */
@@ -173,6 +175,8 @@ export class CuttingProxy {
   #chosen(direction: Direction, { index, name }: Unit): boolean {
     const fault = this.#fault;
     if (fault === undefined || this.#hasStruck || fault.direction !== direction) return false;
+    const { behind } = fault;
+    if (behind !== undefined && !this.frames.forward.some((seen) => seen.name === behind)) return false;
     return typeof fault.frame === 'number' ? fault.frame === index : fault.frame === name;
   }
 }

@@ -2,8 +2,8 @@
  * Guests that check their own memory (or disk) travel from process to process, in all the ways there are, and are checked
  * at the end: no line is lost or said twice, no page is of another time.
  *
- * GODWIT_FAULTS=N makes N migrations, GODWIT_SEED=N repeats a run of them, GODWIT_RUN=N only its journey N. (What happens
- * at what time is not in the seed.)
+ * GODWIT_FAULTS=N makes N migrations, GODWIT_SEED=N repeats a run of them, GODWIT_RUN=N only its journey N.
+ * GODWIT_TRAVELLER=NAME sends the same one each time. (What happens at what time is not in the seed.)
  */
 import { truncateSync, writeFileSync } from 'node:fs';
 import { expect } from 'vitest';
@@ -22,8 +22,9 @@ interface Traveller {
   readonly options: readonly string[];
   /** A line that it prints again and again. */
   readonly line: RegExp;
-  /** A disk of so many bytes, which all processes share or which goes with it. */
+  /** A disk of so many bytes, which all processes share, or which goes with it. */
   readonly disk?: number;
+  readonly ownDisk?: boolean;
   /** What must hold of all that it has printed. */
   readonly check: (text: string) => void;
 }
@@ -54,6 +55,15 @@ const TRAVELLERS = {
   disk: {
     options: [...guest('disk', 'size=1M report=20'), '-device', 'virtio-blk-device,drive=d'],
     disk: MiB,
+    ...numbered('disk'),
+  },
+  'disk that goes along': {
+    options: [
+      ...guest('disk', 'size=2M block=16K report=20', '32M', '-smp', '2'),
+      ...['-device', 'virtio-blk-device,drive=d'],
+    ],
+    disk: 16 * MiB,
+    ownDisk: true,
     ...numbered('disk'),
   },
 } as const satisfies Record<string, Traveller>;
@@ -110,7 +120,9 @@ class Journey {
   readonly #traveller: Traveller;
   readonly #random: Random;
   readonly #vms: VmProcess[] = [];
-  readonly #image: string;
+  /** Where its disk is; those that it was on before. */
+  #image: string;
+  readonly #images: string[] = [];
 
   constructor(bench: Bench, traveller: Traveller, random: Random) {
     this.#bench = bench;
@@ -130,6 +142,8 @@ class Journey {
   async move(way: Way): Promise<string> {
     const source = this.#vm;
     const link = `unix:${this.#bench.path('link')}`;
+    const along = this.#traveller.ownDisk === true;
+    if (along) this.#nextImage();
     const target = await this.#bench.start([...this.#drive(this.#image), '-incoming', 'defer']);
     for (const vm of [source, target]) await set(vm, way.capabilities);
     // Whether there may be several connections is known when it begins to listen.
@@ -140,7 +154,8 @@ class Journey {
       ...way.parameters,
     });
     const from = source.events.length;
-    await source.execute('migrate', { uri: link });
+    const inc = along && this.#random.chance(0.5);
+    await source.execute('migrate', { uri: link, ...(along ? { blk: true, inc } : {}) });
     if (way.postcopy === 'after a pass') {
       await source.waitForEvent('MIGRATION_PASS', undefined, from);
     }
@@ -198,6 +213,14 @@ class Journey {
     return this.#vms.at(-1) as VmProcess;
   }
 
+  /** It goes to an empty image, or back to one that it was on. */
+  #nextImage(): void {
+    const before = this.#images.splice(0, this.#images.length > 1 && this.#random.chance(0.6) ? 1 : 0);
+    this.#images.push(this.#image);
+    this.#image = before[0] ?? this.#bench.path('disk');
+    if (before.length === 0) this.#newImage(this.#image);
+  }
+
   #newImage(file: string): void {
     writeFileSync(file, '');
     truncateSync(file, this.#traveller.disk ?? 0);
@@ -229,7 +252,8 @@ test('guests travel in all ways, back and forth, and come to no harm', { timeout
   await seeded(
     1,
     async (random) => {
-      const name = random.pick(Object.keys(TRAVELLERS) as (keyof typeof TRAVELLERS)[]);
+      const picked = random.pick(Object.keys(TRAVELLERS) as (keyof typeof TRAVELLERS)[]);
+      const name = (process.env.GODWIT_TRAVELLER ?? picked) as keyof typeof TRAVELLERS;
       const traveller: Traveller = TRAVELLERS[name];
       const names = Object.keys(WAYS) as (keyof typeof WAYS)[];
       const ways = Array.from({ length: STATIONS }, () => random.pick(names));
