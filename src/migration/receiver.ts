@@ -404,9 +404,18 @@ export class Receiver {
     });
   }
 
-  /** The guest is ours now. Whether the source hears of it or not, it will not run it any more. */
+  /**
+   * Images get their names while the source can still take the guest back. Then it is ours: whether the source hears of it
+   * or not, it will not run it any more.
+   */
   async #start(): Promise<void> {
-    const { transport } = this.#link;
+    const { transport, reader } = this.#link;
+    const { vm, features } = this.#vm();
+    if (!transport.duplex && (await reader.next()) !== undefined) {
+      const [expected, got] = ['the end after "go"', 'another frame'];
+      throw GodwitError.unexpected('format', 'migration stream', expected, got, reader.offset);
+    }
+    if (features.includes('disks') && this.#postcopy?.disksLate !== true) await vm.nameDisks();
     if (this.#postcopy !== undefined) this.#postcopy.started = true;
     if (transport.duplex) {
       this.#saidRunning = true;
@@ -415,19 +424,9 @@ export class Receiver {
       } catch {
         // The source stays stopped and tells its user so; here the guest goes on.
       }
-    } else if ((await this.#link.reader.next()) !== undefined) {
-      throw GodwitError.unexpected(
-        'format',
-        'migration stream',
-        'the end after "go"',
-        'another frame',
-        this.#link.reader.offset,
-      );
     }
     await this.#postcopy?.attach(this.#link, this.#urgent);
     try {
-      const { vm, features } = this.#vm();
-      if (features.includes('disks') && this.#postcopy?.disksLate !== true) await vm.nameDisks();
       await this.#timed('startMs', () => vm.start(this.#running));
       if (this.#passedNs !== undefined) {
         this.#pause.downtimeMs = (this.#options.clock.nowNs() - this.#passedNs) / 1e6;

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -363,6 +364,27 @@ describe('a migration with disks that fails', () => {
     );
     expect((await target.exited()).code).toBe(1);
     expect(existsSync(`${there}.partial`)).toBe(false);
+    await goesOn(bench, vm, file);
+  });
+
+  test('an image that cannot get its name: the source takes the guest back', async ({ bench }) => {
+    const file = image(bench);
+    const vm = await source(bench, file);
+    await vm.waitForLine(/^disk 2 /);
+    const there = bench.path('b');
+    writeFileSync(there, Buffer.alloc(SIZE, 7));
+    const uri = `unix:${bench.path('migration')}`;
+    const target = await bench.start(['-incoming', uri, ...diskDrive(there)]);
+    await vm.execute('migrate-set-parameters', HELD);
+    await vm.execute('migrate', { uri, blk: true });
+    await vm.waitForEvent('MIGRATION_PASS');
+    rmSync(`${there}.partial`);
+    writeFileSync(`${there}.partial`, 'of somebody else');
+    await vm.execute('migrate-set-parameters', { 'max-bandwidth': 0 });
+    expect(await vm.migrationEnd()).toBe('failed');
+    expect((await vm.migration())['error-desc']).toMatch(/drive 'x0': .*somebody else has replaced it/);
+    expect((await target.exited()).code).toBe(1);
+    expect(readFileSync(there).every((byte) => byte === 7)).toBe(true);
     await goesOn(bench, vm, file);
   });
 
