@@ -2,6 +2,7 @@
  * Predecoded code: which page has a slot of entries, and what is forgotten when code changes. A page with a slot carries
  * PAGE_FLAG.code, so that no write TLB entry exists for it and every store to it passes by here or through miss.ts.
  */
+import { type Clear, clearOf } from '../memory/clear.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { ENTRY_SIZE, PAGE_FLAG, PAGE_SIZE, SLOT, SLOT_COUNT, SLOT_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
@@ -13,7 +14,7 @@ export class CodeCache {
   readonly #memory: GuestMemory;
   readonly #tlbs: Tlbs;
   readonly #view: DataView;
-  readonly #bytes: Uint8Array;
+  readonly #clear: Clear;
   /** Page index of each slot; -1 if free. */
   readonly #pages = new Int32Array(SLOT_COUNT).fill(-1);
   /** Told of a page whose translation no longer holds, before its entries go. */
@@ -27,7 +28,7 @@ export class CodeCache {
     this.#memory = memory;
     this.#tlbs = tlbs;
     this.#view = new DataView(memory.memory.buffer);
-    this.#bytes = new Uint8Array(memory.memory.buffer);
+    this.#clear = clearOf(memory.memory);
     memory.onCodeWrite = (page, offset, length) => this.forget(page, offset, length);
   }
 
@@ -44,7 +45,7 @@ export class CodeCache {
       this.#tlbs.flush('fetch');
     }
     const slot = layout.slots + index * SLOT_SIZE;
-    this.#bytes.fill(0, slot, slot + SLOT_SIZE);
+    this.#clear(slot, SLOT_SIZE);
     this.#view.setUint32(slot + END_OFFSET, END_WORD, true);
     this.#view.setInt32(slot + SLOT.heat, this.heat, true);
     this.#pages[index] = page;
@@ -94,6 +95,6 @@ export class CodeCache {
       this.onTranslatedChange(page);
       break;
     }
-    this.#bytes.fill(0, slot + first * ENTRY_SIZE, slot + (last + 1) * ENTRY_SIZE);
+    this.#clear(slot + first * ENTRY_SIZE, (last + 1 - first) * ENTRY_SIZE);
   }
 }

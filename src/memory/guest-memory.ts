@@ -2,6 +2,7 @@
  * The guest's memory as the host side sees it: RAM blocks by name, page flags, and the one way for everything outside
  * generated code to write, so that the dirty log and predecoded code always know.
  */
+import { type Clear, clearOf } from './clear.ts';
 import { DirtyLog, type Writer } from './dirty-log.ts';
 import { type Layout, PAGE_FLAG, PAGE_SHIFT, PAGE_SIZE, type RamBlock } from './layout.ts';
 import { MissingPages } from './missing-pages.ts';
@@ -11,6 +12,7 @@ export class GuestMemory {
   readonly layout: Layout;
   readonly missing: MissingPages;
   readonly #bytes: Uint8Array;
+  readonly #clear: Clear;
   readonly dirtyLog: DirtyLog;
   /** Told of every page that changed while predecoded code of it exists. */
   #onCodeWrite: (page: number, offset: number, length: number) => void = () => {};
@@ -20,6 +22,7 @@ export class GuestMemory {
     this.layout = layout;
     this.missing = new MissingPages(memory, layout);
     this.#bytes = new Uint8Array(memory.buffer);
+    this.#clear = clearOf(memory);
     this.dirtyLog = new DirtyLog(memory, layout);
   }
 
@@ -47,7 +50,7 @@ export class GuestMemory {
 
   /** Sets `length` bytes at `at` to zero. */
   clear(at: number, length: number, by?: Writer): void {
-    this.#bytes.fill(0, at, at + length);
+    this.#clear(at, length);
     this.wrote(at, length, by);
   }
 

@@ -4,6 +4,7 @@
  * Entry n holds a page whose number is n modulo TLB_ENTRIES, and so does its victim. Both are zeroed to empty them: the tag
  * 0 can only match in entry 0, which is given a tag of another entry instead.
  */
+import { type Clear, clearOf } from './clear.ts';
 import {
   HART,
   type Layout,
@@ -28,12 +29,12 @@ const indexOf = (page: bigint): number => Number((page >> 12n) & BigInt(TLB_ENTR
 export const emptyTag = (index: number): bigint => (index === 0 ? BigInt(PAGE_SIZE) : 0n);
 
 export class Tlbs {
-  readonly #bytes: Uint8Array;
+  readonly #clear: Clear;
   readonly #view: DataView;
   readonly #layout: Layout;
 
   constructor(memory: WebAssembly.Memory, layout: Layout) {
-    this.#bytes = new Uint8Array(memory.buffer);
+    this.#clear = clearOf(memory);
     this.#view = new DataView(memory.buffer);
     this.#layout = layout;
   }
@@ -99,7 +100,7 @@ export class Tlbs {
 
   #empty(hart: number, context: number, kind: TlbKind): void {
     const at = this.set(hart, context) + TLB[kind];
-    this.#bytes.fill(0, at, at + 2 * TLB_VICTIM);
+    this.#clear(at, 2 * TLB_VICTIM);
     for (const first of [at, at + TLB_VICTIM]) this.#view.setBigInt64(first, emptyTag(0), true);
   }
 }

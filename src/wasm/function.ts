@@ -231,6 +231,11 @@ export class FunctionBuilder implements Callable {
     this.#code.raw(Uint8Array.of(0xfc, 10, 0, 0));
   }
 
+  /** `memory.fill` of (destination, byte, length on the stack) (§5.4.6). */
+  memoryFill(): void {
+    this.#code.raw(Uint8Array.of(0xfc, 11, 0));
+  }
+
   /**
    * The value of an expression. A node that occurs more than once is computed at its first occurrence and kept in a
    * local, which is given back at the end.

@@ -3,6 +3,7 @@
  * when their code changes or there are too many.
  */
 import { type Clock, ManualClock } from '../../clock.ts';
+import { clearOf } from '../../memory/clear.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { CONTROL, ENTRY_SIZE, PAGE_SIZE, SLOT } from '../../memory/layout.ts';
 import { ModuleBuilder } from '../../wasm/module.ts';
@@ -323,7 +324,7 @@ export class Jit {
   #drop(region: LiveRegion): void {
     for (const { slot } of region.pages) {
       this.#regions.delete(this.#code.pageOfEntry(slot));
-      new Uint8Array(this.#view.buffer, slot + SLOT.states, PAGE_SIZE).fill(0);
+      clearOf(this.#memory.memory)(slot + SLOT.states, PAGE_SIZE);
       for (let entry = 0; entry < PAGE_SIZE / 2; entry++) {
         const at = slot + entry * ENTRY_SIZE;
         this.#view.setUint8(at, this.#view.getUint8(at) & ~ENTRY.translated);
