@@ -27,6 +27,7 @@ import type { BlockCounters } from '../monitor/block.ts';
 import type { AnnounceParameters } from '../monitor/target.ts';
 import { ArrivingState } from './arriving-state.ts';
 import { Attention } from './attention.ts';
+import { yieldBackgroundThreads } from './background-threads.ts';
 import type { BlockError } from './block-file.ts';
 import { hostClock } from './clock.ts';
 import { setCompilerFlags } from './compiler-flags.ts';
@@ -515,4 +516,5 @@ class MachineThread implements MachineApi {
 
 if (parentPort === null) throw new GodwitError('internal', 'the machine thread was not started as a worker');
 setCompilerFlags();
+yieldBackgroundThreads();
 new MachineThread(parentPort);
