@@ -67,12 +67,9 @@ function latencies({ 'postcopy-latency-median': median, ...rest }) {
   };
 }
 
-const migrationStatus =
-  (wanted) =>
-  ({ event, data }) => {
-    if (event === 'MIGRATION' && data.status === 'failed') throw new Error('the migration failed');
-    return event === 'MIGRATION' && data.status === wanted;
-  };
+/** That the migration is over, well or not. */
+const migrationOver = ({ event, data }) =>
+  event === 'MIGRATION' && ['completed', 'failed'].includes(data.status);
 
 /**
  * Part of its undisturbed speed with which a `dirty` guest went on from `begin` to `end`, its pause included; the speed
@@ -134,15 +131,16 @@ export function migrate(side, scenario) {
         await sleep(scenario.postcopyMs);
         await source.execute('migrate-start-postcopy');
       }
-      const completed = await source
-        .event(migrationStatus('completed'), 'migration', scenario.limitMs)
-        .catch((error) => {
-          if (scenario.limitMs === undefined || !(error instanceof TimeoutError)) throw error;
-        });
-      if (completed === undefined) {
+      const over = await source.event(migrationOver, 'migration', scenario.limitMs).catch((error) => {
+        if (scenario.limitMs === undefined || !(error instanceof TimeoutError)) throw error;
+      });
+      if (over === undefined) {
         const { passes, decisions } = await source.execute('query-migrate');
         const lines = guestLines(source, destination);
         return { ...shareOf(lines, begin, performance.now()), passList: passes, decisions };
+      }
+      if (over.data.status === 'failed') {
+        throw new Error(`the migration failed: ${(await source.execute('query-migrate'))['error-desc']}`);
       }
       const resumed = await destination.event(({ event }) => event === 'RESUME', 'destination');
       if (!destination.ended) await destination.rearmTimer().catch(() => {});
@@ -152,7 +150,7 @@ export function migrate(side, scenario) {
       const waits = await destination.execute('query-migrate').catch(() => ({}));
       const lines = guestLines(source, destination);
       return {
-        total: completed.at - begin,
+        total: over.at - begin,
         reportedTotal: info['total-time'],
         reportedDowntime: info.downtime,
         passes: info.ram['dirty-sync-count'],
@@ -161,7 +159,7 @@ export function migrate(side, scenario) {
         // Of godwit; QEMU 7.2 does not measure them.
         ...latencies(waits),
         ...gapsOf(lines, begin),
-        ...(scenario.guest === 'dirty' ? shareOf(lines, begin, completed.at) : {}),
+        ...(scenario.guest === 'dirty' ? shareOf(lines, begin, over.at) : {}),
         damage: damageIn(lines, scenario.line),
         // Where the time went, for --json.
         events: [...source.events, ...destination.events].map(({ at, event, data }) => ({
