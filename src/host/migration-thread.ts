@@ -76,6 +76,8 @@ export interface MigrationApi {
   ): Promise<void>;
   /** Listens, and resolves with the address where. `receive` is next. */
   listen(uri: string, settings: ConnectionSettings): Promise<string>;
+  /** What the user has changed since, for the guest that is awaited. */
+  expect(settings: ConnectionSettings, parameters: Partial<MigrationParameters>): void;
   /** Takes the connection and runs the incoming migration to its end. */
   receive(parameters: Partial<MigrationParameters>): Promise<void>;
   cancel(): void;
@@ -148,12 +150,17 @@ function channelOptions(uri: string, settings: ConnectionSettings): { channels?:
   };
 }
 
+/** Whether the source may make further connections. */
+const takesFurther = ({ multifd, preempt }: ConnectionSettings): boolean =>
+  multifd !== undefined || preempt === true;
+
 class MigrationThread implements MigrationApi {
   readonly #main: Remote<MigrationListener>;
   #listener: TransportListener | undefined;
   #helpers: RamHelpers | undefined;
-  /** Whether there may be more than one connection. */
+  /** Whether there may be more than one connection of who sends a guest here. */
   #further = false;
+  #incoming: Partial<MigrationParameters> = {};
   #sender: Sender | undefined;
   #receiver: Receiver | undefined;
   /** Leads to the machine that is arriving. */
@@ -188,28 +195,36 @@ class MigrationThread implements MigrationApi {
   }
 
   async listen(uri: string, settings: ConnectionSettings): Promise<string> {
+    this.#further = takesFurther(settings);
     this.#listener = await listenTransport(uri, {
       ...settings,
-      channels: settings.multifd !== undefined || settings.preempt === true,
+      channels: () => this.#further,
       onRefused: (reason) => void this.#main.connectionRefused(reason),
     });
-    this.#further = settings.multifd !== undefined || settings.preempt === true;
     this.#helpers = new RamHelpers();
     return this.#listener.address;
+  }
+
+  expect(settings: ConnectionSettings, parameters: Partial<MigrationParameters>): void {
+    this.#further = takesFurther(settings);
+    this.#incoming = parameters;
+    this.#receiver?.setParameters(parameters);
   }
 
   async receive(parameters: Partial<MigrationParameters>): Promise<void> {
     const listener = this.#listener;
     if (listener === undefined) throw new GodwitError('internal', 'receive before listen');
+    this.#incoming = parameters;
+    const transport = await listener.accept();
     const receiver = new Receiver({
       builder: this.#builder(),
-      transport: await listener.accept(),
+      transport,
       ...(this.#further
         ? { channels: { next: () => listener.channel(), close: () => listener.close() } }
         : {}),
       clock: hostClock,
       timers: hostTimers,
-      parameters,
+      parameters: this.#incoming,
       onEvent: (event) => void this.#main.event(event),
     });
     this.#receiver = receiver;
@@ -258,7 +273,7 @@ class MigrationThread implements MigrationApi {
     const further = settings.preempt === true;
     const listener = await listenTransport(uri, {
       ...settings,
-      channels: further,
+      channels: () => further,
       onRefused: (reason) => void this.#main.connectionRefused(reason),
     });
     this.#receiver.recover({

@@ -27,7 +27,7 @@ export interface TransportListener {
    * @throws GodwitError kind "cancelled" after `close`.
    */
   accept(): Promise<Transport>;
-  /** The next one after that, if the listener was made for several. @throws GodwitError kind "cancelled". */
+  /** The next one after that, if there may be several. @throws GodwitError kind "cancelled". */
   channel(): Promise<Transport>;
   /** Stops listening. Connections that were handed out stay. Idempotent. */
   close(): void;
@@ -35,8 +35,8 @@ export interface TransportListener {
 
 export interface ListenOptions {
   readonly tls?: TlsSettings;
-  /** Takes further connections after the first. */
-  readonly channels?: boolean;
+  /** Whether further connections are taken after the first; asked when that has come. */
+  readonly channels?: () => boolean;
   /** Whether who connects speaks first; otherwise the first to connect is taken. Default true. */
   readonly spokenTo?: boolean;
   /** Somebody was sent away, and why. Listening goes on. */
@@ -67,8 +67,7 @@ class SocketListener implements TransportListener {
   /** Those that have spoken and were not asked for yet, and those who wait for one. */
   readonly #spoken: SocketTransport[] = [];
   readonly #waiters: Waiter[] = [];
-  /** How many are still to be taken. */
-  #wanted: number;
+  #ended = false;
   #error: GodwitError | undefined;
 
   constructor(server: Server, address: SocketAddress, options: ListenOptions) {
@@ -79,7 +78,6 @@ class SocketListener implements TransportListener {
     );
     this.#server = server;
     this.#options = options;
-    this.#wanted = options.channels === true ? Infinity : 1;
     server.on('connection', (socket) => void this.#connected(socket));
     server.on('error', (error) => this.#fail(socketError(formatTransportAddress(address), 'listen', error)));
   }
@@ -109,7 +107,7 @@ class SocketListener implements TransportListener {
       this.#options.onRefused?.(errorMessage(error));
     }
     if (transport === undefined) return;
-    if (this.#wanted <= 0) {
+    if (this.#ended) {
       transport.destroy();
       return;
     }
@@ -119,11 +117,10 @@ class SocketListener implements TransportListener {
       transport.destroy();
       return;
     }
-    this.#wanted--;
     const waiter = this.#waiters.shift();
     if (waiter === undefined) this.#spoken.push(transport);
     else waiter.resolve(transport);
-    if (this.#wanted === 0) this.#end();
+    if (this.#options.channels?.() !== true) this.#end();
   }
 
   /** The connection, secured if it is to be; undefined if it was refused. */
@@ -149,7 +146,7 @@ class SocketListener implements TransportListener {
 
   /** Nobody else gets in. */
   #end(): void {
-    this.#wanted = 0;
+    this.#ended = true;
     this.#server.close();
     for (const other of this.#candidates) other.destroy();
     this.#candidates.clear();

@@ -57,7 +57,7 @@ export async function connectTransport(uri: string, options: TransportOptions = 
       return openExecTransport(address.command, { writes: true, reads: options.returnPath === true });
     default: {
       if (address.server !== true) return connected(address, options, 'source');
-      const listener = await listenOnSocket(address, { ...options, channels: false, spokenTo: false });
+      const listener = await listenOnSocket(address, { ...options, channels: () => false, spokenTo: false });
       return listener.accept();
     }
   }

@@ -341,7 +341,7 @@ export class VmMigration {
     return this.#capabilities;
   }
 
-  setCapabilities(changes: Partial<Capabilities>): void {
+  async setCapabilities(changes: Partial<Capabilities>): Promise<void> {
     // As in QEMU: of a migration that comes here, the source has decided already.
     if (this.#incoming === undefined && !FINAL_MIGRATION_STATES.has(this.#status)) {
       throw new GodwitError('state', "There's a migration process in progress");
@@ -359,6 +359,15 @@ export class VmMigration {
       throw new GodwitError('usage', 'Postcopy preempt requires postcopy-ram');
     }
     this.#capabilities = capabilities;
+    await this.#tellThread();
+  }
+
+  /** A migration that is under way, or awaited, goes by what is set now. */
+  async #tellThread(): Promise<void> {
+    const remote = this.#thread?.connection.remote;
+    if (this.#incoming?.started === true) {
+      await remote?.expect(this.#connectionSettings(), this.#engineParameters());
+    } else await remote?.setParameters(this.#engineParameters());
   }
 
   get parameters(): Parameters {
@@ -373,7 +382,7 @@ export class VmMigration {
     const before = this.#parameters;
     this.#parameters = { ...before, ...changes };
     try {
-      await this.#thread?.connection.remote.setParameters(this.#engineParameters());
+      await this.#tellThread();
     } catch (error) {
       this.#parameters = before;
       throw error;

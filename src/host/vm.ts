@@ -250,7 +250,7 @@ export class Vm implements MonitorTarget {
   }
 
   async setCapabilities(changes: Partial<Capabilities>): Promise<void> {
-    this.#migration.setCapabilities(changes);
+    await this.#migration.setCapabilities(changes);
   }
 
   parameters(): Parameters {

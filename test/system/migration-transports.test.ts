@@ -191,6 +191,19 @@ describe('multifd', () => {
     expectNumbered(joinedConsole(...past), 'dirty');
   });
 
+  test('the destination may want it when it listens already', async ({ bench }) => {
+    const source = await bench.start(SMALL_GUEST);
+    await source.waitForLine(NEW_LINE);
+    const uri = `unix:${bench.path('incoming')}`;
+    const target = await bench.start(['-incoming', uri]);
+    for (const vm of [source, target]) await vm.execute('migrate-set-capabilities', MULTIFD);
+    await source.execute('migrate', { uri });
+    expect(await source.migrationEnd(), (await source.migration())['error-desc']).toBe('completed');
+    await target.waitForNewLine(NEW_LINE);
+    await source.quit();
+    await target.quit();
+  });
+
   test('both sides have to want it; zstd needs a Node that has it', async ({ bench }) => {
     const source = await bench.start(SMALL_GUEST);
     await source.waitForLine(NEW_LINE);
