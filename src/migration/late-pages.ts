@@ -6,7 +6,7 @@ import { GodwitError } from '../error.ts';
 import { CONTROL, type Layout, PAGE_SIZE } from '../memory/layout.ts';
 import type { Frame } from './frame-reader.ts';
 import type { Kernels } from './kernels.ts';
-import type { PageBitmap } from './page-bitmap.ts';
+import { PageBitmap } from './page-bitmap.ts';
 import { DATA_OFFSET, MAX_PAGES_DATA, PAGES_HEADER_SIZE, SENT_OFFSET, WINDOW_PAGES } from './pages-frame.ts';
 
 export class LatePages {
@@ -61,25 +61,24 @@ export class LatePages {
       throw unexpected('frame "discard", length', `${length} bytes`, String(payload.length), offset);
     }
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
-    const bit = (page: number): number => (payload[page >>> 3] as number) & (1 << (page & 7));
-    let missing = 0;
-    for (let page = 0; page < length * 8; page++) {
-      if (bit(page) !== 0) {
-        if (page >= pages) throw unexpected('frame "discard"', `${pages} pages`, `page ${page}`, offset);
-        missing++;
-      } else if (page < pages && !this.#touched.has(page)) {
-        throw unexpected(
-          'frame "discard"',
-          'every page to have arrived or to be missing',
-          `page ${page}`,
-          offset,
-        );
-      }
+    const words = Uint32Array.from(this.#received, (_, word) => view.getUint32(word * 4, true));
+    const past = ((words.at(-1) ?? 0) >>> ((pages - 1) & 31)) >>> 1;
+    if (past !== 0) {
+      const page = pages + 31 - Math.clz32(past & -past);
+      throw unexpected('frame "discard"', `${pages} pages`, `page ${page}`, offset);
     }
-    for (let word = 0; word < this.#received.length; word++) {
-      Atomics.store(this.#received, word, ~view.getUint32(word * 4, true));
+    const missing = new PageBitmap(words, pages);
+    const lost = missing.nextAbsentFromBoth(this.#touched);
+    if (lost >= 0) {
+      throw unexpected(
+        'frame "discard"',
+        'every page to have arrived or to be missing',
+        `page ${lost}`,
+        offset,
+      );
     }
-    this.#missing = missing;
+    for (const [word, bits] of words.entries()) Atomics.store(this.#received, word, ~bits);
+    this.#missing = missing.count();
   }
 
   /**

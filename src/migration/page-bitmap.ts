@@ -122,6 +122,17 @@ export class PageBitmap {
     return sum;
   }
 
+  /** The first page that is neither in this set nor in `other`, which is as large; -1 if there is none. */
+  nextAbsentFromBoth(other: PageBitmap): number {
+    for (let i = 0; i < this.#words.length; i++) {
+      const absent = ~((this.#words[i] ?? 0) | (other.#words[i] ?? 0));
+      if (absent === 0) continue;
+      const page = i * 32 + 31 - Math.clz32(absent & -absent);
+      return page < this.pages ? page : -1;
+    }
+    return -1;
+  }
+
   /** Every `step`th page of the set, beginning with the one in the middle of the first `step`. */
   *sample(step: number): Generator<number> {
     let wanted = step >> 1;

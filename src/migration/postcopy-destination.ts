@@ -88,10 +88,10 @@ export class PostcopyDestination {
     const { vm, postcopy, patienceMs, clock } = this.#options;
     this.#id = Uint8Array.from(id);
     await this.#disks?.begin(offset);
-    await postcopy.begin((page) => this.#want(page), rescueMs > 0);
     if (rescueMs > 0)
       this.#rescue = new RescueStream({ vm: postcopy, clock, intervalMs: rescueMs, patienceMs });
-    await vm.loadState(state);
+    // The machine does one after the other.
+    await Promise.all([postcopy.begin((page) => this.#want(page), rescueMs > 0), vm.loadState(state)]);
   }
 
   /** From now on pages are asked for over this connection, or over one of their own. */

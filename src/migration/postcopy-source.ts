@@ -18,7 +18,7 @@ import { noPages } from './page-counts.ts';
 import { PageSweep, type PagesPayload } from './page-sweep.ts';
 import { MAX_PAGES_DATA } from './pages-frame.ts';
 import type { MigrationParameters } from './parameters.ts';
-import { decodeMessage, encodeMessage, MIGRATION_ID_BYTES } from './protocol.ts';
+import { decodeMessage, encodeMessage } from './protocol.ts';
 import { RateLimiter } from './rate-limiter.ts';
 import { type RescuePoint, RescueStore } from './rescue-store.ts';
 import type { FrameHandlers } from './return-path.ts';
@@ -47,6 +47,8 @@ export interface PostcopySourceOptions {
   readonly kernels: Kernels;
   readonly parameters: () => MigrationParameters;
   readonly statistics: Statistics;
+  /** What a further connection of this migration names itself with. */
+  readonly id: Uint8Array;
   /** Disks that travel. */
   readonly disks: DiskServer | undefined;
 }
@@ -64,7 +66,6 @@ export class PostcopySource {
   readonly #disks: DiskServer | undefined;
   /** Bytes of the sweep over disks less those of the sweep over RAM. */
   #lead = 0;
-  readonly #id = crypto.getRandomValues(new Uint8Array(MIGRATION_ID_BYTES));
   #window: SweepWindow;
   #ring: SendRing;
   /** Pages that the guest waits for, in the order in which they were asked for. */
@@ -116,12 +117,15 @@ export class PostcopySource {
 
   /** Sends what makes the destination ready to run: which pages it lacks, the device state. */
   async switchOver({ link }: ServedLink, state: Uint8Array, running: boolean): Promise<void> {
-    await link.send('discard', this.#sweep.bitmap());
-    for (const list of this.#disks?.discards() ?? []) await link.send('diskDiscard', list);
-    await link.send('state', state);
-    const { postcopyRescueIntervalMs } = this.#options.parameters();
-    const rescueMs = this.#rescue === undefined ? 0 : postcopyRescueIntervalMs;
-    await link.send('switch', encodeMessage('switch', { id: this.#id, running, rescueMs }));
+    const { parameters, id } = this.#options;
+    const rescueMs = this.#rescue === undefined ? 0 : parameters().postcopyRescueIntervalMs;
+    // The guest stands still: nothing waits for the frame before it to be taken.
+    await Promise.all([
+      link.send('discard', this.#sweep.bitmap()),
+      ...Array.from(this.#disks?.discards() ?? [], (list) => link.send('diskDiscard', list)),
+      link.send('state', state),
+      link.send('switch', encodeMessage('switch', { id, running, rescueMs })),
+    ]);
   }
 
   /** Whether the guest can be taken up here. */
@@ -166,7 +170,7 @@ export class PostcopySource {
   async resume({ link, interrupt }: ServedLink): Promise<boolean> {
     // Before all else it says which chunks it lacks.
     link.hear('whole', this.#disks?.handlers(interrupt) ?? {});
-    await link.send('resume', encodeMessage('resume', { id: this.#id }));
+    await link.send('resume', encodeMessage('resume', { id: this.#options.id }));
     const frame = await link.expect('received', 'say what it has');
     if (frame === undefined) throw new GodwitError('internal', 'migration: nobody answers');
     const { started, pages } = decodeMessage('received', frame.payload, frame.offset);

@@ -417,15 +417,11 @@ export class Receiver {
     }
     if (features.includes('disks') && this.#postcopy?.disksLate !== true) await vm.nameDisks();
     if (this.#postcopy !== undefined) this.#postcopy.started = true;
-    if (transport.duplex) {
-      this.#saidRunning = true;
-      try {
-        await this.#link.say('running');
-      } catch {
-        // The source stays stopped and tells its user so; here the guest goes on.
-      }
-    }
-    await this.#postcopy?.attach(this.#link, this.#urgent);
+    this.#saidRunning = transport.duplex;
+    // If it isn't heard, the source stays stopped and tells its user so; here the guest goes on. It waits for neither.
+    const said = this.#link.say('running').catch(() => {});
+    const attached = this.#postcopy?.attach(this.#link, this.#urgent);
+    attached?.catch(() => {});
     try {
       await this.#timed('startMs', () => vm.start(this.#running));
       if (this.#passedNs !== undefined) {
@@ -439,6 +435,7 @@ export class Receiver {
         error,
       );
     }
+    await Promise.all([said, attached]);
   }
 
   async #fail(error: GodwitError): Promise<void> {

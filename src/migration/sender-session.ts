@@ -75,7 +75,8 @@ export class SenderSession {
       ? new AutoMode({ xbzrle, xbzrleCacheSize, autoConverge })
       : undefined;
     const parameters = () => ({ ...options.parameters(), ...auto?.choice });
-    const parts = { ...options, parameters, kernels, bandwidth, statistics: this.statistics };
+    const id = crypto.getRandomValues(new Uint8Array(MIGRATION_ID_BYTES));
+    const parts = { ...options, parameters, kernels, bandwidth, statistics: this.statistics, id };
     this.#parts = parts;
     this.#link = new SourceLink(parts);
     const ofDisks = { kernels, scratch: vm.layout.scratch, link: this.#link, statistics: this.statistics };
@@ -223,10 +224,13 @@ export class SenderSession {
   async switchToPostcopy(): Promise<void> {
     const { pause } = this.statistics;
     const held = (pause.heldMs ?? 0) * 1e6;
+    // It does not change any more: it is taken while the log is read.
+    const saved = this.#vm.saveState();
+    saved.catch(() => {});
     await this.#ram.syncLast();
     const t0 = this.#now();
     pause.finalPassMs = (t0 - this.#pauseStartNs - held) / 1e6;
-    const state = await this.#vm.saveState();
+    const state = await saved;
     this.#interrupt.check();
     const t1 = this.#now();
     pause.takeStateMs = (t1 - t0) / 1e6;
