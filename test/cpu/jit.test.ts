@@ -163,3 +163,25 @@ test('what ran only before a page got hot is no part of its region', () => {
   expect(m.hart.translated.instructions).toBeGreaterThan(4000);
   expect(m.engine.jit?.statistics.instructions).toBeLessThanOrEqual(LOOP.length + 1);
 });
+
+test('a register that is a word in every turn of a loop may be none when control comes back into it', () => {
+  const lines: Line[] = [
+    ['addi', { rd: 10, rs1: 9, imm: 1 }],
+    ['xor', { rd: 11, rs1: 9, rs2: 5 }],
+    ['addiw', { rd: 9, rs1: 5, imm: 0 }],
+    ['addiw', { rd: 5, rs1: 5, imm: 1 }],
+    ['bne', { rs1: 5, rs2: 0, imm: -16 }],
+  ];
+  const [a, b] = [{ dispatch: 'table' } as const, HOT].map((options) => machine(options, ...lines));
+  for (let stop = 0; stop < 400; stop++) {
+    for (const m of [a, b] as BareMachine[]) {
+      m.run(200 + (stop % 7));
+      if (stop % 3 === 0) m.hart.setX([5, 9][stop % 2] as number, (BigInt(stop) << 31n) + 7n);
+    }
+    for (let i = 0; i < 2; i++) {
+      expect({ stop, state: stateOf(b as BareMachine) }).toEqual({ stop, state: stateOf(a as BareMachine) });
+      for (const m of [a, b] as BareMachine[]) m.run(3);
+    }
+  }
+  expect(b?.hart.translated.instructions).toBeGreaterThan(50_000);
+});

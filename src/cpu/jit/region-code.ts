@@ -59,7 +59,7 @@ class RegionCode {
       for (const instruction of block.instructions) registers.declare(instruction);
       if ('instruction' in block.end) registers.declare(block.end.instruction);
     }
-    registers.declareWords(this.#words.reduce((all, { merged }) => all | merged, 0));
+    registers.declareWords(this.#words.reduce((all, { merged, checked }) => all | merged | checked, 0));
     this.#frame.begin();
     emitFlow({
       f: this.#f,

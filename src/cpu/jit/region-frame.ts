@@ -147,7 +147,13 @@ export class RegionFrame implements ActionFrame {
    */
   beginBlock(at: number, length: number, budget: number, words: WordsAt): void {
     const f = this.f;
-    this.registers.emitMergedWords(words.merged);
+    if (words.checked !== 0) {
+      this.registers.emitCheckWords(words.checked);
+      f.ifUnlikely();
+      this.bail(at, 0);
+      f.end();
+    }
+    this.registers.emitMergedWords(words.merged | words.checked);
     if (budget > 0) {
       f.get(this.left);
       f.i32(budget);

@@ -73,6 +73,20 @@ export class RegionRegisters {
     }
   }
 
+  /** Pushes what is not 0 if one of several registers is no word. @param registers bit r for x[r]: at least one. */
+  emitCheckWords(registers: number): void {
+    const f = this.#f;
+    for (const [i, register] of bits(registers).entries()) {
+      f.get(this.x(register));
+      f.op('i32.wrap_i64');
+      f.tee(this.#words[register] as Local);
+      f.op('i64.extend_i32_s');
+      f.get(this.x(register));
+      f.op('i64.ne');
+      if (i > 0) f.op('i32.or');
+    }
+  }
+
   emitRead(hart: Local): void {
     const f = this.#f;
     this.#each((local, offset) => {
