@@ -112,7 +112,7 @@ export class Engine {
         ...{ read: regionRead, write: regionWrite, store: regionStore },
         ...{ sstatus, fence },
       } as RegionImports;
-      const jit = new Jit(memory, this.code, predecode, this.points, table, imports, {
+      const jit = new Jit(memory, ram, this.tlbs, this.code, predecode, this.points, table, imports, {
         ...JIT_OPTIONS,
         ...options.jit,
       });
@@ -120,7 +120,7 @@ export class Engine {
       if (options.jit?.eager === true) {
         this.#slow.onNewCode = (page, inPage) => {
           pages.explore(page, inPage);
-          jit.translateNow(page);
+          jit.translateNow(page, this.#running as Hart);
         };
       }
     }
@@ -182,7 +182,7 @@ export class Engine {
       hart.remaining = piece;
       this.#running = hart;
       let remaining = this.#run(hart.offset, piece);
-      this.jit?.update();
+      this.jit?.update(hart);
       this.#running = undefined;
       if (this.#slow.keptBack !== undefined) {
         remaining += this.#slow.keptBack;

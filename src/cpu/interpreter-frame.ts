@@ -74,7 +74,7 @@ export class InterpreterFrame implements ActionFrame {
   /** A miss branches to a refill, which begins the instruction again. */
   reach(tlb: number, size: number, aligned: boolean): void {
     const f = this.f;
-    emitLookup(f, { address: this.address, tlbs: this.dataTlbs, entry: this.scratch, tlb, size, aligned });
+    this.#emitLookup(tlb, size, aligned);
     f.if();
     if (aligned) {
       f.get(this.address);
@@ -89,17 +89,15 @@ export class InterpreterFrame implements ActionFrame {
     f.end();
   }
 
+  #emitLookup(tlb: number, size: number, aligned: boolean): void {
+    const { address, dataTlbs: tlbs, scratch: entry } = this;
+    emitLookup(this.f, { address, tlbs, entry, tlb, size, aligned, direct: false });
+  }
+
   store(op: StoreOp, value: Expr): void {
     const f = this.f;
     const size = STORES[op][2];
-    emitLookup(f, {
-      address: this.address,
-      tlbs: this.dataTlbs,
-      entry: this.scratch,
-      tlb: TLB.write,
-      size,
-      aligned: false,
-    });
+    this.#emitLookup(TLB.write, size, false);
     f.if();
     f.i32(size);
     f.set(this.size);

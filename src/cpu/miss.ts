@@ -3,7 +3,16 @@
  * translated code on the page, dirty logging, fill; what is no plain RAM page is left to the host side (cpu/slow-path.ts). A dirty bit is set
  * when a write entry is filled, so a store that hits costs nothing extra; the log's flush removes the entries again.
  */
-import { CONTROL, HART, PAGE_FLAG, PAGE_SIZE, TLB, TLB_VICTIM } from '../memory/layout.ts';
+import {
+  CONTROL,
+  HART,
+  PAGE_FLAG,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  TLB,
+  TLB_FIELD,
+  TLB_VICTIM,
+} from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { addMarkDirty, emitDirty } from './dirty.ts';
@@ -134,7 +143,7 @@ function refillFetch({ module, context, translate }: Parts): Callable {
   f.tee(slot);
   f.op('i32.eqz');
   f.brIf(no);
-  emitFill(f, { hart, set: HART.fetchTlbs, tlb: TLB.fetch, address }, () => f.get(slot));
+  f.release(emitFill(f, { hart, set: HART.fetchTlbs, tlb: TLB.fetch, address }, () => f.get(slot)));
   f.i32(1);
   f.return();
   f.end();
@@ -168,7 +177,7 @@ function storeMiss({ module, context, translate, mark }: Parts): Callable {
     f.get(address);
     f.op('i32.wrap_i64');
     f.get(entry);
-    f.load('i32.load', TLB.write + 8);
+    f.load('i32.load', TLB.write + TLB_FIELD.value);
     f.op('i32.add');
     f.set(target);
     f.br(reached);
@@ -253,7 +262,7 @@ function emitTranslate(
   f.brIf(parts.no);
 }
 
-/** Fills an entry for loads or stores: its addend is host address − guest address. */
+/** Fills an entry for loads or stores: its addend is host address − guest address, and TLB_FIELD.direct says if it is RAM's. */
 function emitFillData(
   f: FunctionBuilder,
   { ram }: EngineContext,
@@ -262,7 +271,7 @@ function emitFillData(
   address: Local,
   offset: Local,
 ): void {
-  emitFill(f, { hart, set: HART.dataTlbs, tlb, address }, () => {
+  const entry = emitFill(f, { hart, set: HART.dataTlbs, tlb, address }, () => {
     f.get(offset);
     f.op('i32.wrap_i64');
     f.i32(ram.offset);
@@ -270,6 +279,23 @@ function emitFillData(
     f.get(address);
     f.op('i32.wrap_i64', 'i32.sub');
   });
+  f.get(entry);
+  f.get(address);
+  f.op('i32.wrap_i64');
+  f.i32(-PAGE_SIZE);
+  f.op('i32.and');
+  // The bit by which the neighbour's tag differs.
+  f.get(address);
+  f.get(offset);
+  f.i64(BigInt(ram.base));
+  f.op('i64.add', 'i64.ne');
+  f.get(address);
+  f.i64(2n ** 32n);
+  f.op('i64.ge_u', 'i32.or');
+  f.i32(PAGE_SHIFT);
+  f.op('i32.shl', 'i32.xor');
+  f.store('i32.store', tlb + TLB_FIELD.direct);
+  f.release(entry);
 }
 
 interface Entry {
@@ -289,8 +315,11 @@ function emitEntry(f: FunctionBuilder, { hart, set, address }: Entry, entry: Loc
   f.set(entry);
 }
 
-/** Fills an entry: tag = page address, then `value`. What it held becomes its victim. */
-function emitFill(f: FunctionBuilder, parts: Entry, value: () => void): void {
+/**
+ * Fills an entry: tag = page address, then `value`. What it held becomes its victim.
+ * @returns the address of the entry, less `tlb`; to be released.
+ */
+function emitFill(f: FunctionBuilder, parts: Entry, value: () => void): Local {
   const { tlb, address } = parts;
   const entry = f.local('i32');
   emitEntry(f, parts, entry);
@@ -305,8 +334,8 @@ function emitFill(f: FunctionBuilder, parts: Entry, value: () => void): void {
   f.store('i64.store', tlb);
   f.get(entry);
   value();
-  f.store('i32.store', tlb + 8);
-  f.release(entry);
+  f.store('i32.store', tlb + TLB_FIELD.value);
+  return entry;
 }
 
 /** If the victim of an address's entry holds its page, the two change places, and `then` follows. */

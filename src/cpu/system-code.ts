@@ -4,8 +4,16 @@
  * instructions may have to do is the host side's (cpu/slow-path.ts). Privileged ISA §12.1.1, §12.2.1.
  */
 import type { Instruction } from '../isa/instruction.ts';
-import { HART, hartCsr, PAGE_SIZE, TLB, TLB_CONTEXT, TLB_SET_SIZE, TLB_VICTIM } from '../memory/layout.ts';
-import { emptyTag } from '../memory/tlb.ts';
+import {
+  HART,
+  hartCsr,
+  PAGE_SIZE,
+  TLB,
+  TLB_CONTEXT,
+  TLB_FIELD,
+  TLB_SET_SIZE,
+  TLB_VICTIM,
+} from '../memory/layout.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { SSTATUS, SSTATUS_READABLE, SSTATUS_WRITABLE } from './csr.ts';
@@ -146,14 +154,10 @@ function fence(module: ModuleBuilder): Callable {
   emitTlbOffset(f, address);
   f.op('i32.add');
   f.set(set);
-  // As Tlbs empties entries: 0, but not in the first one.
-  f.i64(emptyTag(1));
-  f.i64(emptyTag(0));
+  // As Tlbs empties entries.
   f.get(address);
-  f.op('i32.wrap_i64');
-  f.i32(0xff * PAGE_SIZE);
-  f.op('i32.and');
-  f.select();
+  f.i64(BigInt(PAGE_SIZE));
+  f.op('i64.xor');
   f.set(empty);
   for (let context = 0; context < TLB_CONTEXT.physical; context++) {
     const kinds = Object.values(TLB).map((tlb) => HART.tlbs + context * TLB_SET_SIZE + tlb);
@@ -166,6 +170,9 @@ function fence(module: ModuleBuilder): Callable {
       f.get(set);
       f.get(empty);
       f.store('i64.store', at);
+      f.get(set);
+      f.get(empty);
+      f.store('i64.store32', at + TLB_FIELD.direct);
       f.end();
     }
   }

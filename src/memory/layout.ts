@@ -22,8 +22,18 @@ export const PAGE_SHIFT = 12;
 
 /** TLB entries per hart and kind of access. */
 export const TLB_ENTRIES = 256;
-/** Bytes of a TLB entry: i64 page address, then i32 addend (read, write) or slot address (fetch), then padding. */
+/** Bytes of a TLB entry. */
 export const TLB_ENTRY_SIZE = 16;
+/** Offsets in an entry: i64 address of the page; i32 addend (read, write) or slot address (fetch); u32 direct tag. */
+export const TLB_FIELD = {
+  tag: 0,
+  value: 8,
+  /**
+   * Of an entry for loads or stores: the page's address again, if it is one below 4 GiB and the addend is that of RAM at its
+   * physical address; else an address that nothing looks for in this entry. What knows this tag needs no addend.
+   */
+  direct: 12,
+} as const;
 /**
  * Offset from an entry to its victim: what it held before. Misses look there first, so two pages that need the same entry
  * (two buffers, a multiple of TLB_ENTRIES pages apart) change places instead of being walked to again and again.

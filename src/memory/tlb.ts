@@ -1,8 +1,8 @@
 /**
  * The software TLBs of all harts, as the host side handles them: flushing, and entries for a page.
  *
- * Entry n holds a page whose number is n modulo TLB_ENTRIES, and so does its victim. Both are zeroed to empty them: the tag
- * 0 can only match in entry 0, which is given a tag of another entry instead.
+ * Entry n holds a page whose number is n modulo TLB_ENTRIES, and so does its victim. The address of another entry's page
+ * matches nothing in it: where all are emptied, tags are 0, but for entry 0.
  */
 import { type Clear, clearOf } from './clear.ts';
 import {
@@ -14,6 +14,7 @@ import {
   TLB_CONTEXTS,
   TLB_ENTRIES,
   TLB_ENTRY_SIZE,
+  TLB_FIELD,
   TLB_SET_SIZE,
   TLB_VICTIM,
 } from './layout.ts';
@@ -25,8 +26,8 @@ const KINDS = Object.keys(TLB) as TlbKind[];
 /** Number of the entry for a page. */
 const indexOf = (page: bigint): number => Number((page >> 12n) & BigInt(TLB_ENTRIES - 1));
 
-/** A tag that nothing matches in this entry. */
-export const emptyTag = (index: number): bigint => (index === 0 ? BigInt(PAGE_SIZE) : 0n);
+/** A tag that nothing matches in the entry of this page: its neighbour's. */
+const noTag = (page: bigint): bigint => page ^ BigInt(PAGE_SIZE);
 
 export class Tlbs {
   readonly #clear: Clear;
@@ -71,8 +72,7 @@ export class Tlbs {
       for (const kind of KINDS) {
         const at = this.set(hart, context) + TLB[kind] + index * TLB_ENTRY_SIZE;
         for (const entry of [at, at + TLB_VICTIM]) {
-          if (this.#view.getBigInt64(entry, true) === page)
-            this.#view.setBigInt64(entry, emptyTag(index), true);
+          if (this.#view.getBigInt64(entry, true) === page) this.#emptyEntry(entry, page);
         }
       }
     }
@@ -95,12 +95,36 @@ export class Tlbs {
     const page = BigInt.asIntN(64, address) & BigInt(-PAGE_SIZE);
     const at = set + TLB[kind] + indexOf(page) * TLB_ENTRY_SIZE;
     this.#view.setBigInt64(at, page, true);
-    this.#view.setInt32(at + 8, value, true);
+    this.#view.setInt32(at + TLB_FIELD.value, value, true);
+    this.#view.setInt32(at + TLB_FIELD.direct, Number(BigInt.asIntN(32, noTag(page))), true);
+  }
+
+  /** Whether most of the pages that the set at `set` knows for loads and stores are direct. */
+  isMostlyDirect(set: number): boolean {
+    let direct = 0;
+    let others = 0;
+    for (const kind of ['read', 'write'] as const) {
+      for (let index = 0; index < TLB_ENTRIES; index++) {
+        const at = set + TLB[kind] + index * TLB_ENTRY_SIZE;
+        const page = this.#view.getBigInt64(at, true);
+        if (indexOf(page) !== index) continue;
+        if (this.#view.getUint32(at + TLB_FIELD.direct, true) === Number(BigInt.asUintN(32, page))) direct++;
+        else others++;
+      }
+    }
+    return direct >= others;
   }
 
   #empty(hart: number, context: number, kind: TlbKind): void {
     const at = this.set(hart, context) + TLB[kind];
     this.#clear(at, 2 * TLB_VICTIM);
-    for (const first of [at, at + TLB_VICTIM]) this.#view.setBigInt64(first, emptyTag(0), true);
+    for (const first of [at, at + TLB_VICTIM]) this.#emptyEntry(first, 0n);
+  }
+
+  /** Empties the entry at `at`, to which `page` belongs. */
+  #emptyEntry(at: number, page: bigint): void {
+    const tag = noTag(page);
+    this.#view.setBigInt64(at, tag, true);
+    this.#view.setInt32(at + TLB_FIELD.direct, Number(BigInt.asIntN(32, tag)), true);
   }
 }

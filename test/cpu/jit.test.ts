@@ -6,6 +6,7 @@ import { HART, HART_CSRS } from '../../src/memory/layout.ts';
 import { generate } from '../differential/generator.ts';
 import { blockAddress, buildImage, RAM_SIZE } from '../differential/image.ts';
 import { assemble, BareMachine, type Line, RAM_BASE } from '../support/bare-machine.ts';
+import { PagedMachine, pte, ROOT, RWX } from '../support/paged-machine.ts';
 import { Random } from '../support/random.ts';
 
 const SEED = Number(process.env.GODWIT_SEED ?? Date.now() % 2 ** 31);
@@ -184,4 +185,54 @@ test('a register that is a word in every turn of a loop may be none when control
     }
   }
   expect(b?.hart.translated.instructions).toBeGreaterThan(50_000);
+});
+
+test.each([
+  ['most of them at their physical addresses', 8],
+  ['most of them elsewhere', 1],
+])('pages that share entries of the TLB, %s', (_, identical) => {
+  const random = new Random(SEED, identical);
+  const pages = 16;
+  const first = RAM_BASE + 0x4_0000;
+  const tables = ROOT + 0x3000;
+  /** The first half are RAM's own addresses; the second half, 1 MiB behind, need the same entries. */
+  const virtual = (i: number): number => first + (i % pages) * 0x1000 + (i < pages ? 0 : 0x10_0000);
+  const lines: Line[] = [10, 11, 12, 13, 14, 15].flatMap((rs1): Line[] => [
+    ['ld', { rd: 6, rs1, imm: 8 }],
+    ['add', { rd: 7, rs1: 7, rs2: 6 }],
+    ['sw', { rs1, rs2: 7, imm: 16 }],
+    ['amoadd.d', { rd: 8, rs1, rs2: 7 }],
+  ]);
+  const machines = [{ dispatch: 'table' } as const, HOT].map((options) => {
+    const m = new PagedMachine(undefined, options);
+    m.paging(RWX);
+    m.load(assemble(...lines, ['jal', { rd: 0, imm: -4 * lines.length }]));
+    m.write64(ROOT + 8 * 2, pte(tables, 1n));
+    m.write64(tables, pte(tables + 0x1000, 1n));
+    for (let i = 0; i < 256; i++) m.write64(tables + 0x1000 + 8 * i, pte(RAM_BASE + i * 0x1000, RWX));
+    m.hart.privilege = 1;
+    m.hart.updateContext();
+    return m;
+  });
+  const [a, b] = machines as [PagedMachine, PagedMachine];
+  for (let stop = 0; stop < 600; stop++) {
+    const remapped = stop % 20 === 0 ? Array.from({ length: 2 * pages }, (_unused, i) => i) : [];
+    for (const i of remapped) {
+      const isIdentical = random.below(9) < identical;
+      const physical = first + (isIdentical ? i % pages : random.below(pages)) * 0x1000;
+      const index = (virtual(i) - RAM_BASE) / 0x1000;
+      for (const m of machines) m.write64(tables + 0x1000 + 8 * index, pte(physical, RWX));
+    }
+    if (remapped.length > 0) for (const m of machines) m.engine.tlbs.flushVirtual(0);
+    for (let register = 10; register <= 15; register++) {
+      const address = virtual(random.below(2 * pages)) + 8 * random.below(64);
+      for (const m of machines) m.hart.setX(register, BigInt(address));
+    }
+    const slice = random.between(1, 200);
+    for (const m of machines) m.run(slice);
+    expect({ seed: SEED, stop, state: stateOf(b) }).toEqual({ seed: SEED, stop, state: stateOf(a) });
+  }
+  const ramOf = (m: BareMachine): Buffer => Buffer.from(m.memory.memory.buffer, m.at(first), pages * 0x1000);
+  expect(ramOf(b).equals(ramOf(a))).toBe(true);
+  expect(b.hart.translated.instructions).toBeGreaterThan(20_000);
 });

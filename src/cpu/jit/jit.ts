@@ -6,10 +6,13 @@ import { type Clock, ManualClock } from '../../clock.ts';
 import { clearOf } from '../../memory/clear.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { CONTROL, ENTRY_SIZE, PAGE_SIZE, SLOT } from '../../memory/layout.ts';
+import type { Tlbs } from '../../memory/tlb.ts';
 import { ModuleBuilder } from '../../wasm/module.ts';
 import type { CodeCache } from '../code-cache.ts';
 import type { DebugPoints } from '../debug-points.ts';
+import type { Hart } from '../hart.ts';
 import { ENTRY, type Predecode } from '../operations.ts';
+import type { MainMemory } from '../physical-memory.ts';
 import { PageHistory } from './page-history.ts';
 import { findRegion, type Region, type RegionPage, survey } from './region.ts';
 import { emitRegion, regionStates } from './region-code.ts';
@@ -79,6 +82,9 @@ export class Jit {
   readonly #code: CodeCache;
   readonly #predecode: Predecode;
   readonly #points: DebugPoints;
+  readonly #tlbs: Tlbs;
+  /** Host address − physical address of RAM, as an i32. */
+  readonly #direct: number;
   readonly #table: WebAssembly.Table;
   readonly #imports: RegionImports;
   readonly #options: JitOptions;
@@ -103,6 +109,8 @@ export class Jit {
 
   constructor(
     memory: GuestMemory,
+    ram: MainMemory,
+    tlbs: Tlbs,
     code: CodeCache,
     predecode: Predecode,
     points: DebugPoints,
@@ -111,6 +119,8 @@ export class Jit {
     options: JitOptions,
   ) {
     this.#memory = memory;
+    this.#tlbs = tlbs;
+    this.#direct = (ram.offset - ram.base) | 0;
     this.#code = code;
     this.#predecode = predecode;
     this.#points = points;
@@ -124,8 +134,8 @@ export class Jit {
     code.onTranslatedChange = (page) => this.#forget(page);
   }
 
-  /** To be called between two slices: takes note of what got hot, and translates. */
-  update(): void {
+  /** To be called after a hart's slice: takes note of what got hot, and translates. */
+  update(hart: Hart): void {
     const { patience } = this.#options;
     const count = this.#control[CONTROL.hotCount / 4] ?? 0;
     if (count === 0 && this.#hot.size === 0) return;
@@ -143,7 +153,7 @@ export class Jit {
     for (const page of ready) this.#hot.delete(page);
     if (this.#hot.size === 0) this.#watched.clear();
     for (let i = 0; i < ready.length; i += MODULE_REGIONS)
-      this.#translate(ready.slice(i, i + MODULE_REGIONS));
+      this.#translate(ready.slice(i, i + MODULE_REGIONS), hart);
   }
 
   /**
@@ -159,9 +169,9 @@ export class Jit {
     }
   }
 
-  /** Translates one page at once. */
-  translateNow(page: number): void {
-    this.#translate([page]);
+  /** Translates one page at once, on which a hart has come. */
+  translateNow(page: number, hart: Hart): void {
+    this.#translate([page], hart);
   }
 
   get statistics(): JitStatistics {
@@ -183,7 +193,8 @@ export class Jit {
     };
   }
 
-  #translate(pages: readonly number[]): void {
+  #translate(pages: readonly number[], hart: Hart): void {
+    const direct = this.#tlbs.isMostlyDirect(hart.data.tlbs) ? this.#direct : undefined;
     const started = this.#options.clock.nowNs();
     const module = new ModuleBuilder(this.#memory.layout.wasmPages);
     const calls = {
@@ -208,7 +219,7 @@ export class Jit {
       for (const member of group) this.#forget(this.#code.pageOfEntry(member.slot));
       const index = this.#takeIndex();
       const f = module.function(['i32', 'i32', 'i32', 'i64'], ['i32'], `r${index}`);
-      emitRegion(f, calls, region, index);
+      emitRegion(f, calls, region, index, direct);
       written.push({ ...region, index, bytes: f.size });
     }
     if (written.length === 0) return;

@@ -20,9 +20,18 @@ import { type RegionCalls, RegionFrame } from './region-frame.ts';
 import { ENTRANCE, RegionGraph } from './region-graph.ts';
 import { type WordsAt, wordFlow } from './word-flow.ts';
 
-/** @param index the function's index in the table. */
-export function emitRegion(f: FunctionBuilder, calls: RegionCalls, region: Region, index: number): void {
-  new RegionCode(f, calls, region, index).emit();
+/**
+ * @param index the function's index in the table.
+ * @param direct if most pages of data are expected at their physical addresses: host address − guest address of those.
+ */
+export function emitRegion(
+  f: FunctionBuilder,
+  calls: RegionCalls,
+  region: Region,
+  index: number,
+  direct: number | undefined,
+): void {
+  new RegionCode(f, calls, region, index, direct).emit();
 }
 
 /** The state by which each entry of a region is entered: its node's number. */
@@ -42,9 +51,15 @@ class RegionCode {
   /** The node that is being written. */
   #node = ENTRANCE;
 
-  constructor(f: FunctionBuilder, calls: RegionCalls, region: Region, index: number) {
+  constructor(
+    f: FunctionBuilder,
+    calls: RegionCalls,
+    region: Region,
+    index: number,
+    direct: number | undefined,
+  ) {
     this.#f = f;
-    this.#frame = new RegionFrame(f, calls);
+    this.#frame = new RegionFrame(f, calls, direct);
     this.#region = region;
     this.#index = index;
     this.#slots = new Map(region.pages.map(({ slot, delta }) => [delta, slot]));

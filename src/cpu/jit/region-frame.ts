@@ -2,7 +2,7 @@
  * What the parts of a region's generator share: the locals and labels of the function that is being written, and what
  * actions ask of their frame.
  */
-import { HART, TLB } from '../../memory/layout.ts';
+import { HART, TLB, TLB_FIELD } from '../../memory/layout.ts';
 import type { Expr } from '../../wasm/expr.ts';
 import type { Callable, FunctionBuilder, Label, Local } from '../../wasm/function.ts';
 import { STORES, type StoreOp } from '../../wasm/opcodes.ts';
@@ -13,7 +13,7 @@ import {
   lowerNearest,
   type StraightAction,
 } from '../action-lowering.ts';
-import { emitLookup, emitTlbOffset } from '../lookup.ts';
+import { emitLookup, emitMisses, emitTlbOffset } from '../lookup.ts';
 import { ENTRY } from '../operations.ts';
 import { NOT_DONE, type QuickWay } from '../system-code.ts';
 import type { RegionInstruction } from './block.ts';
@@ -51,6 +51,10 @@ export class RegionFrame implements ActionFrame {
   /** The entry of a TLB that was looked up, less the offset of the TLB in its set. */
   readonly entry: Local;
   readonly #calls: RegionCalls;
+  /** Of pages whose address is also the physical one: host address − guest address; undefined if few are expected. */
+  readonly #direct: number | undefined;
+  /** Address of what was reached, in the memory that host and guest share. */
+  readonly #reached: Local;
   readonly #dataTlbs: Local;
   readonly #fetchTlbs: Local;
   /** Of an end at a known address: that address less the base page's, and how many instructions to give back. */
@@ -69,9 +73,11 @@ export class RegionFrame implements ActionFrame {
   /** The current instruction gives a word. */
   #givesWord = false;
 
-  constructor(f: FunctionBuilder, calls: RegionCalls) {
+  constructor(f: FunctionBuilder, calls: RegionCalls, direct: number | undefined) {
     this.f = f;
     this.#calls = calls;
+    this.#direct = direct;
+    this.#reached = f.local('i32');
     this.hart = f.param(0);
     this.state = f.param(1);
     this.left = f.param(2);
@@ -311,9 +317,11 @@ export class RegionFrame implements ActionFrame {
   }
 
   reach(tlb: number, size: number, aligned: boolean): void {
+    this.#lookUp(tlb, size, aligned, () => this.#reachSlowly(tlb, size, aligned));
+  }
+
+  #reachSlowly(tlb: number, size: number, aligned: boolean): void {
     const f = this.f;
-    this.#emitLookup(tlb, size, aligned);
-    f.ifUnlikely();
     if (aligned) {
       f.get(this.address);
       f.i64(size - 1);
@@ -327,42 +335,64 @@ export class RegionFrame implements ActionFrame {
     f.call(tlb === TLB.read ? this.#calls.read : this.#calls.write);
     f.op('i32.eqz');
     this.slowIf();
-    f.end();
   }
 
-  hostAddress(tlb: number): void {
-    const f = this.f;
-    f.get(this.address);
-    f.op('i32.wrap_i64');
-    f.get(this.entry);
-    f.load('i32.load', tlb + 8);
-    f.op('i32.add');
+  hostAddress(): void {
+    this.f.get(this.#reached);
   }
 
   store(op: StoreOp, value: Expr): void {
     const f = this.f;
     const size = STORES[op][2];
     const done = f.block();
-    this.#emitLookup(TLB.write, size, false);
-    f.ifUnlikely();
-    f.get(this.hart);
-    f.get(this.address);
-    this.expr(value);
-    f.i32(size);
-    this.addressOf(this.current.at);
-    f.call(this.#calls.store);
-    f.brIf(done);
-    this.slow();
-    f.end();
-    this.hostAddress(TLB.write);
+    this.#lookUp(TLB.write, size, false, () => {
+      f.get(this.hart);
+      f.get(this.address);
+      this.expr(value);
+      f.i32(size);
+      this.addressOf(this.current.at);
+      f.call(this.#calls.store);
+      f.brIf(done);
+      this.slow();
+    });
+    this.hostAddress();
     this.expr(value);
     f.store(op);
     f.end();
   }
 
-  #emitLookup(tlb: number, size: number, aligned: boolean): void {
+  /**
+   * reached ← where `address` is reached. In the way that is expected to be taken, a direct tag alone is read of the entry, to
+   * compare it, so the access itself need not wait for the TLB.
+   * @param miss written for a miss: it goes elsewhere, or on with a hit.
+   */
+  #lookUp(tlb: number, size: number, aligned: boolean, miss: () => void): void {
+    const f = this.f;
     const { address, entry } = this;
-    emitLookup(this.f, { address, tlbs: this.#dataTlbs, entry, tlb, size, aligned });
+    const match = { address, tlbs: this.#dataTlbs, entry, tlb, size, aligned };
+    const direct = this.#direct;
+    if (direct !== undefined) {
+      f.get(address);
+      f.op('i32.wrap_i64');
+      f.i32(direct);
+      f.op('i32.add');
+      f.set(this.#reached);
+      emitLookup(f, { ...match, direct: true });
+      f.ifUnlikely();
+      emitMisses(f, { ...match, direct: false });
+    } else {
+      emitLookup(f, { ...match, direct: false });
+    }
+    f.ifUnlikely();
+    miss();
+    f.end();
+    f.get(address);
+    f.op('i32.wrap_i64');
+    f.get(entry);
+    f.load('i32.load', tlb + TLB_FIELD.value);
+    f.op('i32.add');
+    f.set(this.#reached);
+    if (direct !== undefined) f.end();
   }
 
   slow(): void {
