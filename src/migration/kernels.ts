@@ -5,7 +5,7 @@
  * the two candidates it is the faster one here (5.0 GB/s against 2.5 of `zlib.crc32`), and works where the bytes are.
  */
 import { PAGE_SIZE } from '../memory/layout.ts';
-import type { FunctionBuilder, Local } from '../wasm/function.ts';
+import type { FunctionBuilder, Label, Local } from '../wasm/function.ts';
 import { ModuleBuilder, WASM_PAGE } from '../wasm/module.ts';
 
 /** Bytes tested between two looks at the result. */
@@ -29,6 +29,7 @@ const P5 = 0x27d4eb2f165667c5n;
 
 interface Exports {
   zeroPages(address: number, pages: number): number;
+  dataPages(address: number, pages: number): number;
   copy(to: number, from: number, length: number): void;
   begin(state: number, seed: number): void;
   stripes(state: number, address: number, count: number): void;
@@ -59,6 +60,11 @@ export class Kernels {
   /** How many of the `pages` pages from `address` on are all zero, up to the first that is not. */
   zeroPages(address: number, pages: number): number {
     return this.#exports.zeroPages(address, pages);
+  }
+
+  /** How many of the `pages` pages from `address` on are not all zero, up to the first that is. */
+  dataPages(address: number, pages: number): number {
+    return this.#exports.dataPages(address, pages);
   }
 
   copy(to: number, from: number, length: number): void {
@@ -100,6 +106,7 @@ export class Kernels {
 function moduleBytes(wasmPages: number): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder(wasmPages);
   zeroPages(module.function(['i32', 'i32'], ['i32'], 'zeroPages'));
+  dataPages(module.function(['i32', 'i32'], ['i32'], 'dataPages'));
   copy(module.function(['i32', 'i32', 'i32'], [], 'copy'));
   begin(module.function(['i32', 'i32'], [], 'begin'));
   stripes(module.function(['i32', 'i32', 'i32'], [], 'stripes'));
@@ -125,6 +132,53 @@ function zeroPages(f: FunctionBuilder): void {
   f.i32(PAGE_SIZE);
   f.op('i32.add');
   f.set(end);
+  unlessZero(f, at, end, out);
+  f.get(done);
+  f.i32(1);
+  f.op('i32.add');
+  f.set(done);
+  f.br(page);
+  f.end();
+  f.end();
+  f.get(done);
+}
+
+function dataPages(f: FunctionBuilder): void {
+  const address = f.param(0);
+  const pages = f.param(1);
+  const at = f.local('i32');
+  const end = f.local('i32');
+  const done = f.local('i32');
+  const out = f.block();
+  const page = f.loop();
+  f.get(done);
+  f.get(pages);
+  f.op('i32.eq');
+  f.brIf(out);
+  f.get(address);
+  f.get(done);
+  f.i32(PAGE_SIZE);
+  f.op('i32.mul', 'i32.add');
+  f.tee(at);
+  f.i32(PAGE_SIZE);
+  f.op('i32.add');
+  f.set(end);
+  const data = f.block();
+  unlessZero(f, at, end, data);
+  f.br(out);
+  f.end();
+  f.get(done);
+  f.i32(1);
+  f.op('i32.add');
+  f.set(done);
+  f.br(page);
+  f.end();
+  f.end();
+  f.get(done);
+}
+
+/** Leaves `out` if the bytes from `at` to `end` are not all zero; `at` is `end` otherwise. */
+function unlessZero(f: FunctionBuilder, at: Local, end: Local, out: Label): void {
   const step = f.loop();
   for (let i = 0; i < ZERO_STEP; i += 16) {
     f.get(at);
@@ -141,14 +195,6 @@ function zeroPages(f: FunctionBuilder): void {
   f.op('i32.ne');
   f.brIf(step);
   f.end();
-  f.get(done);
-  f.i32(1);
-  f.op('i32.add');
-  f.set(done);
-  f.br(page);
-  f.end();
-  f.end();
-  f.get(done);
 }
 
 function copy(f: FunctionBuilder): void {

@@ -71,6 +71,18 @@ export class PageBitmap {
     return Math.min(page, end) - first;
   }
 
+  /** How many pages from `first` on are *not* in the set, up to the first that is, counting no further than `limit`. */
+  gapLength(first: number, limit: number): number {
+    const end = Math.min(first + limit, this.pages);
+    let page = first;
+    while (page < end) {
+      if ((page & 31) === 0 && this.#words[page >>> 5] === 0) page += 32;
+      else if (this.has(page)) break;
+      else page++;
+    }
+    return Math.min(page, end) - first;
+  }
+
   clear(): void {
     this.#words.fill(0);
   }

@@ -156,25 +156,28 @@ export class RamSave {
       const address = this.#layout.blocksBase + page * PAGE_SIZE;
       const pending = this.#pending.runLength(page, Math.min(ZERO_TEST_PAGES, MAX_ZERO_PAGES - pages.zero));
       const zero = this.#kernels.zeroPages(address, pending);
-      const count = Math.max(zero, 1);
-      this.#cursor = page + count;
       if (zero === 0 && this.#defer(page)) {
+        this.#cursor = page + 1;
         deferred++;
         continue;
       }
+      let count = Math.max(zero, 1);
       let kind: number = RUN_KIND.data;
       if (zero > 0) {
         kind = RUN_KIND.zero;
         pages.zero += zero;
         cache?.zero(page, zero);
       } else if (cache === undefined) {
-        this.#kernels.copy(to, address, PAGE_SIZE);
+        const room = Math.floor((dataEnd - to) / PAGE_SIZE);
+        count = this.#wholePages(page, Math.min(pending, room));
+        this.#kernels.copy(to, address, count * PAGE_SIZE);
       } else {
         cache.stage(page, pending);
         // Nothing is compared after the final pass: the cache need not follow.
         const encoded = this.#final ? cache.encode(page) : cache.update(page, this.#pass);
         if (encoded === ENCODED.equal) {
           pages.equal++;
+          this.#cursor = page + 1;
           this.#done(page, 1);
           continue;
         }
@@ -191,9 +194,10 @@ export class RamSave {
         }
       }
       if (kind === RUN_KIND.data) {
-        pages.whole++;
-        to += PAGE_SIZE;
+        pages.whole += count;
+        to += count * PAGE_SIZE;
       }
+      this.#cursor = page + count;
       this.#done(page, count);
       const last = runs.at(-1);
       if (last?.kind === kind && last.page + last.count === page) last.count += count;
@@ -227,6 +231,16 @@ export class RamSave {
       }
     }
     return pages;
+  }
+
+  /**
+   * How many pages from `first` on, which is one of them, have bytes and are not better left for the next pass.
+   * @param limit at least 1.
+   */
+  #wholePages(first: number, limit: number): number {
+    const settled = this.#final ? limit : 1 + this.#dirty.gapLength(first + 1, limit - 1);
+    // The guest may have cleared the first one since it was tested.
+    return Math.max(1, this.#kernels.dataPages(this.#layout.blocksBase + first * PAGE_SIZE, settled));
   }
 
   /** Whether a page is better left for the next pass. */

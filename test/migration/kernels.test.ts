@@ -98,7 +98,7 @@ test('xxh64 equals the specification for every length up to 130 and around the b
   }
 });
 
-test('the zero test finds any one byte, at any place of a page', () => {
+test('the zero tests find any one byte, at any place of a page', () => {
   const memory = new WebAssembly.Memory({ initial: 3, maximum: 3, shared: true });
   const kernels = new Kernels(memory, 0);
   const bytes = new Uint8Array(memory.buffer);
@@ -109,8 +109,14 @@ test('the zero test finds any one byte, at any place of a page', () => {
     bytes[base + 2 * 4096 + at] = 1 << (at % 8);
     expect(kernels.zeroPages(base, 8), `byte ${at}`).toBe(2);
     expect(kernels.zeroPages(base + 3 * 4096, 1)).toBe(1);
+    expect(kernels.dataPages(base + 2 * 4096, 2), `byte ${at}`).toBe(1);
+    expect(kernels.dataPages(base + 4096, 2)).toBe(0);
     bytes[base + 2 * 4096 + at] = 0;
   }
+  for (let page = 1; page < 6; page++) bytes[base + page * 4096 + page * 700] = 1;
+  expect(kernels.dataPages(base + 4096, 7)).toBe(5);
+  expect(kernels.dataPages(base + 4096, 3)).toBe(3);
+  expect(kernels.dataPages(base + 4096, 0)).toBe(0);
 });
 
 test('copy moves bytes inside the memory', () => {
