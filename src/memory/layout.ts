@@ -232,9 +232,9 @@ export const SLOT_SIZE = align(SLOT.states + PAGE_SIZE, 64);
 export const SLOT_COUNT = 4096;
 
 /** Bytes for the migration thread to gather and check pages in. */
-export const SCRATCH_SIZE = 4 * 1024 * 1024;
+export const SCRATCH_SIZE = 6 * 1024 * 1024;
 /** Bytes behind those for payloads that arrive, and for the threads that put them in place. */
-export const ARRIVAL_SIZE = 4 * 1024 * 1024;
+export const ARRIVAL_SIZE = 16 * 1024 * 1024;
 
 /** A piece of memory that belongs to the guest and travels with it. */
 export interface RamBlockSpec {

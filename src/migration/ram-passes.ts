@@ -35,6 +35,13 @@ const TURN_NS = 4e6;
  */
 const HURRIED_PASSES = 100;
 const MIN_PASS_MS = 10;
+/**
+ * Every frame costs both sides some 100 µs besides its bytes, most of that for waking threads: over a link that takes
+ * MAX_DATA_PAGES in less than FRAME_NS, frames are that long. Over others, or as long as it is not known, they are
+ * shorter: what has been handed over can't be taken back, and everything else waits behind it.
+ */
+const FRAME_NS = 5e6;
+const COMMON_DATA_PAGES = 64;
 /** Pending pages that are looked at to foresee what all of them will take. */
 const SAMPLE = 256;
 /** Passes that are remembered. */
@@ -259,7 +266,7 @@ export class RamPasses {
       if (!ramLeft) break;
       const slot = await link.guard(this.#ring.acquire(), 'take more data');
       const packNs = this.#now();
-      const payload = this.#ram.pack(slot, final ? MAX_DATA_PAGES : this.#frameOfPages());
+      const payload = this.#ram.pack(slot, this.#frameOfPages(final));
       if (payload === undefined) {
         this.#ring.release(slot);
         ramLeft = false;
@@ -389,9 +396,12 @@ export class RamPasses {
     if (cut !== 'postcopy') this.#options.onPass(this.#pass);
   }
 
-  /** Pages in a frame: fewer if the cap is so low that a full frame would overdraw it. */
-  #frameOfPages(): number {
-    return Math.max(1, Math.min(MAX_DATA_PAGES, Math.floor(this.#limiter.budget / PAGE_SIZE)));
+  /** Pages in a frame: fewer if the cap is so low that a full frame would overdraw it. The final pass has no cap. */
+  #frameOfPages(final: boolean): number {
+    const bandwidth = this.#options.bandwidth.early ?? 0;
+    const brisk = Math.floor((bandwidth * FRAME_NS) / 1e9 / PAGE_SIZE);
+    const pages = Math.min(Math.max(brisk, COMMON_DATA_PAGES), MAX_DATA_PAGES);
+    return final ? pages : Math.max(1, Math.min(pages, Math.floor(this.#limiter.budget / PAGE_SIZE)));
   }
 
   async #turn(): Promise<void> {

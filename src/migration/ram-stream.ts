@@ -22,8 +22,8 @@ export const RUN_SIZE = 8;
 
 /** Runs in one frame. */
 export const MAX_RUNS = 511;
-/** Whole pages that one frame has room for. Measured over a unix socket: 32, 64 and 128 are alike, 16 is a third slower. */
-export const MAX_DATA_PAGES = 64;
+/** Whole pages that one frame has room for. */
+export const MAX_DATA_PAGES = 256;
 /** Zero pages, and pages that are compared with an older copy, for one frame: bounds the time it takes to make or to apply. */
 export const MAX_ZERO_PAGES = 8192;
 export const MAX_COMPARED_PAGES = 1024;
