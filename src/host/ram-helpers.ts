@@ -10,8 +10,11 @@ import type { RamCounts } from '../migration/ram-load.ts';
 import type { RamHelperApi } from './ram-helper-thread.ts';
 import { connect, type Remote } from './rpc.ts';
 
-/** As many as there are processors beside the one that reads; none on a host with one. */
-const HELPERS = Math.min(availableParallelism() - 1, MAX_APPLIERS);
+/**
+ * As many as there are processors, although one thread reads: that one mostly waits for these, if the host has to find
+ * memory. None on a host with one processor.
+ */
+const HELPERS = availableParallelism() === 1 ? 0 : Math.min(availableParallelism(), MAX_APPLIERS);
 
 interface Helper {
   readonly worker: Worker;
