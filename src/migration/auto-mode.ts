@@ -22,6 +22,8 @@ export interface Observation {
   readonly converged: boolean;
   /** Bytes per second that are sent while the guest runs; undefined if not known yet. */
   readonly throughput: number | undefined;
+  /** The same while it stands still. */
+  readonly capacity: number | undefined;
   /** Pages that have changed meanwhile, and what would have been sent of them as deltas; without xbzrle. */
   readonly probed: Probed | undefined;
   /** What xbzrle did in the pass: pages that it found, what they came to, and pages that it did not find. */
@@ -44,7 +46,7 @@ export interface Ahead {
 
 /** Pages below which a measurement says nothing. */
 const ENOUGH_PAGES = 16;
-/** Time that a delta takes to make, in ns a page, measured on a 2-core machine: 1.4 to 3.5 µs. */
+/** Time that a small delta takes to make, in ns a page, measured on a 2-core machine: 1.4 to 3.5 µs. */
 export const DELTA_NS = 2500;
 /** A connection whose speed is not known yet may be as fast as this, in bytes per second. */
 const SWIFT = 1e9;
@@ -143,8 +145,9 @@ export class AutoMode {
     } else {
       const first = this.#known === undefined;
       this.#known = probed;
-      if (probed !== undefined && !worthIt(probed, seen.throughput)) {
-        return first ? `delta ratio ${ratio}${speed(seen)}, no deltas` : undefined;
+      const rate = rateOf(seen);
+      if (probed !== undefined && !worthIt(probed, rate)) {
+        return first ? `delta ratio ${ratio}${at(rate)}, no deltas` : undefined;
       }
     }
     const size = Math.max(this.#choice.xbzrleCacheSize, this.#cacheFor(pendingPages, seen.totalPages));
@@ -157,11 +160,12 @@ export class AutoMode {
   #withDeltas(seen: Observation): string | undefined {
     const { found, missed, pendingPages, totalPages } = seen;
     this.#deltaPasses++;
-    const ratio = ratioOf(found);
-    if (ratio !== undefined) this.#known = found;
-    if (ratio !== undefined && !worthIt(found, seen.throughput)) {
+    if (ratioOf(found) !== undefined) this.#known = found;
+    const rate = rateOf(seen);
+    const ratio = this.#known === undefined ? undefined : ratioOf(this.#known);
+    if (ratio !== undefined && !worthIt(this.#known as Probed, rate)) {
       this.#choice = { ...this.#choice, xbzrle: false };
-      return `delta ratio ${ratio}${speed(seen)}, xbzrle off`;
+      return `delta ratio ${ratio}${at(rate)}, xbzrle off`;
     }
     const looked = found.pages + missed;
     const misses = looked === 0 ? 0 : missed / looked;
@@ -183,15 +187,24 @@ export class AutoMode {
   }
 }
 
+/**
+ * Bytes per second that deltas have to be worth it at: if what is pending fits the pause as it is, all there is to gain is
+ * a shorter pause.
+ */
+function rateOf({ pendingPages, capacity, throughput, downtimeLimitMs }: Observation): number | undefined {
+  if (capacity === undefined) return throughput;
+  return (pendingPages * PAGE_SIZE * 1000) / capacity <= downtimeLimitMs ? capacity : throughput;
+}
+
 /** Whether deltas save more time on the link than they take to make. */
-function worthIt({ pages, bytes }: Probed, throughput = SWIFT): boolean {
-  const savedNs = ((PAGE_SIZE - bytes / pages) / Math.max(throughput, 1)) * 1e9;
-  return savedNs > DELTA_NS;
+function worthIt({ pages, bytes, pageNs }: Probed, rate = SWIFT): boolean {
+  const savedNs = ((PAGE_SIZE - bytes / pages) / Math.max(rate, 1)) * 1e9;
+  return savedNs > Math.max(pageNs, DELTA_NS);
 }
 
 /** " at 128 MiB/s" */
-function speed({ throughput }: Observation): string {
-  return throughput === undefined ? '' : ` at ${mib(throughput)}/s`;
+function at(rate: number | undefined): string {
+  return rate === undefined ? '' : ` at ${mib(rate)}/s`;
 }
 
 /** "61:1"; undefined if too little is known. */

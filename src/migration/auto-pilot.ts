@@ -4,7 +4,7 @@ import { errorMessage } from '../error.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import { type AutoMode, DELTA_NS } from './auto-mode.ts';
 import type { Bandwidth } from './bandwidth.ts';
-import type { Decision } from './convergence.ts';
+import { type Decision, WHOLE_PAGES } from './convergence.ts';
 import { DirtyGrowth } from './dirty-growth.ts';
 import type { GuestPace } from './guest-pace.ts';
 import type { SourceVm } from './migratable-vm.ts';
@@ -110,12 +110,13 @@ export class AutoPilot {
   passed(): void {
     const { clock, ram } = this.#options;
     this.#growth.look((clock.nowNs() - this.#syncedNs) / 1e6, ram.dirty);
-    this.#probed = this.#probe?.taken === true ? this.#probe.look() : undefined;
+    this.#probed = this.#probe?.taken === true ? this.#probe.look(clock) : undefined;
   }
 
-  /** After the sync. */
-  choose(pass: number, { converged, expectedDowntimeMs }: Decision, counts: PageCounts): void {
-    const { auto, parameters, vm, ram, statistics, setCache } = this.#options;
+  /** After the sync. Returns the decision that holds with what was chosen. */
+  choose(pass: number, decision: Decision, counts: PageCounts): Decision {
+    const { auto, parameters, vm, ram, outlook, bandwidth, statistics, setCache } = this.#options;
+    const { converged, expectedDowntimeMs } = decision;
     const { downtimeLimitMs, maxCpuThrottle, postcopy } = parameters();
     const why = auto.observe({
       pass,
@@ -125,14 +126,15 @@ export class AutoPilot {
       downtimeLimitMs,
       converged,
       throughput: this.#throughput,
+      capacity: bandwidth.forPause,
       probed: this.#probed,
-      found: { pages: foundPages(counts), bytes: encodedBytes(counts) },
+      found: { pages: foundPages(counts), bytes: encodedBytes(counts), pageNs: outlook.comparedPageNs },
       missed: counts.miss,
       throttle: statistics.throttle,
       maxThrottle: maxCpuThrottle,
       postcopy,
     });
-    if (why === undefined) return;
+    if (why === undefined) return decision;
     statistics.decided(why);
     if (auto.postcopy) this.#options.wantPostcopy();
     try {
@@ -142,5 +144,8 @@ export class AutoPilot {
       statistics.decided(`pass ${pass}: ${errorMessage(error)}, xbzrle off`);
       setCache();
     }
+    return converged || auto.choice.xbzrle
+      ? decision
+      : outlook.decide(ram.remaining, undefined, { mix: WHOLE_PAGES });
   }
 }

@@ -11,32 +11,27 @@ interface Look {
   readonly pages: number;
 }
 
-const START: Look = { ms: 0, pages: 0 };
-
-/** What one pass has shown: its last look, and one at between a quarter and half of its time. */
+/** What one pass has shown. */
 class Curve {
-  #early = START;
-  #middle = START;
-  #last = START;
+  readonly #looks: Look[] = [];
 
+  /** When the last look was. */
   get ms(): number {
-    return this.#last.ms;
+    return this.#looks.at(-1)?.ms ?? 0;
   }
 
   add(look: Look): void {
-    if (look.ms < this.#last.ms + LEAST_MS) return;
-    this.#last = look;
-    if (look.ms < 2 * this.#middle.ms) return;
-    this.#early = this.#middle;
-    this.#middle = look;
+    if (look.ms >= this.ms + LEAST_MS) this.#looks.push(look);
   }
 
-  /** Pages at `ms`, if they go on to grow as they did lately. */
+  /** Pages at `ms`, if they go on to grow as in about the last third; not at all if nobody looked before that. */
   at(ms: number): number {
-    const { ms: lastMs, pages } = this.#last;
-    const before = this.#early;
-    const slope = lastMs > before.ms ? (pages - before.pages) / (lastMs - before.ms) : 0;
-    return pages + Math.max(0, slope * (ms - lastMs));
+    const last = this.#looks.at(-1);
+    if (last === undefined) return 0;
+    const before = this.#looks.findLast((look) => 3 * look.ms <= 2 * last.ms);
+    const shows = before !== undefined && 3 * before.ms >= last.ms;
+    const slope = shows ? (last.pages - before.pages) / (last.ms - before.ms) : 0;
+    return last.pages + Math.max(0, slope * (ms - last.ms));
   }
 }
 

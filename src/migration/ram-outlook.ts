@@ -56,7 +56,7 @@ export class RamOutlook {
   /** How long sending so many pages of the present pass takes, in ms, at `bytesPerSecond`. */
   sendingMs(pages: number, bytesPerSecond: number): number {
     const { bytesPerPage, compactShare } = this.#passMix;
-    return pages * ((bytesPerPage / bytesPerSecond) * 1e3 + (compactShare * this.#pageNs) / 1e6);
+    return pages * ((bytesPerPage / bytesPerSecond) * 1e3 + (compactShare * this.comparedPageNs) / 1e6);
   }
 
   /** What a device state takes in the stream. */
@@ -90,7 +90,7 @@ export class RamOutlook {
     return decide({
       pendingPages,
       mix: assumed.mix ?? this.#mix,
-      compactPageNs: assumed.compactPageNs ?? this.#pageNs,
+      compactPageNs: assumed.compactPageNs ?? this.comparedPageNs,
       diskBytes,
       stateBytes: this.#stateBytes,
       syncMs: this.#syncMs,
@@ -127,7 +127,7 @@ export class RamOutlook {
           dirtyPagesPerSecond: this.#dirtyPagesPerSecond,
           totalPages: this.#totalPages,
           throughput: this.#bandwidth.throughput,
-          compactPageNs: this.#pageNs,
+          compactPageNs: this.comparedPageNs,
           passMix: this.#passMix,
           mix: this.#mix,
         },
@@ -137,7 +137,8 @@ export class RamOutlook {
     };
   }
 
-  get #pageNs(): number {
+  /** What a page takes that is not sent whole, in ns; 0 if that is not known yet. */
+  get comparedPageNs(): number {
     return this.#compactPageNs ?? this.#sampledPageNs;
   }
 }

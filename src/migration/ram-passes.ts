@@ -175,10 +175,10 @@ export class RamPasses {
       }
       this.#pace.passed(durationMs, pass.bytes, written);
       this.#pilot?.passed();
-      const decision = await this.#sync(rate);
+      let decision = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
       this.#recordPass(pass, durationMs, rate);
-      this.#pilot?.choose(this.#pass, decision, pass.counts);
+      decision = this.#pilot?.choose(this.#pass, decision, pass.counts) ?? decision;
       if (decision.converged || pass.cut !== undefined) return 'converged';
       await this.#pace.adjust(this.#ram.remaining);
       if (wait > 0 && this.#pass > HURRIED_PASSES) await this.#interrupt.sleep(wait);

@@ -16,8 +16,9 @@ const seen: Observation = {
   downtimeLimitMs: 300,
   converged: false,
   throughput: 128 * MiB,
+  capacity: 200 * MiB,
   probed: undefined,
-  found: { pages: 0, bytes: 0 },
+  found: { pages: 0, bytes: 0, pageNs: 2000 },
   missed: 0,
   throttle: 0,
   maxThrottle: 99,
@@ -28,33 +29,52 @@ const ahead: Ahead = { pass: 2, pages: 16_384, expectedDowntimeMs: 500, downtime
 
 test('deltas are switched on when they will be small, off when they are not, and the reason is said', () => {
   const auto = new AutoMode(start);
-  expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 405_000 } })).toBe(
+  expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 405_000, pageNs: 2000 } })).toBe(
     'pass 1: delta ratio 1.0:1 at 128 MiB/s, no deltas',
   );
   expect(auto.choice).toMatchObject({ xbzrle: false, autoConverge: false });
   // Nothing new is known: what was, holds.
   expect(auto.observe({ ...seen, pass: 2 })).toBeUndefined();
-  expect(auto.observe({ ...seen, pass: 3, probed: { pages: 100, bytes: 6_715 } })).toBe(
+  expect(auto.observe({ ...seen, pass: 3, probed: { pages: 100, bytes: 6_715, pageNs: 2000 } })).toBe(
     'pass 3: 64 MiB pending, delta ratio 61:1, xbzrle on, cache 64 MiB',
   );
   expect(auto.choice).toMatchObject({ xbzrle: true, xbzrleCacheSize: 64 * MiB });
   expect(auto.observe({ ...seen, pass: 4, missed: 16_384 }), 'the cache is being filled').toBeUndefined();
-  const poor = { pages: 10_000, bytes: 10_000 * 4000 };
+  const poor = { pages: 10_000, bytes: 10_000 * 4000, pageNs: 2000 };
   expect(auto.observe({ ...seen, pass: 5, found: poor })).toBe(
     'pass 5: delta ratio 1.0:1 at 128 MiB/s, xbzrle off',
   );
   expect(auto.choice.xbzrle).toBe(false);
 });
 
+test('what fits the pause as it is needs no deltas that take longer to make', () => {
+  const probed = { pages: 100, bytes: 150_000, pageNs: 6000 };
+  const fits = { ...seen, capacity: 600 * MiB, expectedDowntimeMs: 320 };
+  expect(new AutoMode(start).observe({ ...fits, probed })).toBe(
+    'pass 1: delta ratio 2.7:1 at 600 MiB/s, no deltas',
+  );
+  const auto = new AutoMode(start);
+  expect(auto.observe({ ...seen, probed })).toContain('xbzrle on');
+  expect(auto.observe({ ...fits, pass: 2, missed: 16_384 })).toBe(
+    'pass 2: delta ratio 2.7:1 at 600 MiB/s, xbzrle off',
+  );
+  expect(
+    new AutoMode(start).observe({ ...fits, probed: { ...probed, pageNs: 9000, bytes: 2000 } }),
+  ).toContain('no deltas');
+  expect(
+    new AutoMode(start).observe({ ...fits, probed: { pages: 100, bytes: 2000, pageNs: 2000 } }),
+  ).toContain('xbzrle on');
+});
+
 test('as long as nothing is known, deltas are tried', () => {
   const auto = new AutoMode(start);
   const why = 'pass 1: 64 MiB pending, deltas not known yet, xbzrle on, cache 64 MiB';
-  expect(auto.observe({ ...seen, probed: { pages: 3, bytes: 9000 } })).toBe(why);
+  expect(auto.observe({ ...seen, probed: { pages: 3, bytes: 9000, pageNs: 2000 } })).toBe(why);
 });
 
 test('deltas that take longer to make than to send whole pages are left', () => {
   const auto = new AutoMode(start);
-  const probed = { pages: 100, bytes: 1000 };
+  const probed = { pages: 100, bytes: 1000, pageNs: 2000 };
   expect(auto.observe({ ...seen, probed, throughput: 3000 * MiB })).toContain('no deltas');
   expect(auto.choice.xbzrle).toBe(false);
   expect(auto.observe({ ...seen, probed, throughput: 1000 * MiB })).toContain('xbzrle on');
@@ -64,7 +84,7 @@ test('the cache holds what is pending, and grows when pages are not found in it'
   const auto = new AutoMode({ ...start, xbzrleCacheSize: MiB });
   auto.observe(seen);
   expect(auto.choice.xbzrleCacheSize).toBe(64 * MiB);
-  const missing = { ...seen, found: { pages: 6000, bytes: 30_000 }, missed: 4000 };
+  const missing = { ...seen, found: { pages: 6000, bytes: 30_000, pageNs: 2000 }, missed: 4000 };
   expect(auto.observe({ ...missing, pass: 2 })).toBeUndefined();
   expect(auto.observe({ ...missing, pass: 3 })).toBe(
     'pass 3: 40 % of the pages not in the cache, cache 128 MiB',
@@ -81,7 +101,7 @@ test('a host without memory for the cache goes without deltas', () => {
   auto.observe(seen);
   auto.withoutMemory();
   expect(auto.choice.xbzrle).toBe(false);
-  expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 1000 } })).toBeUndefined();
+  expect(auto.observe({ ...seen, probed: { pages: 100, bytes: 1000, pageNs: 2000 } })).toBeUndefined();
   expect(auto.choice.xbzrle).toBe(false);
 });
 
@@ -96,7 +116,7 @@ test('a guest is throttled only if the pass under way will leave more than fits 
 
 test('passes that change nothing lead to the throttle, and that to post-copy if it is allowed', () => {
   const auto = new AutoMode(start);
-  const whole = { ...seen, probed: { pages: 100, bytes: 405_000 } };
+  const whole = { ...seen, probed: { pages: 100, bytes: 405_000, pageNs: 2000 } };
   for (const pass of [1, 2, 3]) auto.observe({ ...whole, pass });
   expect(auto.observe({ ...whole, pass: 4, pendingPages: 12_000 }), 'it falls').toBeUndefined();
   expect(auto.observe({ ...whole, pass: 5, pendingPages: 12_000 })).toBe(

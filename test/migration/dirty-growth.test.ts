@@ -34,6 +34,12 @@ test('one that is not through goes on as it did, up to all that it has', () => {
   expect(growth.pagesAfter(500)).toBe(TOTAL);
 });
 
+test('a single look does not show whether the guest is through', () => {
+  const growth = new DirtyGrowth(TOTAL);
+  growth.look(200, 16_384);
+  expect(growth.pagesAfter(500)).toBe(16_384);
+});
+
 test('what counts is the slope of late', () => {
   const growth = new DirtyGrowth(TOTAL);
   for (let now = 5; now <= 400; now += 5) growth.look(now, now <= 50 ? 100 * now : 5000 + (now - 50));
