@@ -21,7 +21,7 @@ import { RamReceiver } from './ram-receiver.ts';
 import { type ChannelSource, ReceiverChannels } from './receiver-channels.ts';
 import type { ReceiverLink } from './receiver-link.ts';
 import { EXPECTED } from './receiver-states.ts';
-import { NO_RAM, type RamStatistics } from './statistics.ts';
+import { type DiskStatistics, NO_RAM, type RamStatistics } from './statistics.ts';
 import type { Timers } from './timers.ts';
 
 export interface ArrivingVmOptions {
@@ -223,6 +223,11 @@ export class ArrivingVm {
       'precopy-bytes': transferred,
       'multifd-bytes': further,
     };
+  }
+
+  /** The same of disks, if any arrive. */
+  get diskStatistics(): DiskStatistics | undefined {
+    return this.#disks?.statistics;
   }
 
   #openedDisks(offset: number): DiskLoad {

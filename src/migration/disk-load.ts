@@ -21,6 +21,7 @@ import type { LateChunks } from './late-chunks.ts';
 import type { DestinationDisk, Extent } from './migratable-vm.ts';
 import { PageBitmap } from './page-bitmap.ts';
 import type { Message } from './protocol.ts';
+import type { DiskStatistics } from './statistics.ts';
 
 /** Pieces in a `diskDigests`: half a GiB, so that a slow disk does not take longer than the source's patience. */
 const DIGEST_PIECES = 2048;
@@ -41,6 +42,8 @@ export class DiskLoad {
   readonly #inPass: readonly PageBitmap[];
   /** What is being written, oldest first. */
   readonly #writes: Promise<void>[] = [];
+  /** Bytes of frames. */
+  #transferred = 0;
   #failure: { readonly error: unknown } | undefined;
   #unflushed = 0;
   #flushing: Promise<void> | undefined;
@@ -91,6 +94,7 @@ export class DiskLoad {
     const table = readDiskTable(payload, { pass, base, sizes: this.#sizes }, offset);
     // A pass that ends early for post-copy may come back to a chunk: then it is to be written behind what it had.
     const stale = this.#stale(table);
+    this.#transferred += payload.length;
     if (this.#mark(table)) await Promise.all(this.#writes);
     await this.#begin(this.#write(table, payload, stale), (failure) => {
       this.#failure ??= failure;
@@ -112,6 +116,7 @@ export class DiskLoad {
     const table = readDiskTable(payload, { pass: LATE_PASS, base, sizes: this.#sizes }, offset);
     const [{ disk }, runs] = [table, chunkRuns(table)];
     late.take(disk, runs, offset);
+    this.#transferred += payload.length;
     const stale = this.#stale(table);
     this.#mark(table);
     await this.#begin(this.#write(table, payload, stale), (failure) => {
@@ -152,11 +157,11 @@ export class DiskLoad {
     this.#check();
   }
 
-  /** Bytes of the disks, and of what has not arrived at all. */
-  get progress(): { readonly total: number; readonly remaining: number } {
+  /** What has arrived; `remaining` is what has not at all. */
+  get statistics(): DiskStatistics {
     const total = this.#sizes.reduce((sum, size) => sum + size, 0);
     const arrived = this.#received.reduce((sum, received) => sum + received.count() * DISK_CHUNK, 0);
-    return { total, remaining: Math.max(0, total - arrived) };
+    return { transferred: this.#transferred, remaining: Math.max(0, total - arrived), total };
   }
 
   /** Resolves when all that has arrived survives the host's end. @throws GodwitError kind "file". */

@@ -99,6 +99,7 @@ export class Receiver {
   info(): MigrationInfo {
     const ns = (this.#endNs ?? this.#options.clock.nowNs()) - this.#startNs;
     const { downtimeMs, ...pause } = this.#pause;
+    const disk = this.#built?.diskStatistics;
     return {
       status: this.#status,
       ...(this.#error === undefined ? {} : { 'error-desc': this.#error.message }),
@@ -106,6 +107,7 @@ export class Receiver {
       ...(this.#built === undefined
         ? {}
         : { ram: this.#built.statistics(this.#link.reader.offset, ns / 1e9) }),
+      ...(disk === undefined ? {} : { disk }),
       ...(this.#postcopy?.rescue === undefined ? {} : { rescue: this.#postcopy.rescue }),
       ...(this.#status === 'completed' && downtimeMs !== undefined
         ? { downtime: Math.round(downtimeMs), arrival: pause }

@@ -109,6 +109,11 @@ describe('a guest and its disk', () => {
       /transferred disk: \d+ kbytes\r?\nremaining disk: 0 kbytes\r?\ntotal disk: 2048 kbytes/,
     );
     await second.waitForNewLine(/^disk \d+ /);
+    // Both count the same, but for the frames' own headers.
+    const arrived = (await second.migration()).disk;
+    expect(arrived).toMatchObject({ total: SIZE, remaining: 0 });
+    expect(arrived?.transferred).toBeGreaterThanOrEqual(USED.size);
+    expect(arrived?.transferred).toBeLessThanOrEqual(disk?.transferred ?? 0);
     await first.quit();
 
     const last = image(bench);
