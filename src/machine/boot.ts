@@ -77,7 +77,7 @@ export function fdtAddress(ramSize: number, fdtSize: number): number {
 /** The boot block's contents, padded to whole pages. */
 export function encodeBootImages(images: readonly BootImage[]): Uint8Array {
   const size = images.reduce((sum, image) => sum + RECORD_HEADER + align8(image.bytes.length), RECORD_HEADER);
-  const bytes = new Uint8Array(size);
+  const bytes = new Uint8Array(alignPage(size));
   const view = new DataView(bytes.buffer);
   let at = 0;
   for (const image of images) {
@@ -89,7 +89,7 @@ export function encodeBootImages(images: readonly BootImage[]): Uint8Array {
     bytes.set(image.bytes, at + RECORD_HEADER);
     at += RECORD_HEADER + align8(image.bytes.length);
   }
-  return padded(bytes);
+  return bytes;
 }
 
 /**
@@ -135,8 +135,12 @@ function align8(value: number): number {
   return Math.ceil(value / 8) * 8;
 }
 
+function alignPage(value: number): number {
+  return Math.ceil(value / PAGE_SIZE) * PAGE_SIZE;
+}
+
 function padded(bytes: Uint8Array): Uint8Array {
-  const whole = new Uint8Array(Math.ceil(bytes.length / PAGE_SIZE) * PAGE_SIZE);
+  const whole = new Uint8Array(alignPage(bytes.length));
   whole.set(bytes);
   return whole;
 }
