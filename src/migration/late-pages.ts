@@ -6,8 +6,10 @@ import { GodwitError } from '../error.ts';
 import { CONTROL, type Layout, PAGE_SIZE } from '../memory/layout.ts';
 import type { Frame } from './frame-reader.ts';
 import type { Kernels } from './kernels.ts';
-import { PageBitmap } from './page-bitmap.ts';
+import { ones, PageBitmap } from './page-bitmap.ts';
 import { DATA_OFFSET, MAX_PAGES_DATA, PAGES_HEADER_SIZE, SENT_OFFSET, WINDOW_PAGES } from './pages-frame.ts';
+
+const WINDOW_WORDS = WINDOW_PAGES / 32;
 
 export class LatePages {
   readonly #kernels: Kernels;
@@ -60,7 +62,7 @@ export class LatePages {
     if (payload.length !== length) {
       throw unexpected('frame "discard", length', `${length} bytes`, String(payload.length), offset);
     }
-    const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+    const view = viewOf(payload);
     const words = Uint32Array.from(this.#received, (_, word) => view.getUint32(word * 4, true));
     const past = ((words.at(-1) ?? 0) >>> ((pages - 1) & 31)) >>> 1;
     if (past !== 0) {
@@ -91,18 +93,25 @@ export class LatePages {
     const { payload, at } = frame;
     if (at === undefined) throw new GodwitError('internal', 'a pages frame was read to the wrong memory');
     const first = this.#check(frame);
+    const view = viewOf(payload);
     let from = at + PAGES_HEADER_SIZE;
     let placed = 0;
-    for (let i = 0; i < WINDOW_PAGES; i++) {
-      const [byte, mask] = [i >>> 3, 1 << (i & 7)];
-      if (((payload[SENT_OFFSET + byte] as number) & mask) === 0) continue;
-      const page = first + i;
-      const hasBytes = ((payload[DATA_OFFSET + byte] as number) & mask) !== 0;
-      if (!this.isHere(page)) {
-        this.#put(page, hasBytes ? from : undefined);
-        placed++;
+    for (let word = 0; word < WINDOW_WORDS; word++) {
+      const sent = view.getUint32(SENT_OFFSET + word * 4, true);
+      if (sent === 0) continue;
+      const data = view.getUint32(DATA_OFFSET + word * 4, true);
+      const here = Atomics.load(this.#received, (first >>> 5) + word);
+      for (let left = sent; left !== 0; left &= left - 1) {
+        const bit = left & -left;
+        const hasBytes = (data & bit) !== 0;
+        if ((here & bit) === 0) {
+          this.#put(first + word * 32 + 31 - Math.clz32(bit), hasBytes ? from : undefined);
+          placed++;
+        }
+        if (hasBytes) from += PAGE_SIZE;
       }
-      if (hasBytes) from += PAGE_SIZE;
+      // Whoever sees a bit sees the content.
+      Atomics.or(this.#received, (first >>> 5) + word, sent);
     }
     this.#missing -= placed;
     return placed;
@@ -112,8 +121,6 @@ export class LatePages {
     const to = this.#layout.blocksBase + page * PAGE_SIZE;
     if (from !== undefined) this.#kernels.copy(to, from, PAGE_SIZE);
     else if (this.#touched.has(page)) this.#bytes.fill(0, to, to + PAGE_SIZE);
-    // Whoever sees the bit sees the content.
-    Atomics.or(this.#received, page >>> 5, 1 << (page & 31));
   }
 
   /** @returns the window's first page. */
@@ -123,21 +130,24 @@ export class LatePages {
     if (payload.length < PAGES_HEADER_SIZE) {
       throw fail('length', `at least ${PAGES_HEADER_SIZE} bytes`, payload.length);
     }
-    const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+    const view = viewOf(payload);
     const first = view.getUint32(0, true);
     if (first % 32 !== 0 || first >= this.#layout.pages) {
       throw fail('first', `a multiple of 32 below ${this.#layout.pages}`, first);
     }
     if (view.getUint32(4, true) !== 0) throw fail('reserved', '0', view.getUint32(4, true));
     let [sent, data] = [0, 0];
-    for (let i = 0; i < WINDOW_PAGES; i++) {
-      const [byte, mask] = [i >>> 3, 1 << (i & 7)];
-      const isSent = ((payload[SENT_OFFSET + byte] as number) & mask) !== 0;
-      const hasBytes = ((payload[DATA_OFFSET + byte] as number) & mask) !== 0;
-      if (isSent && first + i >= this.#layout.pages) throw fail('sent', 'pages that exist', first + i);
-      if (hasBytes && !isSent) throw fail('data', 'pages that are sent', first + i);
-      sent += isSent ? 1 : 0;
-      data += hasBytes ? 1 : 0;
+    for (let word = 0; word < WINDOW_WORDS; word++) {
+      const isSent = view.getUint32(SENT_OFFSET + word * 4, true);
+      const hasBytes = view.getUint32(DATA_OFFSET + word * 4, true);
+      if ((isSent | hasBytes) === 0) continue;
+      const page = first + word * 32;
+      const last = page + 31 - Math.clz32(isSent);
+      if (isSent !== 0 && last >= this.#layout.pages) throw fail('sent', 'pages that exist', last);
+      const unsent = hasBytes & ~isSent;
+      if (unsent !== 0) throw fail('data', 'pages that are sent', page + 31 - Math.clz32(unsent));
+      sent += ones(isSent);
+      data += ones(hasBytes);
     }
     if (sent === 0) throw fail('sent', 'at least one page', 0);
     const length = PAGES_HEADER_SIZE + data * PAGE_SIZE;
@@ -146,6 +156,10 @@ export class LatePages {
     }
     return first;
   }
+}
+
+function viewOf({ buffer, byteOffset, length }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, length);
 }
 
 function unexpected(where: string, expected: string, got: string, offset: number): GodwitError {

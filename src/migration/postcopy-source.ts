@@ -31,7 +31,7 @@ import { unexpectedPlaced } from './unexpected-placed.ts';
 
 /** For so long after a page was asked for, frames of the sweep have no more pages than this. */
 const ASKING_NS = 20e6;
-const ASKING_PAGES = 8;
+const ASKING_PAGES = 16;
 const ASKING_CHUNKS = 1;
 /** By how many bytes the sweep over disks may be behind that over RAM, or ahead of it, to make up for it later. */
 const MAX_LEAD = 1024 * 1024;
@@ -146,6 +146,8 @@ export class PostcopySource {
     this.#served = served;
     this.#rescue?.forget();
     this.#requests = [];
+    // A guest that has just started will.
+    this.#askedNs = this.#options.clock.nowNs();
     this.#window = new SweepWindow(this.#options.clock);
     [this.#ring, this.#urgentRing] = this.#rings();
     this.#pumping = undefined;
@@ -274,7 +276,7 @@ export class PostcopySource {
   async #send(link: SourceLink, pack: (slot: number) => PagesPayload | undefined): Promise<number> {
     const { clock } = this.#options;
     const startNs = clock.nowNs();
-    const slot = await link.guard(this.#ring.acquire(), 'take more data');
+    const slot = this.#ring.take() ?? (await link.guard(this.#ring.acquire(), 'take more data'));
     const payload = pack(slot);
     if (payload === undefined) {
       this.#ring.release(slot);
@@ -306,7 +308,8 @@ export class PostcopySource {
     try {
       for (let page = this.#requests.shift(); page !== undefined; page = this.#requests.shift()) {
         const startNs = clock.nowNs();
-        const slot = await link.guard(this.#urgentRing.acquire(), 'take more data');
+        const slot =
+          this.#urgentRing.take() ?? (await link.guard(this.#urgentRing.acquire(), 'take more data'));
         const payload = this.#sweep.packOne(slot, page);
         if (payload === undefined || urgent === undefined) {
           this.#urgentRing.release(slot);
