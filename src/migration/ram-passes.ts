@@ -280,13 +280,12 @@ export class RamPasses {
       if (length === 0) this.#ring.release(slot);
       else this.#ring.submit(slot, link.submit('ram', at, length));
       const bytes = length === 0 ? 0 : FrameWriter.size(length);
-      if (!final) {
-        this.#limiter.charge(bytes);
-        await this.#pilot?.look(number);
-      }
+      if (!final) this.#limiter.charge(bytes);
       this.#disks?.credit(bytes);
       await this.#turn();
       link.sent(bytes, sentPages(pages) + pages.equal, startNs, waitedNs);
+      // Not while the time is taken that sending needs: that is what the pause is reckoned with.
+      if (!final) await this.#pilot?.look(number);
     }
     const startNs = this.#now();
     const before = link.bytes;
