@@ -68,8 +68,7 @@ export class ArrivingImage {
   commit(): void {
     keepAtExit(this.#partial);
     try {
-      const [ours, there] = [fstatSync(this.drive.fd), statSync(this.#partial)];
-      if (ours.dev !== there.dev || ours.ino !== there.ino) throw new Error('somebody else has replaced it');
+      if (!this.#isOurs()) throw new Error('somebody else has replaced it');
       if (this.drive.snapshot) {
         // The user's file is to stay as it is: this one ends with the process.
         rmSync(this.#partial);
@@ -95,7 +94,14 @@ export class ArrivingImage {
   /** The guest is not coming. */
   discard(): void {
     if (this.#kept) return;
-    this.#remove(this.drive.fd);
+    if (this.#isOurs()) this.#remove(this.drive.fd);
+    else closeSync(this.drive.fd);
+  }
+
+  /** Whether the file of that name is the one that was made here. */
+  #isOurs(): boolean {
+    const [ours, there] = [fstatSync(this.drive.fd), statSync(this.#partial, { throwIfNoEntry: false })];
+    return ours.dev === there?.dev && ours.ino === there.ino;
   }
 
   #remove(fd: number): void {

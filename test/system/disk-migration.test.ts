@@ -390,6 +390,7 @@ describe('a migration with disks that fails', () => {
     expect((await vm.migration())['error-desc']).toMatch(/drive 'x0': .*somebody else has replaced it/);
     expect((await target.exited()).code).toBe(1);
     expect(readFileSync(there).every((byte) => byte === 7)).toBe(true);
+    expect(readFileSync(`${there}.partial`, 'utf8')).toBe('of somebody else');
     await goesOn(bench, vm, file);
   });
 
