@@ -115,35 +115,23 @@ function moduleBytes(wasmPages: number): Uint8Array<ArrayBuffer> {
 }
 
 function zeroPages(f: FunctionBuilder): void {
-  const address = f.param(0);
-  const pages = f.param(1);
-  const at = f.local('i32');
-  const end = f.local('i32');
-  const done = f.local('i32');
-  f.get(address);
-  f.set(at);
-  const out = f.block();
-  const page = f.loop();
-  f.get(done);
-  f.get(pages);
-  f.op('i32.eq');
-  f.brIf(out);
-  f.get(at);
-  f.i32(PAGE_SIZE);
-  f.op('i32.add');
-  f.set(end);
-  unlessZero(f, at, end, out);
-  f.get(done);
-  f.i32(1);
-  f.op('i32.add');
-  f.set(done);
-  f.br(page);
-  f.end();
-  f.end();
-  f.get(done);
+  countPages(f, (at, end, out) => unlessZero(f, at, end, out));
 }
 
 function dataPages(f: FunctionBuilder): void {
+  countPages(f, (at, end, out) => {
+    const data = f.block();
+    unlessZero(f, at, end, data);
+    f.br(out);
+    f.end();
+  });
+}
+
+/**
+ * (address, pages) → how many pages there are up to the first that is another.
+ * @param test leaves `out` if the page from `at` to `end` is; it may change `at`.
+ */
+function countPages(f: FunctionBuilder, test: (at: Local, end: Local, out: Label) => void): void {
   const address = f.param(0);
   const pages = f.param(1);
   const at = f.local('i32');
@@ -163,10 +151,7 @@ function dataPages(f: FunctionBuilder): void {
   f.i32(PAGE_SIZE);
   f.op('i32.add');
   f.set(end);
-  const data = f.block();
-  unlessZero(f, at, end, data);
-  f.br(out);
-  f.end();
+  test(at, end, out);
   f.get(done);
   f.i32(1);
   f.op('i32.add');

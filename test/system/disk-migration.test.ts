@@ -273,9 +273,8 @@ describe('a migration with disks that fails', () => {
 
   const HELD = { 'max-bandwidth': 1_000_000 };
 
-  test('a destination that is killed leaves the image from before, and no other of that name', async ({
-    bench,
-  }) => {
+  /** A disk travels, slowly, to where another image was. */
+  async function underWay(bench: Bench) {
     const file = image(bench);
     const vm = await source(bench, file);
     await vm.waitForLine(/^disk 2 /);
@@ -286,6 +285,13 @@ describe('a migration with disks that fails', () => {
     await vm.execute('migrate-set-parameters', HELD);
     await vm.execute('migrate', { uri, blk: true });
     await vm.waitForEvent('MIGRATION_PASS');
+    return { file, vm, there, uri, target };
+  }
+
+  test('a destination that is killed leaves the image from before, and no other of that name', async ({
+    bench,
+  }) => {
+    const { vm, there, uri, target } = await underWay(bench);
     await target.kill('SIGKILL');
     expect(await vm.migrationEnd()).toBe('failed');
     expect(readFileSync(there).every((byte) => byte === 7)).toBe(true);
@@ -307,16 +313,7 @@ describe('a migration with disks that fails', () => {
     ['a destination that is told to end', (target) => target.execute('quit')],
     ['a destination that is ended by a signal', (target) => target.kill('SIGTERM')],
   ])('%s leaves nothing but the image from before', async ([, end], { bench }) => {
-    const file = image(bench);
-    const vm = await source(bench, file);
-    await vm.waitForLine(/^disk 2 /);
-    const there = bench.path('b');
-    writeFileSync(there, Buffer.alloc(SIZE, 7));
-    const uri = `unix:${bench.path('migration')}`;
-    const target = await bench.start(['-incoming', uri, ...diskDrive(there)]);
-    await vm.execute('migrate-set-parameters', HELD);
-    await vm.execute('migrate', { uri, blk: true });
-    await vm.waitForEvent('MIGRATION_PASS');
+    const { file, vm, there, target } = await underWay(bench);
     expect(existsSync(`${there}.partial`)).toBe(true);
     await end(target, vm);
     await target.exited();
@@ -373,16 +370,7 @@ describe('a migration with disks that fails', () => {
   });
 
   test('an image that cannot get its name: the source takes the guest back', async ({ bench }) => {
-    const file = image(bench);
-    const vm = await source(bench, file);
-    await vm.waitForLine(/^disk 2 /);
-    const there = bench.path('b');
-    writeFileSync(there, Buffer.alloc(SIZE, 7));
-    const uri = `unix:${bench.path('migration')}`;
-    const target = await bench.start(['-incoming', uri, ...diskDrive(there)]);
-    await vm.execute('migrate-set-parameters', HELD);
-    await vm.execute('migrate', { uri, blk: true });
-    await vm.waitForEvent('MIGRATION_PASS');
+    const { file, vm, there, target } = await underWay(bench);
     rmSync(`${there}.partial`);
     writeFileSync(`${there}.partial`, 'of somebody else');
     await vm.execute('migrate-set-parameters', { 'max-bandwidth': 0 });
