@@ -23,7 +23,7 @@ const COMMANDS = [
 ] as CommandModule[];
 const COMMAND_NAMES = COMMANDS.map(({ command }) => String(command).split(' ')[0] ?? '');
 
-await runMain('godwit', async () => {
+void runMain('godwit', async () => {
   const parser = yargs(hideBin(process.argv));
   await parser
     .scriptName('godwit')

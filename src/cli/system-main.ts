@@ -7,7 +7,7 @@ import { systemHelp } from './system-options-table.ts';
 
 const PROGRAM = 'godwit-system-riscv64';
 
-await runMain(PROGRAM, async () => {
+void runMain(PROGRAM, async () => {
   const command = parseSystemOptions(process.argv.slice(2));
   switch (command.action) {
     case 'help':

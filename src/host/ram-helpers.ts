@@ -3,12 +3,13 @@
  * the first time has to be found and cleared, and threads do that side by side.
  */
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { MachineConfiguration } from '../machine/configuration.ts';
 import { MAX_APPLIERS, type RamJob } from '../migration/ram-applier.ts';
 import type { RamCounts } from '../migration/ram-load.ts';
 import type { RamHelperApi } from './ram-helper-thread.ts';
 import { connect, type Remote } from './rpc.ts';
+import { startThread } from './threads.ts';
 
 /**
  * As many as there are processors, although one thread reads: that one mostly waits for these, if the host has to find
@@ -29,7 +30,7 @@ export class RamHelpers {
   /** Starts them, so that they are there when memory arrives. */
   constructor(count = HELPERS) {
     this.#helpers = Array.from({ length: count }, () => {
-      const worker = new Worker(new URL('./ram-helper-thread.js', import.meta.url));
+      const worker = startThread('ram-helper-thread');
       return { worker, remote: connect<RamHelperApi>(worker, {}).remote, jobs: 0 };
     });
   }

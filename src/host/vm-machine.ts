@@ -3,7 +3,7 @@
  * or resets it for a reason that lies in the machine or the guest is here; monitors, debuggers (`vm.ts`) and migrations
  * (`vm-migration.ts`) bring theirs.
  */
-import { MessageChannel, Worker } from 'node:worker_threads';
+import { MessageChannel, type Worker } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
 import type { BackendFacts } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
@@ -27,6 +27,7 @@ import { prepareNetdevs } from './netdev-open.ts';
 import type { RtcOptions } from './real-time.ts';
 import { type Connection, connect, type Remote } from './rpc.ts';
 import { removeAtExit } from './socket-open.ts';
+import { startThread } from './threads.ts';
 import type { TlsCredentials } from './tls-credentials.ts';
 
 export interface VmOptions {
@@ -185,7 +186,7 @@ export class VmMachine {
 
   /** Starts one of the VM's threads, whose failure is the VM's end. */
   startThread(name: string): Worker {
-    const worker = new Worker(new URL(`./${name}.js`, import.meta.url));
+    const worker = startThread(name);
     worker.on('error', (error) => this.options.onEnd(1, `the ${name} failed: ${errorMessage(error)}`));
     return worker;
   }

@@ -14,10 +14,10 @@ import { RunTime } from '../../src/memory/run-time.ts';
 import { guestImage } from '../support/guests.ts';
 import { poll } from '../support/vm-process.ts';
 
-const THREAD = fileURLToPath(new URL('../../dist/programs/machine-thread.js', import.meta.url));
+const THREAD = fileURLToPath(new URL('../../dist/programs/start.cjs', import.meta.url));
 
 async function machine() {
-  const worker = new Worker(THREAD);
+  const worker = new Worker(THREAD, { workerData: 'machine-thread' });
   const { configuration, boot } = newMachine({
     bios: { kind: 'none' },
     harts: 1,
