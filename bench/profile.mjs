@@ -6,7 +6,7 @@
  * Usage: node bench/profile.mjs NAME [--scale F] [--mode supervisor] [--accel interp|jit] [--cpuprofile FILE]
  * FILE is for Chrome's developer tools or any other reader of .cpuprofile.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { Session } from 'node:inspector';
 import { parseArgs } from 'node:util';
 import { load, printTable, usage } from './support/bench.mjs';
@@ -33,10 +33,10 @@ const [workload] = selected({ only: positionals[0] });
 
 /** @returns what names the function that an address is in: the nearest symbol at or below it. */
 async function symbolTable() {
+  const { openBootFile } = await load('host/boot-file.js');
   const { parseKernel } = await load('machine/kernel.js');
   const file = programImage(workload.program);
-  const bytes = readFileSync(file);
-  const image = parseKernel(bytes, file, { base: 0x8000_0000, size: 2 ** 27 });
+  const image = parseKernel(openBootFile(file), { base: 0x8000_0000, size: 2 ** 27 });
   const sorted = image
     .symbols()
     .filter(({ name }) => !name.startsWith('$')) // $x, $d: where code and data begin

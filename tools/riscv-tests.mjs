@@ -16,7 +16,7 @@
  * Exit status: 0 if all pass but those that need an extension which the processor does not have, 1 if not, 2 for a
  * command line that can't be.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -29,6 +29,8 @@ const SYS_WRITE = 64n;
 const load = (path) => import(new URL(`../dist/${path}`, import.meta.url).href);
 const { ACCELERATORS } = await load('cpu/accelerator.js');
 const { newMachine } = await load('host/new-machine.js');
+const { openBootFile } = await load('host/boot-file.js');
+const { installBoot } = await load('machine/boot-contents.js');
 const { Machine, machineLayout } = await load('machine/machine.js');
 const { MEMORY_MAP } = await load('machine/memory-map.js');
 const { parseElf } = await load('machine/elf.js');
@@ -106,10 +108,9 @@ function programsOf(path) {
 
 /** Addresses of `tohost` and, if there is one, `fromhost`; undefined if the file is no program with HTIF. */
 function htifSymbols(file) {
-  const bytes = readFileSync(file);
   let symbols;
   try {
-    symbols = parseElf(bytes, file, [{ base: MEMORY_MAP.ram.base, size: RAM }]).symbols();
+    symbols = parseElf(openBootFile(file), [{ base: MEMORY_MAP.ram.base, size: RAM }]).symbols();
   } catch {
     return undefined;
   }
@@ -139,7 +140,7 @@ function runProgram(kernel, { tohost, fromhost }) {
     debugStopped() {},
     resetRequested() {},
   });
-  machine.installBoot(boot.rom, boot.boot);
+  installBoot(machine.memory, boot);
   machine.reset();
   machine.start();
   const ram = machine.memory.block('ram');

@@ -20,6 +20,7 @@ export async function programMachine(workload, settings, options = {}) {
   const { setCompilerFlags } = await load('host/compiler-flags.js');
   const { newMachine } = await load('host/new-machine.js');
   const { decodeBootImages } = await load('machine/boot.js');
+  const { installBoot } = await load('machine/boot-contents.js');
   const { machineLayout } = await load('machine/machine.js');
   const { MEMORY_MAP } = await load('machine/memory-map.js');
   const { GuestMemory } = await load('memory/guest-memory.js');
@@ -38,8 +39,9 @@ export async function programMachine(workload, settings, options = {}) {
   const layout = machineLayout(configuration);
   const memory = new GuestMemory(createSharedMemory(layout), layout);
   const [rom, ram] = [memory.block('rom'), memory.block('ram')];
-  memory.write(rom.offset, boot.rom);
-  for (const { address, bytes } of decodeBootImages(boot.boot, RAM)) {
+  installBoot(memory, boot);
+  const { offset, size } = memory.block('boot');
+  for (const { address, bytes } of decodeBootImages(memory.view(offset, size), RAM)) {
     memory.write(ram.offset + address - MEMORY_MAP.ram.base, bytes);
   }
   let text = '';

@@ -12,6 +12,7 @@ import { GdbServer, parseGdbDevice } from '../host/gdb-server.ts';
 import { Log } from '../host/log.ts';
 import { netdevFacts } from '../host/netdev.ts';
 import { type MachineRequest, newMachine } from '../host/new-machine.ts';
+import { describeBoot } from '../host/rom-hashes.ts';
 import { VERSION } from '../host/version.ts';
 import { Vm } from '../host/vm.ts';
 import type { WantedMachine } from '../host/vm-migration.ts';
@@ -169,7 +170,7 @@ function request(options: MachineOptions, backends: readonly BackendFacts[]): Ma
 /** What was said of an incoming machine; a kernel can only be compared if everything that shapes its images was said. */
 function wantedMachine(options: MachineOptions, backends: readonly BackendFacts[]): WantedMachine {
   const { given } = options;
-  const boot = given.has('kernel') ? newMachine(request(options, backends)).configuration : undefined;
+  const boot = given.has('kernel') ? describeBoot(newMachine(request(options, backends)).boot) : {};
   return {
     ...(given.has('aia') ? { aia: options.aia } : {}),
     ...(given.has('aclint') ? { aclint: options.aclint } : {}),
@@ -179,7 +180,7 @@ function wantedMachine(options: MachineOptions, backends: readonly BackendFacts[
     ...(options.uuid === undefined ? {} : { uuid: options.uuid }),
     ...options.globals,
     ...(given.has('device') ? { devices: configureDevices(options.devices, backends) } : {}),
-    ...(boot === undefined ? {} : { boot: boot.boot, rom: boot.rom }),
+    ...boot,
   };
 }
 

@@ -6,7 +6,7 @@
 import { randomInt } from 'node:crypto';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
-import type { MachineConfiguration } from '../machine/configuration.ts';
+import type { MachinePlan } from '../machine/configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
 import { DirtyLog, dirtiedPages } from '../memory/dirty-log.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
@@ -24,7 +24,7 @@ export interface DirtyRate {
 }
 
 export interface MeasuredMachine {
-  readonly configuration: MachineConfiguration;
+  readonly configuration: MachinePlan;
   readonly memory: WebAssembly.Memory;
   startLog(): Promise<void>;
   stopLog(): Promise<void>;

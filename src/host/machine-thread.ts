@@ -7,10 +7,9 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
 import type { Hart } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
-import type { BootContents } from '../machine/boot-contents.ts';
 import type { MachineCheckpoint } from '../machine/checkpoints.ts';
 import { type CodeLines, codeLines } from '../machine/code-dump.ts';
-import type { MachineConfiguration } from '../machine/configuration.ts';
+import type { MachinePlan } from '../machine/configuration.ts';
 import { MachineDebugger } from '../machine/debugger.ts';
 import { DIRTY_LIMIT_PERIOD_MS, type DirtyLimitOwner, type HartDirtyLimit } from '../machine/dirty-limit.ts';
 import type { DirtyLogUser, DirtyReport } from '../machine/dirty-tracking.ts';
@@ -43,10 +42,8 @@ import { connect, type Port, type Remote } from './rpc.ts';
 
 /** What a machine is built from. */
 export interface MachineBlueprint {
-  readonly configuration: MachineConfiguration;
+  readonly configuration: MachinePlan;
   readonly memory: WebAssembly.Memory;
-  /** Absent at a destination: memory arrives. */
-  readonly boot?: Pick<BootContents, 'rom' | 'boot'>;
   readonly accel: Accelerator;
   /** Virtual time: see MachineHost. */
   readonly icount?: number;
@@ -68,7 +65,7 @@ export interface LogTarget {
 export interface MachineApi {
   /** Network back ends and packet dumps; before `build`, if there are any. */
   openNetworks(specs: NetworkSpecs): Promise<void>;
-  /** The machine, reset if it has something to start from, and stopped. */
+  /** The machine, stopped; `reset` is next if it has something to start from. */
   build(blueprint: MachineBlueprint): void;
   /** @param plan what a debugger lets each hart do; without it, all run. */
   start(plan?: RunPlan): void;
@@ -198,7 +195,7 @@ class MachineThread implements MachineApi {
     });
   }
 
-  build({ configuration, memory, boot, accel, icount, rtc, drives, log }: MachineBlueprint): void {
+  build({ configuration, memory, accel, icount, rtc, drives, log }: MachineBlueprint): void {
     this.#disks = new MachineDisks(drives, (error) => void this.#main.blockError(error));
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
@@ -224,10 +221,6 @@ class MachineThread implements MachineApi {
     this.#networks.watch(this.#machine.cables);
     this.#attention = new Attention(memory, this.#machine.memory.layout);
     this.#late = new LateMemory(this.#machine, () => this.#schedule());
-    if (boot !== undefined) {
-      this.#machine.installBoot(boot.rom, boot.boot);
-      this.#machine.reset();
-    }
     this.#log = new GuestLog(this.#machine.engine, this.#machine.debug, (text) => this.#logLines(text));
     this.setLog(log);
   }

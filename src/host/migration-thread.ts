@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
-import type { MachineConfiguration } from '../machine/configuration.ts';
+import type { MachinePlan } from '../machine/configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
 import { HART, HART_CSRS, type Layout } from '../memory/layout.ts';
 import type {
@@ -30,6 +30,7 @@ import type { WantedChunks } from './late-drives.ts';
 import type { MachineApi } from './machine-thread.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
 import { RamHelpers } from './ram-helpers.ts';
+import { describeMachine } from './rom-hashes.ts';
 import { connect, type Remote } from './rpc.ts';
 import type { TlsSettings } from './tls-credentials.ts';
 import { connectTransport, listenTransport, type TransportListener } from './transport-open.ts';
@@ -38,7 +39,7 @@ import { sourceDisks, type TravellingDisks } from './travelling-disks.ts';
 
 /** A machine that another thread may talk to. */
 export interface MachineHandle {
-  readonly configuration: MachineConfiguration;
+  readonly configuration: MachinePlan;
   readonly memory: WebAssembly.Memory;
   /** Leads to the machine thread. */
   readonly port: MessagePort;
@@ -310,7 +311,7 @@ class MigrationThread implements MigrationApi {
     return {
       memory: machine.memory,
       layout,
-      configuration: { ...machine.configuration },
+      configuration: { ...describeMachine(machine.configuration, machine.memory, layout) },
       instructions: retired(machine.memory, layout),
       ...(disks === undefined ? {} : { disks: sourceDisks(disks, remote) }),
       startDirtyLog: () => remote.startDirtyLog('migration'),

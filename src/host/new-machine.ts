@@ -1,13 +1,10 @@
 /** Turns what a user asks for into a machine's configuration and what it starts from. */
-import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { gunzipSync } from 'node:zlib';
 import type { DeviceConfiguration } from '../devices/model.ts';
-import { errorMessage, GodwitError } from '../error.ts';
-import { type BootContents, type BootFile, bootContents } from '../machine/boot-contents.ts';
-import type { AiaType, MachineConfiguration, RomDescription } from '../machine/configuration.ts';
+import { type BootContents, bootContents } from '../machine/boot-contents.ts';
+import type { AiaType, MachinePlan } from '../machine/configuration.ts';
 import { isaOf } from '../machine/cpu-models.ts';
+import { openBootFile, unpacked } from './boot-file.ts';
 
 /** Of a machine that was given none, as in QEMU. */
 export const NO_UUID = '00000000-0000-0000-0000-000000000000';
@@ -41,7 +38,7 @@ export interface MachineRequest {
 }
 
 export interface NewMachine {
-  readonly configuration: MachineConfiguration;
+  readonly configuration: MachinePlan;
   readonly boot: BootContents;
 }
 
@@ -59,12 +56,12 @@ export function newMachine(request: MachineRequest): NewMachine {
     aclint,
     ram,
     ...(append === undefined ? {} : { append }),
-    ...(firmware === undefined ? {} : { firmware: readBootFile(firmware) }),
-    ...(kernel === undefined ? {} : { kernel: unpacked(readBootFile(kernel), ram) }),
-    ...(initrd === undefined ? {} : { initrd: readBootFile(initrd) }),
-    ...(dtb === undefined ? {} : { dtb: readBootFile(dtb) }),
+    ...(firmware === undefined ? {} : { firmware: openBootFile(firmware) }),
+    ...(kernel === undefined ? {} : { kernel: unpacked(openBootFile(kernel), ram) }),
+    ...(initrd === undefined ? {} : { initrd: openBootFile(initrd) }),
+    ...(dtb === undefined ? {} : { dtb: openBootFile(dtb) }),
   });
-  const configuration: MachineConfiguration = {
+  const configuration: MachinePlan = {
     machine: 'virt-1.0',
     harts,
     cpu,
@@ -73,40 +70,10 @@ export function newMachine(request: MachineRequest): NewMachine {
     aclint,
     ram,
     uuid: request.uuid ?? NO_UUID,
-    rom: describe(boot.rom),
-    boot: describe(boot.boot),
+    rom: { size: boot.rom.length },
+    boot: { size: boot.bootSize },
     virtioMmioLegacy: request.virtioMmioLegacy ?? true,
     devices: request.devices ?? [],
   };
   return { configuration, boot };
-}
-
-function readBootFile(file: string): BootFile {
-  try {
-    return { file, bytes: readFileSync(file) };
-  } catch (error) {
-    throw new GodwitError('file', `${file}: can't be read: ${errorMessage(error)}`, { where: file }, error);
-  }
-}
-
-/** RFC 1952, §2.3.1: ID1, ID2 and CM = deflate. */
-const GZIP = [0x1f, 0x8b, 8];
-
-/** What a kernel compressed with gzip holds; any other is as it is. */
-function unpacked({ file, bytes }: BootFile, ram: number): BootFile {
-  if (GZIP.some((byte, i) => bytes[i] !== byte)) return { file, bytes };
-  try {
-    return { file, bytes: gunzipSync(bytes, { maxOutputLength: ram }) };
-  } catch (error) {
-    throw new GodwitError(
-      'file',
-      `${file}: can't be unpacked (gzip): ${errorMessage(error)}`,
-      { where: file },
-      error,
-    );
-  }
-}
-
-function describe(contents: Uint8Array): RomDescription {
-  return { size: contents.length, hash: createHash('sha256').update(contents).digest('hex') };
 }

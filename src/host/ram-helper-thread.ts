@@ -1,7 +1,7 @@
 /** A thread that checks frames of memory which arrive, and puts their pages in place. */
 import { parentPort } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
-import type { MachineConfiguration } from '../machine/configuration.ts';
+import type { MachinePlan } from '../machine/configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
 import { RamApplier, type RamJob } from '../migration/ram-applier.ts';
 import type { RamCounts } from '../migration/ram-load.ts';
@@ -10,14 +10,14 @@ import { connect } from './rpc.ts';
 
 export interface RamHelperApi {
   /** @param index tells it from the others. */
-  attach(memory: WebAssembly.Memory, configuration: MachineConfiguration, index: number): void;
+  attach(memory: WebAssembly.Memory, configuration: MachinePlan, index: number): void;
   apply(job: RamJob): RamCounts;
 }
 
 class RamHelper implements RamHelperApi {
   #applier: RamApplier | undefined;
 
-  attach(memory: WebAssembly.Memory, configuration: MachineConfiguration, index: number): void {
+  attach(memory: WebAssembly.Memory, configuration: MachinePlan, index: number): void {
     this.#applier = new RamApplier(memory, machineLayout(configuration), index, unpackRam);
   }
 

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
-import type { MachineConfiguration } from '../machine/configuration.ts';
+import type { MachinePlan } from '../machine/configuration.ts';
 import { MAX_APPLIERS, type RamJob } from '../migration/ram-applier.ts';
 import type { RamCounts } from '../migration/ram-load.ts';
 import type { RamHelperApi } from './ram-helper-thread.ts';
@@ -39,7 +39,7 @@ export class RamHelpers {
     return this.#helpers.length;
   }
 
-  async attach(memory: WebAssembly.Memory, configuration: MachineConfiguration): Promise<void> {
+  async attach(memory: WebAssembly.Memory, configuration: MachinePlan): Promise<void> {
     await Promise.all(this.#helpers.map(({ remote }, i) => remote.attach(memory, configuration, i)));
   }
 

@@ -7,8 +7,8 @@ import { MessageChannel, type Worker } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
 import type { BackendFacts } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
-import type { BootContents } from '../machine/boot-contents.ts';
-import type { MachineConfiguration } from '../machine/configuration.ts';
+import { type BootContents, installBoot } from '../machine/boot-contents.ts';
+import type { MachinePlan } from '../machine/configuration.ts';
 import { machineLayout } from '../machine/machine.ts';
 import type { DebugStop, RunPlan } from '../machine/turns.ts';
 import { createSharedMemory } from '../memory/layout.ts';
@@ -61,7 +61,7 @@ export interface VmOptions {
 
 /** The machine, once it has been built in its thread. */
 export interface BuiltMachine {
-  readonly configuration: MachineConfiguration;
+  readonly configuration: MachinePlan;
   readonly memory: WebAssembly.Memory;
   readonly attention: Attention;
 }
@@ -136,7 +136,7 @@ export class VmMachine {
 
   /** @param boot absent at a destination. @param drives with the images of an incoming guest among them. */
   async build(
-    configuration: MachineConfiguration,
+    configuration: MachinePlan,
     boot?: BootContents,
     drives: readonly Drive[] = this.#drives,
   ): Promise<BuiltMachine> {
@@ -147,7 +147,7 @@ export class VmMachine {
     }
     const layout = machineLayout(configuration);
     const memory = createSharedMemory(layout);
-    await this.thread.build({
+    const building = this.thread.build({
       configuration,
       memory,
       log: this.#logTarget,
@@ -155,8 +155,11 @@ export class VmMachine {
       accel,
       rtc: rtc ?? {},
       ...(icount === undefined ? {} : { icount }),
-      ...(boot === undefined ? {} : { boot: { rom: boot.rom, boot: boot.boot } }),
     });
+    // Files are read while the machine's thread is at work.
+    const reading = async (): Promise<void> => boot && installBoot({ memory, layout }, boot);
+    await Promise.all([building, reading()]);
+    if (boot !== undefined) await this.thread.reset();
     this.#drives = drives;
     this.#built = { configuration, memory, attention: new Attention(memory, layout) };
     return this.#built;

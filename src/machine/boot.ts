@@ -11,17 +11,26 @@ import { GodwitError } from '../error.ts';
 import { encode, type Operands } from '../isa/encoding.ts';
 import { instructionNamed } from '../isa/table.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
+import type { Contents } from './boot-file.ts';
 import { FDT_ALIGNMENT, FDT_LIMIT, MEMORY_MAP } from './memory-map.ts';
 
 /** A piece of memory as a reset leaves it. */
-export interface BootImage {
+interface Placed {
   /** Guest-physical address. */
   readonly address: number;
-  readonly bytes: Uint8Array;
   /** Bytes in memory. */
   readonly memorySize: number;
-  /** What is beyond `bytes`: zeros (the default), or random bytes, new ones at each reset. */
+  /** What is beyond the contents: zeros (the default), or random bytes, new ones at each reset. */
   readonly fill?: 'zero' | 'random';
+}
+
+export interface BootImage extends Placed {
+  readonly bytes: Uint8Array;
+}
+
+/** The same, before it is in the boot block. */
+export interface NewBootImage extends Placed {
+  readonly contents: Contents;
 }
 
 const RECORD_HEADER = 32;
@@ -74,26 +83,32 @@ export function fdtAddress(ramSize: number, fdtSize: number): number {
   return Math.floor((end - fdtSize) / FDT_ALIGNMENT) * FDT_ALIGNMENT;
 }
 
-/** The boot block's contents, padded to whole pages. */
-export function encodeBootImages(images: readonly BootImage[]): Uint8Array {
-  const size = images.reduce((sum, image) => sum + RECORD_HEADER + align8(image.bytes.length), RECORD_HEADER);
-  const bytes = new Uint8Array(alignPage(size));
-  const view = new DataView(bytes.buffer);
+/** Bytes of the boot block: whole pages. */
+export function bootBlockSize(images: readonly NewBootImage[]): number {
+  const size = images.reduce(
+    (sum, { contents }) => sum + RECORD_HEADER + align8(contents.length),
+    RECORD_HEADER,
+  );
+  return alignPage(size);
+}
+
+/** Writes the boot block. @param into of its size, and all zero. */
+export function writeBootBlock(images: readonly NewBootImage[], into: Uint8Array): void {
+  const view = new DataView(into.buffer, into.byteOffset, into.byteLength);
   let at = 0;
-  for (const image of images) {
-    if (image.memorySize === 0) continue;
-    view.setBigUint64(at, BigInt(image.address), true);
-    view.setBigUint64(at + 8, BigInt(image.memorySize), true);
-    view.setBigUint64(at + 16, BigInt(image.bytes.length), true);
-    view.setBigUint64(at + 24, BigInt(FILL.indexOf(image.fill ?? 'zero')), true);
-    bytes.set(image.bytes, at + RECORD_HEADER);
-    at += RECORD_HEADER + align8(image.bytes.length);
+  for (const { address, memorySize, contents, fill = 'zero' } of images) {
+    if (memorySize === 0) continue;
+    view.setBigUint64(at, BigInt(address), true);
+    view.setBigUint64(at + 8, BigInt(memorySize), true);
+    view.setBigUint64(at + 16, BigInt(contents.length), true);
+    view.setBigUint64(at + 24, BigInt(FILL.indexOf(fill)), true);
+    contents.copyTo(into.subarray(at + RECORD_HEADER, at + RECORD_HEADER + contents.length));
+    at += RECORD_HEADER + align8(contents.length);
   }
-  return bytes;
 }
 
 /**
- * The images in a boot block. It may have come from another process, so it is checked.
+ * The images in a boot block. It may have come from another process, so it is checked, each number as it is read.
  * @throws GodwitError kind "format".
  */
 export function decodeBootImages(block: Uint8Array, ramSize: number): BootImage[] {

@@ -10,11 +10,16 @@ import { checkDevices, deviceDifferences } from './device-configuration.ts';
 import { LIMITS } from './memory-map.ts';
 
 /** Contents that travel as a RAM block and are named by their hash, so that both ends can compare before RAM moves. */
-export interface RomDescription {
-  /** Bytes of the RAM block; a multiple of the page size. */
-  readonly size: number;
+export interface RomDescription extends RomPlan {
   /** SHA-256 of the contents, in hexadecimal. */
   readonly hash: string;
+}
+
+/** The same where nobody has compared yet. */
+export interface RomPlan {
+  /** Bytes of the RAM block; a multiple of the page size. */
+  readonly size: number;
+  readonly hash?: string;
 }
 
 /** The interrupt controller: a PLIC, or RISC-V's Advanced Interrupt Architecture without or with IMSICs. */
@@ -44,6 +49,12 @@ export interface MachineConfiguration {
   /** What -device added. */
   readonly devices: readonly DeviceConfiguration[];
 }
+
+/** All that a machine is built by. */
+export type MachinePlan = Omit<MachineConfiguration, 'rom' | 'boot'> & {
+  readonly rom: RomPlan;
+  readonly boot: RomPlan;
+};
 
 /** Keys in the order in which differences are reported, with their names for users. */
 const KEYS: Readonly<Record<keyof MachineConfiguration, string>> = {

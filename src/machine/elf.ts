@@ -4,12 +4,13 @@
  * interpreter. The file is not trusted: every offset and length is checked.
  */
 import { GodwitError } from '../error.ts';
+import { type BootFile, bytesOf, type Contents, FileNumbers, partOf } from './boot-file.ts';
 
 /** Bytes to put into guest memory. */
 export interface Segment {
   readonly physicalAddress: number;
-  /** From the file; a view of it. */
-  readonly bytes: Uint8Array;
+  /** From the file. */
+  readonly contents: Contents;
   /** Size in memory, in bytes; what the file does not give is zero. */
   readonly memorySize: number;
 }
@@ -61,18 +62,18 @@ const SHT_SYMTAB = 2;
 const LAST_ADDRESS_TYPE = 2;
 
 /** Whether a file claims to be ELF. */
-export function isElf(bytes: Uint8Array): boolean {
+export function isElf(file: BootFile): boolean {
+  const bytes = bytesOf(file, 0, 4);
   return bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
 }
 
 /**
  * Parses and validates an image.
- * @param file names it in errors.
  * @param allowed where its segments may lie.
  * @throws GodwitError kind "file": "FILE: expected …, got … (at byte N)".
  */
-export function parseElf(bytes: Uint8Array, file: string, allowed: readonly LoadRange[]): ElfImage {
-  const elf = new ElfReader(bytes, file);
+export function parseElf(file: BootFile, allowed: readonly LoadRange[]): ElfImage {
+  const elf = new ElfReader(file);
   elf.checkHeader();
   const loads = elf.programHeaders().filter((header) => header.memorySize > 0);
   if (loads.length === 0) throw elf.unexpected('a segment to load', 'none', 56);
@@ -95,7 +96,11 @@ export function parseElf(bytes: Uint8Array, file: string, allowed: readonly Load
   return {
     entry: elf.entry(loads),
     lowAddress: Math.min(...loads.map((load) => load.physicalAddress)),
-    segments: loads.map(({ physicalAddress, bytes, memorySize }) => ({ physicalAddress, bytes, memorySize })),
+    segments: loads.map(({ physicalAddress, contents, memorySize }) => ({
+      physicalAddress,
+      contents,
+      memorySize,
+    })),
     symbols: () => {
       symbols ??= elf.symbols();
       return symbols;
@@ -110,27 +115,25 @@ interface Load extends Segment {
 }
 
 class ElfReader {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  readonly #file: string;
+  readonly #file: BootFile;
+  readonly #numbers: FileNumbers;
 
-  constructor(bytes: Uint8Array, file: string) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  constructor(file: BootFile) {
     this.#file = file;
+    this.#numbers = new FileNumbers(file);
   }
 
   checkHeader(): void {
-    const length = this.#bytes.length;
-    if (!isElf(this.#bytes)) throw this.unexpected('the magic number of ELF', 'another', 0);
+    const length = this.#file.size;
+    if (!isElf(this.#file)) throw this.unexpected('the magic number of ELF', 'another', 0);
     if (length < HEADER_BYTES)
       throw this.unexpected(`a header of ${HEADER_BYTES} bytes`, `${length}`, length);
-    this.#expect('class 2 (64-bit)', this.#bytes[4], [ELFCLASS64], 4);
-    this.#expect('data encoding 1 (little-endian)', this.#bytes[5], [ELFDATA2LSB], 5);
-    this.#expect('ELF version 1', this.#bytes[6], [EV_CURRENT], 6);
+    this.#expect('class 2 (64-bit)', this.#numbers.u8(4), [ELFCLASS64], 4);
+    this.#expect('data encoding 1 (little-endian)', this.#numbers.u8(5), [ELFDATA2LSB], 5);
+    this.#expect('ELF version 1', this.#numbers.u8(6), [EV_CURRENT], 6);
     this.#expect('type 2 (executable) or 3 (position-independent)', this.#u16(16), [ET_EXEC, ET_DYN], 16);
     this.#expect('machine 243 (RISC-V)', this.#u16(18), [EM_RISCV], 18);
-    this.#expect('object version 1', this.#view.getUint32(20, true), [EV_CURRENT], 20);
+    this.#expect('object version 1', this.#numbers.u32(20), [EV_CURRENT], 20);
   }
 
   /** The loadable segments, their bytes inside the file. */
@@ -147,7 +150,7 @@ class ElfReader {
     const start = this.#number(32);
     this.#inside(start, count * PROGRAM_HEADER_BYTES, 'program headers', 32);
     for (let at = start; at < start + count * PROGRAM_HEADER_BYTES; at += PROGRAM_HEADER_BYTES) {
-      const type = this.#view.getUint32(at, true);
+      const type = this.#numbers.u32(at);
       if (type === PT_INTERP) throw this.unexpected('a freestanding image', 'one with an interpreter', at);
       if (type !== PT_LOAD) continue;
       const offset = this.#number(at + 8);
@@ -159,9 +162,9 @@ class ElfReader {
       }
       loads.push({
         at,
-        virtualAddress: this.#view.getBigUint64(at + 16, true),
+        virtualAddress: this.#numbers.u64(at + 16),
         physicalAddress: this.#number(at + 24),
-        bytes: this.#bytes.subarray(offset, offset + fileSize),
+        contents: partOf(this.#file, offset, fileSize),
         memorySize,
       });
     }
@@ -170,7 +173,7 @@ class ElfReader {
 
   /** The entry point is virtual: it is moved as its segment is. */
   entry(loads: readonly Load[]): number {
-    const entry = this.#view.getBigUint64(24, true);
+    const entry = this.#numbers.u64(24);
     for (const { virtualAddress, memorySize, physicalAddress } of loads) {
       const offset = entry - virtualAddress;
       if (offset >= 0n && offset < BigInt(memorySize)) return physicalAddress + Number(offset);
@@ -189,12 +192,13 @@ class ElfReader {
         }
         this.#inside(table.offset, table.size, 'the symbol table', table.at + 24);
         this.#inside(names.offset, names.size, 'the symbol names', names.at + 24);
+        const strings = bytesOf(this.#file, names.offset, names.size);
         const found: ElfSymbol[] = [];
         for (let at = table.offset; at + SYMBOL_BYTES <= table.offset + table.size; at += SYMBOL_BYTES) {
-          const name = this.#name(names, at);
-          const type = (this.#bytes[at + 4] as number) & 0x0f;
+          const name = this.#name(strings, at);
+          const type = this.#numbers.u8(at + 4) & 0x0f;
           if (name === '' || type > LAST_ADDRESS_TYPE || this.#u16(at + 6) === 0) continue;
-          const address = this.#view.getBigUint64(at + 8, true);
+          const address = this.#numbers.u64(at + 8);
           found.push({ name, address, size: this.#number(at + 16) });
         }
         return found;
@@ -202,7 +206,7 @@ class ElfReader {
   }
 
   unexpected(expected: string, got: string, at: number): GodwitError {
-    return GodwitError.unexpected('file', this.#file, expected, got, at);
+    return GodwitError.unexpected('file', this.#file.file, expected, got, at);
   }
 
   #sections() {
@@ -220,23 +224,22 @@ class ElfReader {
       const at = start + index * SECTION_HEADER_BYTES;
       return {
         at,
-        type: this.#view.getUint32(at + 4, true),
+        type: this.#numbers.u32(at + 4),
         offset: this.#number(at + 24),
         size: this.#number(at + 32),
-        link: this.#view.getUint32(at + 40, true),
+        link: this.#numbers.u32(at + 40),
       };
     });
   }
 
-  #name(names: { readonly offset: number; readonly size: number }, symbolAt: number): string {
-    const index = this.#view.getUint32(symbolAt, true);
+  #name(strings: Uint8Array, symbolAt: number): string {
+    const index = this.#numbers.u32(symbolAt);
     if (index === 0) return '';
-    const table = this.#bytes.subarray(names.offset, names.offset + names.size);
-    const end = table.indexOf(0, index);
-    if (index >= names.size || end < 0) {
-      throw this.unexpected(`a name within ${names.size} bytes`, `one at ${index}`, symbolAt);
+    const end = strings.indexOf(0, index);
+    if (index >= strings.length || end < 0) {
+      throw this.unexpected(`a name within ${strings.length} bytes`, `one at ${index}`, symbolAt);
     }
-    return new TextDecoder().decode(table.subarray(index, end));
+    return new TextDecoder().decode(strings.subarray(index, end));
   }
 
   #expect(expected: string, got: number | undefined, allowed: readonly number[], at: number): void {
@@ -245,19 +248,19 @@ class ElfReader {
 
   /** Refuses a range of the file that goes beyond its end; `at` is where the file states it. */
   #inside(offset: number, size: number, what: string, at: number): void {
-    if (offset + size > this.#bytes.length) {
+    if (offset + size > this.#file.size) {
       const got = `one from ${offset} to ${offset + size}`;
-      throw this.unexpected(`${what} within ${this.#bytes.length} bytes`, got, at);
+      throw this.unexpected(`${what} within ${this.#file.size} bytes`, got, at);
     }
   }
 
   #u16(at: number): number {
-    return this.#view.getUint16(at, true);
+    return this.#numbers.u16(at);
   }
 
   /** A 64-bit number that can be meant: beyond 2^53 nothing has an offset, a size or a physical address here. */
   #number(at: number): number {
-    const value = this.#view.getBigUint64(at, true);
+    const value = this.#numbers.u64(at);
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
       throw this.unexpected('a number below 2^53', `0x${value.toString(16)}`, at);
     }

@@ -3,6 +3,7 @@
  * header: Linux, Documentation/arch/riscv/boot-image-header.rst.
  */
 import { GodwitError } from '../error.ts';
+import { type BootFile, bytesOf, partOf } from './boot-file.ts';
 import { type ElfSymbol, isElf, type LoadRange, parseElf, type Segment } from './elf.ts';
 
 /** A kernel, ready to be put into memory. */
@@ -26,21 +27,20 @@ const LINUX_HEADER_BYTES = 64;
 
 /**
  * Parses a kernel.
- * @param file names it in errors.
  * @param ram where an ELF file's segments may lie.
  * @param at where an image without addresses of its own goes.
  * @throws GodwitError kind "file" if it is empty, malformed or does not fit.
  */
-export function parseKernel(bytes: Uint8Array, file: string, ram: LoadRange, at = ram.base): KernelImage {
-  if (bytes.length === 0) throw GodwitError.unexpected('file', file, 'a kernel', 'an empty file');
-  if (isElf(bytes)) return { format: 'elf', ...parseElf(bytes, file, [ram]) };
-  const linux = linuxMemorySize(bytes, file);
-  const memorySize = Math.max(bytes.length, linux ?? 0);
+export function parseKernel(file: BootFile, ram: LoadRange, at = ram.base): KernelImage {
+  if (file.size === 0) throw GodwitError.unexpected('file', file.file, 'a kernel', 'an empty file');
+  if (isElf(file)) return { format: 'elf', ...parseElf(file, [ram]) };
+  const linux = linuxMemorySize(file);
+  const memorySize = Math.max(file.size, linux ?? 0);
   const room = ram.base + ram.size - at;
   if (memorySize > room) {
     throw GodwitError.unexpected(
       'file',
-      file,
+      file.file,
       `at most ${room} bytes (the RAM from 0x${at.toString(16)} on)`,
       `${memorySize}`,
     );
@@ -49,15 +49,16 @@ export function parseKernel(bytes: Uint8Array, file: string, ram: LoadRange, at 
     format: linux === undefined ? 'raw' : 'linux',
     entry: at,
     lowAddress: at,
-    segments: [{ physicalAddress: at, bytes, memorySize }],
+    segments: [{ physicalAddress: at, contents: partOf(file), memorySize }],
     symbols: () => [],
   };
 }
 
 /** Bytes that a Linux image needs in memory; undefined if it is none. */
-function linuxMemorySize(bytes: Uint8Array, file: string): number | undefined {
-  const header = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (bytes.length < LINUX_HEADER_BYTES) return undefined;
+function linuxMemorySize(image: BootFile): number | undefined {
+  if (image.size < LINUX_HEADER_BYTES) return undefined;
+  const { file } = image;
+  const header = new DataView(bytesOf(image, 0, LINUX_HEADER_BYTES).buffer);
   if (header.getUint32(LINUX_MAGIC.at, true) !== LINUX_MAGIC.value) return undefined;
   const flags = header.getBigUint64(LINUX_FLAGS, true);
   if ((flags & LINUX_BIG_ENDIAN) !== 0n) {

@@ -32,7 +32,7 @@ import { decodeSections, encodeSections } from '../vmstate/codec.ts';
 import type { Migratable } from '../vmstate/migratable.ts';
 import { type Backends, createBoard, NO_BACKENDS } from './board.ts';
 import { decodeBootImages } from './boot.ts';
-import type { MachineConfiguration } from './configuration.ts';
+import type { MachinePlan } from './configuration.ts';
 import { DirtyLimit } from './dirty-limit.ts';
 import { DirtyTracking } from './dirty-tracking.ts';
 import { guestDma } from './guest-dma.ts';
@@ -89,7 +89,7 @@ export interface MachineHost {
 }
 
 /** The offsets of a machine's memory. Both ends of a migration, and all threads, derive them from the configuration. */
-export function machineLayout(configuration: MachineConfiguration): Layout {
+export function machineLayout(configuration: MachinePlan): Layout {
   return createLayout(configuration.harts, [
     { name: 'rom', size: configuration.rom.size },
     { name: 'boot', size: configuration.boot.size },
@@ -121,7 +121,7 @@ export class Machine {
   readonly interrupts: InterruptController;
   readonly cables: readonly NetworkCable[];
   readonly devices: readonly Device[];
-  readonly configuration: MachineConfiguration;
+  readonly configuration: MachinePlan;
   readonly #addressSpace = new AddressSpace();
   readonly #timebase: ClockTimebase;
   readonly #timers: TimerQueue;
@@ -138,7 +138,7 @@ export class Machine {
   #halted = false;
   #inBurst = false;
 
-  constructor(configuration: MachineConfiguration, memory: WebAssembly.Memory, host: MachineHost) {
+  constructor(configuration: MachinePlan, memory: WebAssembly.Memory, host: MachineHost) {
     this.configuration = configuration;
     this.#random = host.icount === undefined ? host.random : repeatableRandom();
     this.#host = host;
@@ -279,19 +279,6 @@ export class Machine {
     return this.memory.missing.waiting || this.engine.harts.some((hart) => hart.missing !== undefined);
   }
 
-  /** Puts the boot ROM and images in place. @throws GodwitError kind "internal" if they are not of the layout's size. */
-  installBoot(rom: Uint8Array, boot: Uint8Array): void {
-    for (const [name, bytes] of [
-      ['rom', rom],
-      ['boot', boot],
-    ] as const) {
-      const block = this.memory.block(name);
-      if (block.size !== bytes.length)
-        throw new GodwitError('internal', `${name} has another size than configured`);
-      this.memory.write(block.offset, bytes);
-    }
-  }
-
   /**
    * Power-on: images in RAM, devices and harts as the specifications say. RAM that no image covers stays as it is.
    * @throws MissingPage, with nothing changed, if memory that it needs has not arrived.
@@ -300,9 +287,7 @@ export class Machine {
     const boot = this.memory.block('boot');
     const ram = this.memory.block('ram');
     this.memory.missing.require(boot.offset, boot.size);
-    // A copy: the images are checked and then used, and nobody may change them in between.
-    const block = this.memory.view(boot.offset, boot.size).slice();
-    const images = decodeBootImages(block, this.configuration.ram);
+    const images = decodeBootImages(this.memory.view(boot.offset, boot.size), this.configuration.ram);
     const hostOf = (address: number): number => ram.offset + address - MEMORY_MAP.ram.base;
     for (const { address, memorySize } of images) this.memory.missing.require(hostOf(address), memorySize);
     for (const image of images) {

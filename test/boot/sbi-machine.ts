@@ -9,6 +9,7 @@ import { ManualClock } from '../../src/clock.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
 import { encode, type Operands } from '../../src/isa/encoding.ts';
 import { instructionNamed } from '../../src/isa/table.ts';
+import { installBoot } from '../../src/machine/boot-contents.ts';
 import { Machine, machineLayout } from '../../src/machine/machine.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
 
@@ -93,7 +94,7 @@ export class SbiMachine {
       },
       debugStopped() {},
     });
-    this.machine.installBoot(boot.rom, boot.boot);
+    installBoot(this.machine.memory, boot);
     this.machine.reset();
     for (let hart = 0; hart < harts; hart++) this.#table(hart, []);
   }

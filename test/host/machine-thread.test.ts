@@ -7,6 +7,7 @@ import { Attention } from '../../src/host/attention.ts';
 import type { MachineApi } from '../../src/host/machine-thread.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
 import { connect, type Remote } from '../../src/host/rpc.ts';
+import { installBoot } from '../../src/machine/boot-contents.ts';
 import { machineLayout } from '../../src/machine/machine.ts';
 import { DirtyLog } from '../../src/memory/dirty-log.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
@@ -39,12 +40,13 @@ async function machine() {
   await main.build({
     configuration,
     memory,
-    boot: { rom: boot.rom, boot: boot.boot },
     accel: 'jit',
     rtc: {},
     drives: [],
     log: { fd: openSync('/dev/null', 'w'), items: new Set() },
   });
+  installBoot({ memory, layout }, boot);
+  await main.reset();
   await main.start();
   const attach = async (): Promise<{ port: MessagePort; remote: Remote<MachineApi> }> => {
     const { port1, port2 } = new MessageChannel();

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { text, u32, writeFdt } from '../../src/devices/fdt.ts';
 import { type FdtTree, readFdt } from '../../src/devices/fdt-reader.ts';
-import { type BootImage, decodeBootImages, encodeBootImages } from '../../src/machine/boot.ts';
+import { type BootImage, bootBlockSize, decodeBootImages, writeBootBlock } from '../../src/machine/boot.ts';
 import { type BootRequest, bootContents } from '../../src/machine/boot-contents.ts';
+import { bootFile, contentsOf } from '../../src/machine/boot-file.ts';
 
 const MiB = 1024 * 1024;
 const RAM = 0x8000_0000;
@@ -25,13 +26,15 @@ function linuxImage(memorySize: number, flags = 0): Uint8Array {
   return bytes;
 }
 
-const file = (bytes: Uint8Array, name = 'f') => ({ file: name, bytes });
+const file = (bytes: Uint8Array, name = 'f') => ({ ...bootFile(name, bytes), bytes });
 const firmware = file(Uint8Array.of(1, 2, 3, 4), 'fw');
 
 function contents(request: Partial<BootRequest>) {
   const ram = request.ram ?? 512 * MiB;
   const made = bootContents({ harts: 1, isa: ISA, aia: 'none', ram, ...request });
-  return { ...made, images: decodeBootImages(made.boot, ram), rom: new DataView(made.rom.buffer) };
+  const boot = new Uint8Array(made.bootSize);
+  made.writeBoot(boot);
+  return { ...made, boot, images: decodeBootImages(boot, ram), rom: new DataView(made.rom.buffer) };
 }
 
 const at = (images: readonly BootImage[], address: number) =>
@@ -107,7 +110,9 @@ describe('images', () => {
   });
 
   test('a block whose fill is unknown is refused', () => {
-    const block = encodeBootImages([{ address: RAM, bytes: new Uint8Array(0), memorySize: 8 }]);
+    const images = [{ address: RAM, contents: contentsOf(new Uint8Array(0)), memorySize: 8 }];
+    const block = new Uint8Array(bootBlockSize(images));
+    writeBootBlock(images, block);
     block[24] = 2;
     expect(() => decodeBootImages(block, MiB)).toThrow(/a fill below 2/);
   });

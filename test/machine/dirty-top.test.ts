@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { openBootFile } from '../../src/host/boot-file.ts';
 import { dirtyTopLines, symbolizer } from '../../src/machine/dirty-top.ts';
 import type { DirtyReport } from '../../src/machine/dirty-tracking.ts';
 import { parseElf } from '../../src/machine/elf.ts';
@@ -54,7 +54,7 @@ test('what is left out is said', () => {
 
 test("symbols of a guest's own image name the code of its functions", () => {
   const file = guestImage('dirty');
-  const image = parseElf(readFileSync(file), file, [{ base: 0x8000_0000, size: 2 ** 30 }]);
+  const image = parseElf(openBootFile(file), [{ base: 0x8000_0000, size: 2 ** 30 }]);
   const guest = image.symbols().find(({ name }) => name === 'guest');
   if (guest === undefined) expect.fail('no symbol "guest"');
   const name = symbolizer(image.symbols());

@@ -1,6 +1,7 @@
 import { expect, describe as suite, test } from 'vitest';
 import { GodwitError } from '../../src/error.ts';
-import { parseElf } from '../../src/machine/elf.ts';
+import { bootFile } from '../../src/machine/boot-file.ts';
+import { type LoadRange, parseElf, type Segment } from '../../src/machine/elf.ts';
 import { parseKernel } from '../../src/machine/kernel.ts';
 import { makeElf, type TestElf } from './elf-image.ts';
 
@@ -9,7 +10,7 @@ const SEGMENT = { address: 0x8000_0000, bytes: [1, 2, 3, 4] };
 
 function refusal(bytes: Uint8Array): GodwitError {
   try {
-    parseElf(bytes, 'k.elf', [RAM]).symbols();
+    parsed(bytes, RAM).symbols();
   } catch (error) {
     expect(error).toBeInstanceOf(GodwitError);
     expect((error as GodwitError).kind).toBe('file');
@@ -18,6 +19,18 @@ function refusal(bytes: Uint8Array): GodwitError {
   }
   throw new Error('the image was taken');
 }
+
+/** Parses what is in no file. */
+const parsed = (bytes: Uint8Array, ...allowed: LoadRange[]) => parseElf(bootFile('k.elf', bytes), allowed);
+const kernel = (bytes: Uint8Array) => parseKernel(bootFile('k', bytes), RAM);
+
+/** Segments with their bytes. */
+const read = (segments: readonly Segment[]) =>
+  segments.map(({ contents, ...rest }) => {
+    const bytes = new Uint8Array(contents.length);
+    contents.copyTo(bytes);
+    return { ...rest, bytes };
+  });
 
 /** A good image with `value` at byte `at`, in `bytes` bytes. */
 function changed(
@@ -33,7 +46,7 @@ function changed(
 
 suite('an image', () => {
   test('gives its segments at physical addresses, the zeros after them, and the entry', () => {
-    const image = parseElf(
+    const image = parsed(
       makeElf({
         entry: 0xffff_ffff_8000_2002n,
         segments: [
@@ -48,12 +61,11 @@ suite('an image', () => {
           { address: 0, bytes: [9], type: 4 },
         ],
       }),
-      'k.elf',
-      [RAM],
+      RAM,
     );
     expect(image.entry).toBe(0x8000_2002);
     expect(image.lowAddress).toBe(0x8000_1000);
-    expect(image.segments).toEqual([
+    expect(read(image.segments)).toEqual([
       { physicalAddress: 0x8000_2000, bytes: Uint8Array.of(5, 6, 7, 8), memorySize: 100 },
       { physicalAddress: 0x8000_1000, bytes: new Uint8Array(0), memorySize: 16 },
     ]);
@@ -65,17 +77,17 @@ suite('an image', () => {
       { name: '_start', address: 0x8000_0000n, size: 4 },
       { name: 'tohost', address: 0xffff_ffff_8000_1000n, size: 8 },
     ];
-    expect(parseElf(makeElf({ segments: [SEGMENT], symbols }), 'k.elf', [RAM]).symbols()).toEqual(symbols);
+    expect(parsed(makeElf({ segments: [SEGMENT], symbols }), RAM).symbols()).toEqual(symbols);
   });
 
   test('may be position-independent', () => {
-    expect(parseElf(changed(16, 3, 2), 'k.elf', [RAM]).entry).toBe(0x8000_0000);
+    expect(parsed(changed(16, 3, 2), RAM).entry).toBe(0x8000_0000);
   });
 
   test('may lie in any of the ranges, up to their last byte', () => {
     const rom = { base: 0x1000, size: 4 };
     const image = makeElf({ entry: 0x8000_0000n, segments: [SEGMENT, { ...SEGMENT, address: 0x1000 }] });
-    expect(parseElf(image, 'k.elf', [RAM, rom]).segments).toHaveLength(2);
+    expect(parsed(image, RAM, rom).segments).toHaveLength(2);
   });
 });
 
@@ -126,11 +138,11 @@ suite('a malformed image is refused with the file, the byte, expected and got', 
 
 suite('a kernel', () => {
   test('is ELF, or raw bytes for the start of RAM', () => {
-    const elf = parseKernel(makeElf({ segments: [{ ...SEGMENT, address: 0x8000_4000 }] }), 'k', RAM);
+    const elf = kernel(makeElf({ segments: [{ ...SEGMENT, address: 0x8000_4000 }] }));
     expect([elf.format, elf.entry, elf.lowAddress]).toEqual(['elf', 0x8000_4000, 0x8000_4000]);
-    const raw = parseKernel(Uint8Array.of(0x13, 0, 0, 0), 'k', RAM);
+    const raw = kernel(Uint8Array.of(0x13, 0, 0, 0));
     expect([raw.format, raw.entry, raw.lowAddress]).toEqual(['raw', RAM.base, RAM.base]);
-    expect(raw.segments).toEqual([
+    expect(read(raw.segments)).toEqual([
       { physicalAddress: RAM.base, bytes: Uint8Array.of(0x13, 0, 0, 0), memorySize: 4 },
     ]);
   });
@@ -148,6 +160,6 @@ suite('a kernel', () => {
       'k: expected a header of 64 bytes, got 4 (at byte 4)',
     ],
   ])('that is %s is refused', (_, bytes, message) => {
-    expect(() => parseKernel(bytes, 'k', RAM)).toThrow(expect.objectContaining({ kind: 'file', message }));
+    expect(() => kernel(bytes)).toThrow(expect.objectContaining({ kind: 'file', message }));
   });
 });

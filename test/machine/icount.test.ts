@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { type Clock, ManualClock } from '../../src/clock.ts';
 import { ACCELERATORS, type Accelerator } from '../../src/cpu/accelerator.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
+import { installBoot } from '../../src/machine/boot-contents.ts';
 import { Machine, machineLayout } from '../../src/machine/machine.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
 import { guestImage } from '../support/guests.ts';
@@ -62,7 +63,7 @@ function run(
     resetRequested() {},
     debugStopped() {},
   });
-  machine.installBoot(boot.rom, boot.boot);
+  installBoot(machine.memory, boot);
   machine.reset();
   machine.start();
   const trace = createHash('sha256');

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, describe as suite, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
+import { installBoot } from '../../src/machine/boot-contents.ts';
 import { Machine, machineLayout } from '../../src/machine/machine.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
 import {
@@ -46,7 +47,7 @@ function makeMachine(program: InterruptProgram) {
     debugStopped: () => expect.fail('nobody debugs'),
     resetRequested: () => expect.fail('no reset is asked for'),
   });
-  machine.installBoot(boot.rom, boot.boot);
+  installBoot(machine.memory, boot);
   machine.reset();
   machine.start();
   told.interrupted = 0;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
+import { installBoot } from '../../src/machine/boot-contents.ts';
 import { Machine, type MachineHost, machineLayout } from '../../src/machine/machine.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
 import { base, CSR, csrs, csrw, la, li, sleep, sw, value, zero } from '../support/bare-code.ts';
@@ -92,7 +93,7 @@ function makeMachine(options: Partial<MachineHost>) {
     resetRequested: () => expect.fail('no reset is asked for'),
     ...options,
   });
-  machine.installBoot(boot.rom, boot.boot);
+  installBoot(machine.memory, boot);
   machine.reset();
   machine.start();
   return { machine, told, burst: () => machine.burst(() => false) };

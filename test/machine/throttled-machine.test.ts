@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
+import { installBoot } from '../../src/machine/boot-contents.ts';
 import { Machine, machineLayout } from '../../src/machine/machine.ts';
 import { MAX_THROTTLE } from '../../src/machine/throttle.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
@@ -37,7 +38,7 @@ test.each([1, 2])('with %i harts that loop and take no interrupts', (harts) => {
     resetRequested: () => expect.fail('reset'),
     debugStopped: () => expect.fail('stopped'),
   });
-  machine.installBoot(boot.rom, boot.boot);
+  installBoot(machine.memory, boot);
   machine.reset();
   machine.start();
   for (const fraction of [0.3, 0.9, MAX_THROTTLE]) {

@@ -6,6 +6,7 @@ import { afterAll, expect, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import type { Hart } from '../../src/cpu/hart.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
+import { installBoot } from '../../src/machine/boot-contents.ts';
 import { Machine, machineLayout } from '../../src/machine/machine.ts';
 import { type DebugStop, RUN_ALL, type RunPlan } from '../../src/machine/turns.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
@@ -82,7 +83,7 @@ function run(
     resetRequested: () => expect.fail('reset'),
     debugStopped: (stop) => stops.push(stop),
   });
-  machine.installBoot(boot.rom, boot.boot);
+  installBoot(machine.memory, boot);
   machine.reset();
   machine.start(prepare(machine));
   const over = (): boolean => machine.engine.instructions >= INSTRUCTIONS;
