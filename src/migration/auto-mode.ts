@@ -22,8 +22,9 @@ export interface Observation {
   readonly converged: boolean;
   /** Bytes per second that are sent while the guest runs; undefined if not known yet. */
   readonly throughput: number | undefined;
-  /** The same while it stands still. */
+  /** The same while it stands still; a guess until the connection has shown it. */
   readonly capacity: number | undefined;
+  readonly shown: boolean;
   /** Pages that have changed meanwhile, and what would have been sent of them as deltas; without xbzrle. */
   readonly probed: Probed | undefined;
   /** What xbzrle did in the pass: pages that it found, what they came to, and pages that it did not find. */
@@ -35,6 +36,9 @@ export interface Observation {
   /** Whether post-copy is allowed. */
   readonly postcopy: boolean;
 }
+
+/** What the connection has turned out to carry: see Observation. */
+export type Link = Pick<Observation, 'throughput' | 'capacity'>;
 
 /** What the pass under way will leave if all goes on as now. */
 export interface Ahead {
@@ -66,6 +70,8 @@ export class AutoMode {
   /** What pages that change come to as deltas, as last seen. */
   #known: Probed | undefined;
   #pendingBefore = Infinity;
+  /** The last pass, if what is to be done about it depends on what the connection carries. */
+  #undecided: Observation | undefined;
   #throttledFully = false;
   #postcopy = false;
 
@@ -96,6 +102,16 @@ export class AutoMode {
     return `pass ${pass}: ${left}, expected pause ${pauseOf({ expectedDowntimeMs, downtimeLimitMs })}`;
   }
 
+  /** Takes note of what the connection carries, in the middle of a pass. Returns why something changes, or undefined. */
+  learn(link: Link): string | undefined {
+    if (this.#undecided === undefined) return undefined;
+    const seen = { ...this.#undecided, ...link, shown: true };
+    this.#undecided = undefined;
+    if (wholePagesMs(seen, link.capacity) <= seen.downtimeLimitMs) return undefined;
+    const said = this.#withoutDeltas(seen);
+    return said === undefined ? undefined : `pass ${seen.pass + 1}: ${said}`;
+  }
+
   /** The host had no memory for the cache that was chosen: no deltas, then. */
   withoutMemory(): void {
     this.#choice = { ...this.#choice, xbzrle: false };
@@ -109,6 +125,7 @@ export class AutoMode {
   }
 
   #said(seen: Observation): string | undefined {
+    this.#undecided = undefined;
     if (seen.converged) {
       const pending = `${mib(seen.pendingPages * PAGE_SIZE)} pending`;
       return `${pending}, expected pause ${pauseOf(seen)}: the guest stops`;
@@ -137,6 +154,11 @@ export class AutoMode {
 
   #withoutDeltas(seen: Observation): string | undefined {
     if (!this.#memory) return undefined;
+    // Deltas slow down a pass that fills their cache: not before it is known that the guest can't just be stopped.
+    if (!seen.shown && wholePagesMs(seen, SWIFT) <= seen.downtimeLimitMs) {
+      this.#undecided = seen;
+      return undefined;
+    }
     const { probed, pendingPages } = seen;
     const ratio = probed === undefined ? undefined : ratioOf(probed);
     if (ratio === undefined) {
@@ -191,9 +213,15 @@ export class AutoMode {
  * Bytes per second that deltas have to be worth it at: if what is pending fits the pause as it is, all there is to gain is
  * a shorter pause.
  */
-function rateOf({ pendingPages, capacity, throughput, downtimeLimitMs }: Observation): number | undefined {
+function rateOf(seen: Observation): number | undefined {
+  const { capacity, throughput, downtimeLimitMs } = seen;
   if (capacity === undefined) return throughput;
-  return (pendingPages * PAGE_SIZE * 1000) / capacity <= downtimeLimitMs ? capacity : throughput;
+  return wholePagesMs(seen, capacity) <= downtimeLimitMs ? capacity : throughput;
+}
+
+/** How long what is pending takes as it is. */
+function wholePagesMs({ pendingPages }: Observation, capacity = SWIFT): number {
+  return (pendingPages * PAGE_SIZE * 1000) / capacity;
 }
 
 /** Whether deltas save more time on the link than they take to make. */

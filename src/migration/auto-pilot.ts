@@ -17,6 +17,8 @@ import { type Probed, XbzrleProbe } from './xbzrle-probe.ts';
 
 /** How often a pass is looked at. */
 const LOOK_NS = 5e6;
+/** A connection may turn out to be so many times as fast as in its first moments. */
+const WARMER = 2;
 /** How long the guest has written when the pages for a probe are chosen. */
 const PROBE_NS = 20e6;
 
@@ -61,6 +63,7 @@ export class AutoPilot {
     this.#lookedNs = now;
     this.#growth.look((now - this.#syncedNs) / 1e6, this.#options.ram.dirty);
     if (now - this.#syncedNs >= PROBE_NS) this.#takeProbe();
+    this.#learn(pass);
     if (pass > 1) await this.#foresee(pass, now);
   }
 
@@ -72,12 +75,22 @@ export class AutoPilot {
     if (!this.#probe.taken) this.#probe.take(ram.writtenPages(XbzrleProbe.size));
   }
 
+  /** What waited for the connection to be known is decided as soon as it is. */
+  #learn(pass: number): void {
+    const { auto, bandwidth } = this.#options;
+    const { known: capacity } = bandwidth;
+    if (capacity === undefined) return;
+    const why = auto.learn({ throughput: this.#throughput, capacity });
+    if (why !== undefined) this.#follow(pass, why);
+  }
+
   /** Slows the guest down at once if the pass under way will leave more than fits the pause. */
   async #foresee(pass: number, now: number): Promise<void> {
     const { auto, parameters, bandwidth, outlook, ram, pace } = this.#options;
-    const { early: capacity } = bandwidth;
+    const { known, early = Number.NaN } = bandwidth;
+    const capacity = known ?? WARMER * early;
     const throughput = this.#throughput;
-    if (capacity === undefined || throughput === undefined || auto.choice.autoConverge) return;
+    if (Number.isNaN(capacity) || throughput === undefined || auto.choice.autoConverge) return;
     const { downtimeLimitMs } = parameters();
     const sendingMs = outlook.sendingMs(ram.remaining, throughput);
     const pages = this.#growth.pagesAfter((now - this.#syncedNs) / 1e6 + sendingMs);
@@ -115,7 +128,7 @@ export class AutoPilot {
 
   /** After the sync. Returns the decision that holds with what was chosen. */
   choose(pass: number, decision: Decision, counts: PageCounts): Decision {
-    const { auto, parameters, vm, ram, outlook, bandwidth, statistics, setCache } = this.#options;
+    const { auto, parameters, vm, ram, outlook, bandwidth, statistics } = this.#options;
     const { converged, expectedDowntimeMs } = decision;
     const { downtimeLimitMs, maxCpuThrottle, postcopy } = parameters();
     const why = auto.observe({
@@ -127,6 +140,7 @@ export class AutoPilot {
       converged,
       throughput: this.#throughput,
       capacity: bandwidth.forPause,
+      shown: bandwidth.shown !== undefined,
       probed: this.#probed,
       found: { pages: foundPages(counts), bytes: encodedBytes(counts), pageNs: outlook.comparedPageNs },
       missed: counts.miss,
@@ -135,8 +149,17 @@ export class AutoPilot {
       postcopy,
     });
     if (why === undefined) return decision;
-    statistics.decided(why);
     if (auto.postcopy) this.#options.wantPostcopy();
+    this.#follow(pass, why);
+    return converged || auto.choice.xbzrle
+      ? decision
+      : outlook.decide(ram.remaining, undefined, { mix: WHOLE_PAGES });
+  }
+
+  /** Does what was chosen in this pass, and says why. */
+  #follow(pass: number, why: string): void {
+    const { auto, statistics, setCache } = this.#options;
+    statistics.decided(why);
     try {
       setCache();
     } catch (error) {
@@ -144,8 +167,5 @@ export class AutoPilot {
       statistics.decided(`pass ${pass}: ${errorMessage(error)}, xbzrle off`);
       setCache();
     }
-    return converged || auto.choice.xbzrle
-      ? decision
-      : outlook.decide(ram.remaining, undefined, { mix: WHOLE_PAGES });
   }
 }

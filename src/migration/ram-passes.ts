@@ -42,6 +42,9 @@ const MIN_PASS_MS = 10;
  */
 const FRAME_NS = 5e6;
 const COMMON_DATA_PAGES = 64;
+/** How often a pass is asked whether it is futile, and the part of what is pending that has to be written again for that. */
+const LOOK_NS = 5e6;
+const FUTILE = 0.9;
 /** Pending pages that are looked at to foresee what all of them will take. */
 const SAMPLE = 256;
 /** Passes that are remembered. */
@@ -54,7 +57,7 @@ interface PassResult {
   readonly bytes: number;
   readonly diskBytes: number;
   /** Why it was broken off, if it was: what has not been sent is still pending. */
-  readonly cut: 'deadline' | 'postcopy' | undefined;
+  readonly cut: 'futile' | 'deadline' | 'postcopy' | undefined;
 }
 
 export interface RamPassesOptions {
@@ -95,6 +98,7 @@ export class RamPasses {
   #pass = 0;
   #pagesSent = 0;
   #lastTurnNs = 0;
+  #lookedNs = 0;
 
   constructor(options: RamPassesOptions) {
     const { vm, clock, kernels } = options;
@@ -179,7 +183,7 @@ export class RamPasses {
       statistics.dirtyPagesRate = rate;
       this.#recordPass(pass, durationMs, rate);
       decision = this.#pilot?.choose(this.#pass, decision, pass.counts) ?? decision;
-      if (decision.converged || pass.cut !== undefined) return 'converged';
+      if (decision.converged || pass.cut === 'deadline') return 'converged';
       await this.#pace.adjust(this.#ram.remaining);
       if (wait > 0 && this.#pass > HURRIED_PASSES) await this.#interrupt.sleep(wait);
     }
@@ -237,7 +241,7 @@ export class RamPasses {
     const counts = noPages();
     let ramLeft = true;
     this.#ram.beginPass(number, final);
-    let cut = false;
+    let cut: PassResult['cut'];
     const result = (why: PassResult['cut']): PassResult => ({
       counts,
       bytes: link.bytes - firstByte,
@@ -248,8 +252,9 @@ export class RamPasses {
     for (;;) {
       this.#interrupt.check();
       const step = final ? undefined : await this.#pace.look(() => this.#ram.remainingAndDirty);
-      cut = step === 'pause';
-      if (cut) break;
+      if (step === 'pause') cut = 'deadline';
+      else if (!final && this.#isFutile()) cut = 'futile';
+      if (cut !== undefined) break;
       if (step === 'postcopy') this.#options.wantPostcopy();
       const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt, this.#options.postcopyWanted);
       if (!final && this.#options.postcopyWanted()) {
@@ -298,7 +303,23 @@ export class RamPasses {
     if (!final) await this.#confirmed(number);
     link.sent(link.bytes - before, 0, startNs, 0, bulky);
     this.#pagesSent += pages;
-    return result(cut ? 'deadline' : undefined);
+    return result(cut);
+  }
+
+  /**
+   * Whether the guest might as well be stopped now: what is pending fits the pause, and nearly all of it has been written
+   * again already, so that the rest of the pass would hardly make it less.
+   */
+  #isFutile(): boolean {
+    const now = this.#now();
+    const bandwidth = this.#options.bandwidth.shown;
+    if (now - this.#lookedNs < LOOK_NS || bandwidth === undefined || this.#disks?.remaining) return false;
+    this.#lookedNs = now;
+    const { dirty, remainingAndDirty } = this.#ram;
+    return (
+      dirty >= FUTILE * remainingAndDirty &&
+      this.#outlook.decide(remainingAndDirty, 0, { bandwidth }).converged
+    );
   }
 
   /** Ends the pass of disks: sends what was begun. */

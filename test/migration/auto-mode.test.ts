@@ -17,6 +17,7 @@ const seen: Observation = {
   converged: false,
   throughput: 128 * MiB,
   capacity: 200 * MiB,
+  shown: true,
   probed: undefined,
   found: { pages: 0, bytes: 0, pageNs: 2000 },
   missed: 0,
@@ -64,6 +65,24 @@ test('what fits the pause as it is needs no deltas that take longer to make', ()
   expect(
     new AutoMode(start).observe({ ...fits, probed: { pages: 100, bytes: 2000, pageNs: 2000 } }),
   ).toContain('xbzrle on');
+});
+
+test('what may fit the pause gets no deltas before it is known what the connection carries', () => {
+  const probed = { pages: 100, bytes: 2000, pageNs: 2000 };
+  const auto = new AutoMode(start);
+  expect(auto.observe({ ...seen, shown: false, probed })).toBeUndefined();
+  expect(auto.learn({ throughput: 128 * MiB, capacity: 150 * MiB })).toBe(
+    'pass 2: 64 MiB pending, delta ratio 205:1, xbzrle on, cache 64 MiB',
+  );
+  expect(auto.learn({ throughput: 128 * MiB, capacity: 150 * MiB }), 'once').toBeUndefined();
+
+  const swift = new AutoMode(start);
+  swift.observe({ ...seen, shown: false, probed });
+  expect(swift.learn({ throughput: 128 * MiB, capacity: 600 * MiB })).toBeUndefined();
+  expect(swift.choice.xbzrle).toBe(false);
+
+  const large = { ...seen, pendingPages: 131_072, totalPages: 262_144, shown: false, probed };
+  expect(new AutoMode(start).observe(large), 'too much for any').toContain('xbzrle on');
 });
 
 test('as long as nothing is known, deltas are tried', () => {

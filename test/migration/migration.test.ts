@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { PAGE_SIZE } from '../../src/memory/layout.ts';
 import { Receiver } from '../../src/migration/receiver.ts';
 import { Sender } from '../../src/migration/sender.ts';
-import { contents, FakeDestination, FakeSourceVm, giveBack, PAGES } from './fake-vm.ts';
+import { contents, FakeDestination, FakeSourceVm, giveBack, PAGES, SWEEP } from './fake-vm.ts';
 import { checkSafe, done, migrate, PARAMETERS } from './harness.ts';
 import { MemoryFile } from './memory-transport.ts';
 import { VirtualTime } from './virtual-time.ts';
@@ -100,6 +100,28 @@ test('the cap holds while the guest runs, and can be lifted at once', async () =
   expect(at?.bytes).toBeGreaterThan(500_000);
   expect(at?.bytes).toBeLessThan(700_000);
   expect(time.nowNs() / 1e6 - (at?.ms ?? 0)).toBeLessThan(50);
+  checkSafe(outcome);
+  done(outcome);
+});
+
+test('a pass that would only send what is written again anyway is broken off as soon as the rest fits the pause', async () => {
+  const time = new VirtualTime();
+  const source = new FakeSourceVm(time, { nsPerPage: 1e6 });
+  const outcome = await migrate({
+    time,
+    source,
+    parameters: { maxBandwidth: 400e3, downtimeLimitMs: 0 },
+    // In the middle of a pass, which takes 0.7 s.
+    prepare: ({ sender }) => {
+      time.after(40_000, () => sender.setParameters({ downtimeLimitMs: 100 }));
+    },
+  });
+  expect(outcome.sent).toBeUndefined();
+  const passes = outcome.sender.info().passes ?? [];
+  const [before, broken, final] = [passes.at(-4), passes.at(-2), passes.at(-1)];
+  expect(before).toMatchObject({ pages: 51, durationMs: expect.closeTo(600, 0) });
+  expect(broken).toMatchObject({ pages: 18, durationMs: expect.closeTo(101, 0) });
+  expect(final).toMatchObject({ pages: SWEEP.pages });
   checkSafe(outcome);
   done(outcome);
 });

@@ -9,6 +9,8 @@ import { changedParameters, DEFAULT_PARAMETERS } from '../../src/migration/param
 import { RateLimiter } from '../../src/migration/rate-limiter.ts';
 import { VirtualTime } from './virtual-time.ts';
 
+const MiB = 1024 * 1024;
+
 /** Sends frames of `size` bytes for `ms` of virtual time; returns the bytes sent. */
 async function send(time: VirtualTime, limiter: RateLimiter, size: number, ms: number): Promise<number> {
   const interrupt = new Interrupt(time);
@@ -88,6 +90,32 @@ test('bandwidth for the pause leaves out waits for the cap, once 100 ms of sendi
   bandwidth.add(1e6, 250, 1e6, 99e6);
   expect(bandwidth.forPause).toBeCloseTo(1e9, -5);
   expect(bandwidth.throughput).toBeCloseTo(10e6, -3);
+});
+
+test('what the buffers on the way can not have swallowed shows the capacity sooner', () => {
+  const bandwidth = new Bandwidth();
+  const burst = (waitedNs: number): void => {
+    bandwidth.add(MiB, 256, 2e6, waitedNs);
+    for (let i = 1; i < 12; i++) bandwidth.add(MiB, 256, 2e6, 1000);
+  };
+  for (let i = 0; i < 7; i++) bandwidth.add(MiB, 256, 2e6, 0);
+  expect(bandwidth.shown).toBeUndefined();
+  bandwidth.add(MiB, 256, 2e6, 0);
+  expect(bandwidth.shown).toBeCloseTo((4 * MiB) / 0.016, 0);
+  for (let i = 8; i < 12; i++) bandwidth.add(MiB, 256, 2e6, 0);
+  burst(76e6);
+  expect(bandwidth.shown).toBeCloseTo((16 * MiB) / 0.048, 0);
+  expect(bandwidth.forPause).toBe(bandwidth.shown);
+  expect(bandwidth.known).toBeUndefined();
+  burst(76e6);
+  burst(76e6);
+  burst(76e6);
+  expect(bandwidth.known).toBeCloseTo(MiB / 0.002, 0);
+  expect(bandwidth.shown).toBe(bandwidth.known);
+
+  const held = new Bandwidth();
+  for (let i = 0; i < 90; i++) held.add(MiB, 256, 1e6, 99e6);
+  expect(held.shown, 'a cap that the buffers swallow').toBeUndefined();
 });
 
 test('zero pages say nothing about the link', () => {
