@@ -113,6 +113,13 @@ async function start(
   const machine = options.incoming === undefined ? newMachine(request(options, backends)) : undefined;
   const wanted = options.incoming === undefined ? {} : wantedMachine(options, backends);
   if (options.pidfile !== undefined) writeFile('-pidfile ', options.pidfile, `${process.pid}\n`);
+  const build = async (): Promise<void> => {
+    if (options.netdevs.length > 0) await vm.openNetworks(options.netdevs, options.dumps);
+    if (machine !== undefined) await vm.build(machine);
+  };
+  // Meanwhile the others are opened, some of which wait for a client.
+  const building = build();
+  building.catch(() => {});
   const open = async (spec: Parameters<typeof openChardev>[0]): Promise<Chardev> => {
     const interrupt = options.nographic ? {} : { interrupt: () => vm.terminate() };
     const chardev = await openChardev(spec, interrupt);
@@ -135,9 +142,9 @@ async function start(
     const chardev = await open(spec);
     monitors.push(() => serveQmp(chardev, context));
   }
-  await vm.openNetworks(options.netdevs, options.dumps);
   await gdb.open(options.gdb);
-  if (machine !== undefined) await vm.launch(machine);
+  await building;
+  if (machine !== undefined) await vm.launch();
   else await vm.awaitIncoming(wanted, options.incoming === 'defer' ? undefined : options.incoming);
   // Only now: a command finds the machine as the command line asks for it. What was sent before is kept.
   for (const serve of monitors) serve();

@@ -7,7 +7,7 @@ import { randomInt } from 'node:crypto';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import type { MachinePlan } from '../machine/configuration.ts';
-import { machineLayout } from '../machine/machine.ts';
+import { machineLayout } from '../machine/machine-layout.ts';
 import { DirtyLog, dirtiedPages } from '../memory/dirty-log.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import type { DirtyRateRequest } from '../monitor/dirty.ts';

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { MessageChannel, type MessagePort, parentPort } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
 import type { MachinePlan } from '../machine/configuration.ts';
-import { machineLayout } from '../machine/machine.ts';
+import { machineLayout } from '../machine/machine-layout.ts';
 import { HART, HART_CSRS, type Layout } from '../memory/layout.ts';
 import type {
   Configuration,

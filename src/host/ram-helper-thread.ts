@@ -2,7 +2,7 @@
 import { parentPort } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
 import type { MachinePlan } from '../machine/configuration.ts';
-import { machineLayout } from '../machine/machine.ts';
+import { machineLayout } from '../machine/machine-layout.ts';
 import { RamApplier, type RamJob } from '../migration/ram-applier.ts';
 import type { RamCounts } from '../migration/ram-load.ts';
 import { unpackRam } from './ram-compression.ts';

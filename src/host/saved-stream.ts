@@ -1,6 +1,6 @@
 /** Reads a migration stream from a file into memory, without running anything: for checks and inspection. */
 import { checkConfiguration, type MachineConfiguration } from '../machine/configuration.ts';
-import { machineLayout } from '../machine/machine.ts';
+import { machineLayout } from '../machine/machine-layout.ts';
 import { MEMORY_MAP } from '../machine/memory-map.ts';
 import { type WritableDisk, writableDisks } from '../machine/writable-disks.ts';
 import { createSharedMemory, type Layout } from '../memory/layout.ts';

@@ -9,7 +9,7 @@ import type { BackendFacts } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
 import { type BootContents, installBoot } from '../machine/boot-contents.ts';
 import type { MachinePlan } from '../machine/configuration.ts';
-import { machineLayout } from '../machine/machine.ts';
+import { machineLayout } from '../machine/machine-layout.ts';
 import type { DebugStop, RunPlan } from '../machine/turns.ts';
 import { createSharedMemory } from '../memory/layout.ts';
 import type { BlockIoStatus } from '../monitor/block.ts';

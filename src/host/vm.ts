@@ -70,10 +70,14 @@ export class Vm implements MonitorTarget {
     return this.#machine.openNetworks(netdevs, dumps);
   }
 
-  /** Builds a machine and, unless it is to start paused, runs it. */
-  async launch({ configuration, boot }: NewMachine): Promise<void> {
+  /** Builds a machine; `launch` is next. */
+  async build({ configuration, boot }: NewMachine): Promise<void> {
     this.dirty.symbols = boot.symbols;
     await this.#machine.build(configuration, boot);
+  }
+
+  /** Runs the machine, unless it is to start paused. */
+  async launch(): Promise<void> {
     this.#machine.acceptInput();
     if (!this.#machine.options.startPaused) await this.#machine.run();
     // A thread takes its time to start: it is there before a migration wants it, but not in the way of the guest's start.

@@ -9,7 +9,8 @@
 
 import { GodwitError } from '../error.ts';
 import { encode, type Operands } from '../isa/encoding.ts';
-import { instructionNamed } from '../isa/table.ts';
+import { rv64i } from '../isa/rv64i.ts';
+import { zicsr } from '../isa/system.ts';
 import { PAGE_SIZE } from '../memory/layout.ts';
 import type { Contents } from './boot-file.ts';
 import { FDT_ALIGNMENT, FDT_LIMIT, MEMORY_MAP } from './memory-map.ts';
@@ -36,6 +37,11 @@ export interface NewBootImage extends Placed {
 const RECORD_HEADER = 32;
 /** How a record says what fills the rest of its memory; the index is the number. */
 const FILL = ['zero', 'random'] as const;
+
+/** What the boot ROM is written in: the thread that puts it together has no need of the whole ISA table. */
+const ROM_INSTRUCTIONS = new Map(
+  [...rv64i.instructions, ...zicsr.instructions].map(({ name, encoding }) => [name, encoding]),
+);
 
 /** OpenSBI's `struct fw_dynamic_info` (docs/firmware/fw_dynamic.md): where a firmware goes on, and how. */
 const FW_DYNAMIC = { magic: 0x4942534fn, version: 2n, supervisor: 1n } as const;
@@ -71,7 +77,9 @@ export function resetVector({ start, fdt, next }: ResetVector): Uint8Array {
   ];
   const rom = new DataView(new ArrayBuffer(4 * code.length + 8 * data.length));
   for (const [i, [name, operands]] of code.entries()) {
-    rom.setUint32(4 * i, encode(instructionNamed(name).encoding, operands), true);
+    const encoding = ROM_INSTRUCTIONS.get(name);
+    if (encoding === undefined) throw new GodwitError('internal', `no instruction ${name}`);
+    rom.setUint32(4 * i, encode(encoding, operands), true);
   }
   for (const [i, value] of data.entries()) rom.setBigUint64(4 * code.length + 8 * i, value, true);
   return padded(new Uint8Array(rom.buffer));

@@ -26,7 +26,7 @@ import { GodwitError } from '../error.ts';
 import { extensionsOf } from '../isa/isa-string.ts';
 import { AddressSpace, type Mapping } from '../memory/address-space.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
-import { createLayout, type Layout, PAGE_FLAG } from '../memory/layout.ts';
+import { PAGE_FLAG } from '../memory/layout.ts';
 import { RunTime } from '../memory/run-time.ts';
 import { decodeSections, encodeSections } from '../vmstate/codec.ts';
 import type { Migratable } from '../vmstate/migratable.ts';
@@ -38,6 +38,7 @@ import { DirtyTracking } from './dirty-tracking.ts';
 import { guestDma } from './guest-dma.ts';
 import { hartState } from './hart-state.ts';
 import { IcountClock, repeatableRandom } from './icount.ts';
+import { machineLayout } from './machine-layout.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 import { Throttle } from './throttle.ts';
 import { type DebugStop, RUN_ALL, type RunPlan, Turns } from './turns.ts';
@@ -86,15 +87,6 @@ export interface MachineHost {
   resetRequested(): void;
   /** A debugger's breakpoint, watchpoint or step has stopped the machine. */
   debugStopped(stop: DebugStop): void;
-}
-
-/** The offsets of a machine's memory. Both ends of a migration, and all threads, derive them from the configuration. */
-export function machineLayout(configuration: MachinePlan): Layout {
-  return createLayout(configuration.harts, [
-    { name: 'rom', size: configuration.rom.size },
-    { name: 'boot', size: configuration.boot.size },
-    { name: 'ram', size: configuration.ram },
-  ]);
 }
 
 /** What a burst ended with. */

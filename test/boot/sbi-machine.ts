@@ -10,7 +10,8 @@ import { newMachine } from '../../src/host/new-machine.ts';
 import { encode, type Operands } from '../../src/isa/encoding.ts';
 import { instructionNamed } from '../../src/isa/table.ts';
 import { installBoot } from '../../src/machine/boot-contents.ts';
-import { Machine, machineLayout } from '../../src/machine/machine.ts';
+import { Machine } from '../../src/machine/machine.ts';
+import { machineLayout } from '../../src/machine/machine-layout.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
 
 /** One call: extension, function, then a0, a1 and so on. */

@@ -8,7 +8,7 @@ import type { MachineApi } from '../../src/host/machine-thread.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
 import { connect, type Remote } from '../../src/host/rpc.ts';
 import { installBoot } from '../../src/machine/boot-contents.ts';
-import { machineLayout } from '../../src/machine/machine.ts';
+import { machineLayout } from '../../src/machine/machine-layout.ts';
 import { DirtyLog } from '../../src/memory/dirty-log.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
 import { RunTime } from '../../src/memory/run-time.ts';

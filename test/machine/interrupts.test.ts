@@ -6,7 +6,8 @@ import { expect, describe as suite, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
 import { installBoot } from '../../src/machine/boot-contents.ts';
-import { Machine, machineLayout } from '../../src/machine/machine.ts';
+import { Machine } from '../../src/machine/machine.ts';
+import { machineLayout } from '../../src/machine/machine-layout.ts';
 import { createSharedMemory } from '../../src/memory/layout.ts';
 import {
   expectedNumber,

@@ -1,7 +1,7 @@
 /** Looks into a guest's memory from outside: reads a migration file with the project's own reader. */
 import { readFileSync } from 'node:fs';
 import { checkConfiguration, type MachineConfiguration } from '../../src/machine/configuration.ts';
-import { machineLayout } from '../../src/machine/machine.ts';
+import { machineLayout } from '../../src/machine/machine-layout.ts';
 import { MEMORY_MAP } from '../../src/machine/memory-map.ts';
 import { createSharedMemory, PAGE_SIZE } from '../../src/memory/layout.ts';
 import { HEADER_SIZE } from '../../src/migration/frame.ts';
