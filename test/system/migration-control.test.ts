@@ -3,6 +3,7 @@ import { truncateSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { describe, expect } from 'vitest';
 import { CuttingProxy, type Fault } from '../support/cutting-proxy.ts';
+import { destination } from '../support/destination.ts';
 import { expectNumbered, guest, joinedConsole } from '../support/guests.ts';
 import { type Bench, poll, Terminal, test, type VmProcess } from '../support/vm-process.ts';
 
@@ -16,11 +17,6 @@ async function sourceVm(bench: Bench, ...more: string[]): Promise<VmProcess> {
   const source = await bench.start([...GUEST, ...more]);
   await source.waitForLine(NEW_LINE);
   return source;
-}
-
-async function destination(bench: Bench): Promise<{ target: VmProcess; uri: string }> {
-  const uri = `unix:${bench.path('migration')}`;
-  return { target: await bench.start(['-incoming', uri]), uri };
 }
 
 /** A destination behind a line with a fault. */
@@ -38,7 +34,7 @@ async function movesElsewhere(bench: Bench, source: VmProcess): Promise<void> {
   await source.execute('migrate-set-capabilities', {
     capabilities: [{ capability: 'pause-before-switchover', state: false }],
   });
-  const { target, uri } = await destination(bench);
+  const { vm: target, uri } = await destination(bench);
   const from = source.events.length;
   await source.execute('migrate', { uri });
   expect(await source.migrationEnd(from)).toBe('completed');
@@ -50,7 +46,7 @@ async function movesElsewhere(bench: Bench, source: VmProcess): Promise<void> {
 describe('pause-before-switchover', () => {
   test('holds the stopped guest until migrate-continue', async ({ bench }) => {
     const source = await sourceVm(bench);
-    const { target, uri } = await destination(bench);
+    const { vm: target, uri } = await destination(bench);
     await source.execute('migrate-set-capabilities', HOLD);
     await expect(source.execute('migrate-continue', { state: 'active' })).rejects.toThrow(
       /Migration not in expected state: none/,
@@ -92,7 +88,7 @@ describe('pause-before-switchover', () => {
 
   test('a guest that is stopped there arrives paused', async ({ bench }) => {
     const source = await sourceVm(bench);
-    const { target, uri } = await destination(bench);
+    const { vm: target, uri } = await destination(bench);
     await source.execute('migrate-set-capabilities', HOLD);
     await source.execute('migrate', { uri });
     await source.waitForEvent('MIGRATION', 'pre-switchover');
@@ -143,7 +139,7 @@ describe('a cancel', () => {
 
   test('while memory moves', async ({ bench }) => {
     const source = await sourceVm(bench);
-    const { target, uri } = await destination(bench);
+    const { vm: target, uri } = await destination(bench);
     await source.execute('migrate-set-parameters', SLOW);
     await source.execute('migrate', { uri });
     await source.waitForEvent('MIGRATION', 'active');
@@ -157,7 +153,7 @@ describe('a cancel', () => {
 
   test('before the hand-over', async ({ bench }) => {
     const source = await sourceVm(bench);
-    const { target, uri } = await destination(bench);
+    const { vm: target, uri } = await destination(bench);
     await source.execute('migrate-set-capabilities', HOLD);
     await source.execute('migrate', { uri });
     await source.waitForEvent('MIGRATION', 'pre-switchover');
@@ -203,7 +199,7 @@ describe('a cancel', () => {
   test('by a monitor whose client goes away while it waits', async ({ bench }) => {
     const path = bench.path('hmp');
     const source = await sourceVm(bench, '-monitor', `unix:${path},server=on,wait=off`);
-    const { target, uri } = await destination(bench);
+    const { vm: target, uri } = await destination(bench);
     await source.execute('migrate-set-parameters', SLOW);
     const human = await Terminal.connect(`unix:${path}`, source);
     await human.expect(/\(qemu\) $/);
@@ -224,7 +220,7 @@ describe('a cancel', () => {
 describe('a destination that hangs', () => {
   test('is given up after the time that was set', async ({ bench }) => {
     const source = await sourceVm(bench);
-    const { target, uri } = await destination(bench);
+    const { vm: target, uri } = await destination(bench);
     await source.execute('migrate-set-parameters', SLOW);
     await source.execute('migrate', { uri });
     await source.waitForEvent('MIGRATION', 'active');
@@ -241,7 +237,7 @@ describe('a destination that hangs', () => {
 
 test('the destination tells what has arrived', async ({ bench }) => {
   const source = await sourceVm(bench);
-  const { target, uri } = await destination(bench);
+  const { vm: target, uri } = await destination(bench);
   await source.execute('migrate-set-parameters', SLOW);
   await source.execute('migrate', { uri });
   await target.waitForEvent('MIGRATION', 'active');
