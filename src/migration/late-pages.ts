@@ -1,6 +1,7 @@
 /**
  * The destination's side of post-copy: which pages are here, kept in the shared received bitmap, and the placing of those
- * that arrive. A page is placed once: what the guest has written to it since is never overwritten.
+ * that arrive. A page is placed once: what the guest has written to it since is never overwritten. Two threads may place
+ * pages at the same time: no page comes over two connections.
  */
 import { GodwitError } from '../error.ts';
 import { CONTROL, type Layout, PAGE_SIZE } from '../memory/layout.ts';
@@ -19,7 +20,6 @@ export class LatePages {
   readonly #control: Int32Array;
   /** Pages whose memory may be other than zero. */
   readonly #touched: PageBitmap;
-  #missing = 0;
 
   /** @param touched pages that have arrived before. */
   constructor(kernels: Kernels, layout: Layout, touched: PageBitmap) {
@@ -34,7 +34,9 @@ export class LatePages {
 
   /** Pages that are not here. */
   get missing(): number {
-    return this.#missing;
+    let missing = 0;
+    for (const word of this.#received) missing += ones(~word);
+    return missing;
   }
 
   isHere(page: number): boolean {
@@ -80,7 +82,6 @@ export class LatePages {
       );
     }
     for (const [word, bits] of words.entries()) Atomics.store(this.#received, word, ~bits);
-    this.#missing = missing.count();
   }
 
   /**
@@ -101,26 +102,37 @@ export class LatePages {
       if (sent === 0) continue;
       const data = view.getUint32(DATA_OFFSET + word * 4, true);
       const here = Atomics.load(this.#received, (first >>> 5) + word);
-      for (let left = sent; left !== 0; left &= left - 1) {
-        const bit = left & -left;
-        const hasBytes = (data & bit) !== 0;
-        if ((here & bit) === 0) {
-          this.#put(first + word * 32 + 31 - Math.clz32(bit), hasBytes ? from : undefined);
-          placed++;
+      for (let left = sent; left !== 0; ) {
+        const bit = 31 - Math.clz32(left & -left);
+        const hasBytes = (data >>> bit) & 1;
+        const isHere = (here >>> bit) & 1;
+        // As many as follow and are alike.
+        const alike = left & (hasBytes ? data : ~data) & (isHere ? here : ~here);
+        const others = ~alike & (-1 << bit);
+        const end = others === 0 ? 32 : 31 - Math.clz32(others & -others);
+        const count = end - bit;
+        if (isHere === 0) {
+          this.#put(first + word * 32 + bit, count, hasBytes ? from : undefined);
+          placed += count;
         }
-        if (hasBytes) from += PAGE_SIZE;
+        if (hasBytes) from += count * PAGE_SIZE;
+        left = end === 32 ? 0 : left & (-1 << end);
       }
       // Whoever sees a bit sees the content.
       Atomics.or(this.#received, (first >>> 5) + word, sent);
     }
-    this.#missing -= placed;
     return placed;
   }
 
-  #put(page: number, from: number | undefined): void {
+  #put(page: number, count: number, from: number | undefined): void {
     const to = this.#layout.blocksBase + page * PAGE_SIZE;
-    if (from !== undefined) this.#kernels.copy(to, from, PAGE_SIZE);
-    else if (this.#touched.has(page)) this.#bytes.fill(0, to, to + PAGE_SIZE);
+    if (from !== undefined) {
+      this.#kernels.copy(to, from, count * PAGE_SIZE);
+      return;
+    }
+    for (let i = 0; i < count; i++) {
+      if (this.#touched.has(page + i)) this.#bytes.fill(0, to + i * PAGE_SIZE, to + (i + 1) * PAGE_SIZE);
+    }
   }
 
   /** @returns the window's first page. */

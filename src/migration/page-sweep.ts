@@ -16,6 +16,8 @@ export interface PagesPayload {
 
 /** The sweep goes on this many pages before the one that was asked for: what is needed next is often beside it. */
 const AROUND = 16;
+/** How far behind a page that was asked for the sweep goes on, where somebody else sends what is beside it. */
+const BEYOND = 512;
 
 export class PageSweep {
   readonly #kernels: Kernels;
@@ -66,11 +68,27 @@ export class PageSweep {
     this.#left = this.#pending.count();
   }
 
-  /** Packs a page that was asked for; the sweep goes on around it. Undefined if it has been sent. */
+  /** Packs a page that was asked for. Undefined if it has been sent. */
   packOne(slot: number, page: number): PagesPayload | undefined {
-    if (!this.#pending.has(page)) return undefined;
+    return this.#pending.has(page) ? this.#pack(slot, page, page + 1, 1) : undefined;
+  }
+
+  /** Packs the next pages from `from` on, as long as they are below `to`. Undefined if all of those have been sent. */
+  packAhead(slot: number, from: number, to: number, maxData: number): PagesPayload | undefined {
+    const page = this.#pending.next(from);
+    if (page < 0 || page >= to) return undefined;
+    const end = Math.min(page - (page % 32) + WINDOW_PAGES, to, this.#layout.pages);
+    return this.#pack(slot, page, end, maxData);
+  }
+
+  /** The sweep goes on around this page. */
+  follow(page: number): void {
     this.#cursor = Math.max(0, page - (page % AROUND));
-    return this.#pack(slot, page, page + 1, 1);
+  }
+
+  /** The sweep keeps out of the way of somebody who sends what is behind this page. */
+  avoid(page: number): void {
+    if (this.#cursor >= page && this.#cursor < page + BEYOND) this.#cursor = page + BEYOND;
   }
 
   /** Packs the next pages of the sweep. Undefined when all have been sent. */
@@ -90,25 +108,31 @@ export class PageSweep {
     let pages = 0;
     let data = 0;
     let page = from;
-    for (; page >= 0 && page < end; page = this.#pending.next(page + 1)) {
+    while (page >= 0 && page < end) {
       const address = this.#layout.blocksBase + page * PAGE_SIZE;
-      const bytes = this.#kernels.zeroPages(address, 1) === 0;
-      if (bytes && data === maxData) break;
-      this.#setBit(slot + SENT_OFFSET, page - first);
-      if (bytes) {
-        this.#setBit(slot + DATA_OFFSET, page - first);
-        this.#kernels.copy(slot + PAGES_HEADER_SIZE + data++ * PAGE_SIZE, address, PAGE_SIZE);
+      const run = this.#pending.runLength(page, end - page);
+      const zero = this.#kernels.zeroPages(address, run);
+      const count = zero > 0 ? zero : this.#kernels.dataPages(address, Math.min(run, maxData - data));
+      if (count === 0) break;
+      this.#setBits(slot + SENT_OFFSET, page - first, count);
+      if (zero === 0) {
+        this.#setBits(slot + DATA_OFFSET, page - first, count);
+        this.#kernels.copy(slot + PAGES_HEADER_SIZE + data * PAGE_SIZE, address, count * PAGE_SIZE);
+        data += count;
       }
-      this.#pending.delete(page);
-      pages++;
+      this.#pending.deleteRange(page, count);
+      pages += count;
+      page = this.#pending.next(page + count);
     }
     if (moves) this.#cursor = page < 0 ? 0 : page;
     this.#left -= pages;
     return { length: PAGES_HEADER_SIZE + data * PAGE_SIZE, pages, zeroPages: pages - data };
   }
 
-  #setBit(bitmap: number, bit: number): void {
-    const at = bitmap + (bit >>> 3);
-    this.#view.setUint8(at, this.#view.getUint8(at) | (1 << (bit & 7)));
+  #setBits(bitmap: number, first: number, count: number): void {
+    for (let bit = first; bit < first + count; bit++) {
+      const at = bitmap + (bit >>> 3);
+      this.#bytes[at] = (this.#bytes[at] as number) | (1 << (bit & 7));
+    }
   }
 }

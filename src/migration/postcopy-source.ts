@@ -20,6 +20,7 @@ import { MAX_PAGES_DATA } from './pages-frame.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { decodeMessage, encodeMessage } from './protocol.ts';
 import { RateLimiter } from './rate-limiter.ts';
+import { ReadAhead } from './read-ahead.ts';
 import { type RescuePoint, RescueStore } from './rescue-store.ts';
 import type { FrameHandlers } from './return-path.ts';
 import { ramSlots, SendRing } from './send-ring.ts';
@@ -33,6 +34,20 @@ import { unexpectedPlaced } from './unexpected-placed.ts';
 const ASKING_NS = 20e6;
 const ASKING_PAGES = 16;
 const ASKING_CHUNKS = 1;
+/** Pages with bytes in a frame that is sent ahead of what is asked for next, which may come at any moment. */
+const AHEAD_PAGES = 16;
+/**
+ * For so long after something went over the connection for requests, the source looks for the next one all the time (so many
+ * times at most: a turn of the event loop takes a microsecond). To be woken would take longer than to answer.
+ */
+const ATTENTIVE_NS = 150_000;
+const ATTENTIVE_TURNS = 200;
+/**
+ * While pages are asked for over a connection of their own, at least every so often, the sweep over RAM stands still: the
+ * destination's processors are to do nothing but run the guest. After so long some of it goes over that connection.
+ */
+const HOLD_MS = 2;
+const MAX_HELD_NS = 1e6;
 /** By how many bytes the sweep over disks may be behind that over RAM, or ahead of it, to make up for it later. */
 const MAX_LEAD = 1024 * 1024;
 
@@ -80,6 +95,12 @@ export class PostcopySource {
   readonly #rescue: RescueStore | undefined;
   /** When a page was asked for last. */
   #askedNs = -Infinity;
+  readonly #ahead = new ReadAhead();
+  /** When something was sent last over the connection for requests, and the turns since then. */
+  #answeredNs = -Infinity;
+  #turns = 0;
+  /** When the sweep went on last. */
+  #sweptNs = 0;
 
   /** Of a guest that stands still, with the dirty log synced: what is pending is what the destination lacks. */
   constructor(options: PostcopySourceOptions) {
@@ -148,6 +169,7 @@ export class PostcopySource {
     this.#requests = [];
     // A guest that has just started will.
     this.#askedNs = this.#options.clock.nowNs();
+    this.#sweptNs = this.#askedNs;
     this.#window = new SweepWindow(this.#options.clock);
     [this.#ring, this.#urgentRing] = this.#rings();
     this.#pumping = undefined;
@@ -219,14 +241,18 @@ export class PostcopySource {
     for (;;) {
       interrupt.check();
       const asked = link.urgent === undefined ? this.#requests.shift() : undefined;
-      if (asked !== undefined) await this.#send(link, (slot) => this.#sweep.packOne(slot, asked));
-      else if (this.#disks?.asked === true) this.#sendDisk(link);
+      if (asked !== undefined) {
+        this.#sweep.follow(asked);
+        await this.#send(link, (slot) => this.#sweep.packOne(slot, asked));
+      } else if (this.#disks?.asked === true) this.#sendDisk(link);
+      else if (this.#attentive) this.#turns++;
       else {
         const next = this.#next();
         if (next === 'done') break;
+        const pauseMs = next === 'held' ? this.#holdMs : this.#limiter.leftMs;
         if (next === 'wait') await this.#change({ link, interrupt });
-        else if (this.#limiter.leftMs > 0) {
-          await interrupt.sleep(this.#limiter.leftMs, (wake) => {
+        else if (next === 'held' || pauseMs > 0) {
+          await interrupt.sleep(pauseMs, (wake) => {
             this.#wake = wake;
           });
         } else await this.#sweepOn(next, link);
@@ -244,17 +270,32 @@ export class PostcopySource {
   }
 
   /** What nobody has asked for is sent by turns. */
-  #next(): 'pages' | 'disk' | 'wait' | 'done' {
+  #next(): 'pages' | 'disk' | 'held' | 'wait' | 'done' {
     const pages = this.#sweep.remaining > 0;
     if (!pages && this.#disks?.more !== true) return 'done';
-    const page = pages && this.#window.open;
+    const held = this.#holdMs > 0;
+    const page = pages && this.#window.open && !held;
     const disk = this.#disks?.ready === true;
     if (page && disk) return this.#lead > 0 ? 'pages' : 'disk';
     if (page) return 'pages';
-    return disk ? 'disk' : 'wait';
+    if (disk) return 'disk';
+    return pages && held ? 'held' : 'wait';
+  }
+
+  /** Whether the next request is looked for, and nothing else done. */
+  get #attentive(): boolean {
+    const forNs = this.#options.clock.nowNs() - this.#answeredNs;
+    return forNs < ATTENTIVE_NS && this.#turns < ATTENTIVE_TURNS;
+  }
+
+  /** For how long the sweep over RAM stands still, as things are. */
+  get #holdMs(): number {
+    if (this.#served?.link.urgent === undefined) return 0;
+    return Math.max(0, HOLD_MS - (this.#options.clock.nowNs() - this.#askedNs) / 1e6);
   }
 
   async #sweepOn(what: 'pages' | 'disk', link: SourceLink): Promise<void> {
+    if (what === 'pages') this.#sweptNs = this.#options.clock.nowNs();
     const bytes =
       what === 'disk'
         ? this.#sendDisk(link)
@@ -301,22 +342,24 @@ export class PostcopySource {
     return bytes;
   }
 
-  /** Over the connection of their own: sends the pages that were asked for. Never rejects. */
+  /** Over the connection of their own: sends the pages that were asked for, and those behind them. Never rejects. */
   async #pump({ link, interrupt }: ServedLink): Promise<void> {
-    const { clock } = this.#options;
-    const { urgent } = link;
+    const ahead = this.#ahead;
     try {
-      for (let page = this.#requests.shift(); page !== undefined; page = this.#requests.shift()) {
-        const startNs = clock.nowNs();
-        const slot =
-          this.#urgentRing.take() ?? (await link.guard(this.#urgentRing.acquire(), 'take more data'));
-        const payload = this.#sweep.packOne(slot, page);
-        if (payload === undefined || urgent === undefined) {
-          this.#urgentRing.release(slot);
+      for (;;) {
+        const page = this.#requests.shift();
+        if (page !== undefined) {
+          ahead.asked(page);
+          this.#sweep.avoid(page);
+          await this.#sendUrgent(link, (slot) => this.#sweep.packOne(slot, page));
           continue;
         }
-        this.#urgentRing.submit(slot, urgent.submit(slot, payload.length));
-        this.#count(link, payload, startNs);
+        if (this.#limiter.leftMs > 0) break;
+        const sent = await this.#sendUrgent(link, (slot) => this.#packUnasked(slot));
+        if (sent > 0) this.#limiter.charge(sent);
+        else if (this.#requests.length === 0) break;
+        // Requests are read in a turn of the event loop.
+        await this.#options.timers.turn();
       }
     } catch (error) {
       interrupt.fire(asGodwitError(error));
@@ -325,6 +368,34 @@ export class PostcopySource {
       if (this.#served?.link === link) this.#pumping = undefined;
       this.#wake();
     }
+  }
+
+  /** What goes over the connection for requests while there is none. */
+  #packUnasked(slot: number): PagesPayload | undefined {
+    if (this.#requests.length > 0) return undefined;
+    const most = Math.min(AHEAD_PAGES, this.#pagesInFrame());
+    const now = this.#options.clock.nowNs();
+    if (now - this.#sweptNs < MAX_HELD_NS) {
+      return this.#sweep.packAhead(slot, this.#ahead.from, this.#ahead.to, most);
+    }
+    this.#sweptNs = now;
+    return this.#sweep.packNext(slot, most);
+  }
+
+  /** Returns the bytes that were sent: 0 if there was nothing to send. */
+  async #sendUrgent(link: SourceLink, pack: (slot: number) => PagesPayload | undefined): Promise<number> {
+    const { clock } = this.#options;
+    const startNs = clock.nowNs();
+    const slot = this.#urgentRing.take() ?? (await link.guard(this.#urgentRing.acquire(), 'take more data'));
+    const payload = pack(slot);
+    if (payload === undefined || link.urgent === undefined) {
+      this.#urgentRing.release(slot);
+      return 0;
+    }
+    this.#urgentRing.submit(slot, link.urgent.submit(slot, payload.length));
+    this.#answeredNs = clock.nowNs();
+    this.#turns = 0;
+    return this.#count(link, payload, startNs);
   }
 
   /** Waits until something was asked for, placed, or read. */

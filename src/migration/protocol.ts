@@ -100,8 +100,8 @@
  *
  * With the feature "preempt", there is a second connection to the same address, opened with channel 1: `urgent {id}` is said
  * on the first one before `checkState`, and again as the first frame on the second, behind `accepted` (over a new link:
- * behind `received`). The `request`s of post-copy and their `pages` go over it, without `placed`, and it ends with a `swept` of its
- * own, before that of the first connection. If either breaks, both are given up.
+ * behind `received`). The `request`s of post-copy and their `pages`, and pages behind those, go over it, without `placed`, and it
+ * ends with a `swept` of its own, before that of the first connection. If either breaks, both are given up.
  *
  * With the feature "rescue", the destination sends checkpoints of the guest back while that goes on, one at a time: the pages
  * that it has written to since the one before, and the device state of the same instant. If the destination's process is lost,
