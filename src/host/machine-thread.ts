@@ -22,6 +22,8 @@ import { registerLines, registerValues } from '../machine/register-dump.ts';
 import { translationLines } from '../machine/translation-dump.ts';
 import type { DebugStop, RunPlan } from '../machine/turns.ts';
 import type { WaitFigures } from '../machine/wait-times.ts';
+import type { StreamPlace } from '../migration/frame-reader.ts';
+import type { LentConnection } from '../migration/transport.ts';
 import type { BlockCounters } from '../monitor/block.ts';
 import type { AnnounceParameters } from '../monitor/target.ts';
 import { ArrivingState } from './arriving-state.ts';
@@ -121,6 +123,10 @@ export interface MachineApi {
   beginPostcopy(wanted: MessagePort, logged: boolean): void;
   checkpoint(also: Uint32Array): MachineCheckpoint | undefined;
   setPostcopyLink(up: boolean): void;
+  /** Fetches pages by itself, over a connection of the migration thread: see LateMemory.fetch. */
+  fetchPages(connection: LentConnection, from: StreamPlace): Promise<void>;
+  /** From the moment this resolves, it is the migration thread's alone. */
+  endFetching(): void;
   waitFigures(): WaitFigures;
   endPostcopy(): void;
   /** The same of drives: see LateDrives. */
@@ -160,8 +166,6 @@ const MAX_LOG_TEXT = 64 * 1024;
 const BURST_NS = 2e6;
 /** Sleeps shorter than this block the thread: a timer of the event loop is only exact to a millisecond. */
 const SHORT_SLEEP_NS = 2e6;
-/** How long the thread sleeps at most while it waits for a page; its arrival rings. */
-const WAIT_NS = 2e6;
 /** How long a thread with networks sleeps between two looks at its sockets. */
 const NAP_NS = 0.2e6;
 
@@ -406,6 +410,14 @@ class MachineThread implements MachineApi {
     this.#late.setLink(up);
   }
 
+  fetchPages(connection: LentConnection, from: StreamPlace): Promise<void> {
+    return this.#late.fetch(connection, from);
+  }
+
+  endFetching(): void {
+    this.#late.endFetching();
+  }
+
   waitFigures(): WaitFigures {
     return this.#late.figures();
   }
@@ -439,6 +451,7 @@ class MachineThread implements MachineApi {
     this.setDirtyLimit('migration', undefined);
     this.stopDirtyLog('migration');
     this.stopBlockLog();
+    this.endFetching();
   }
 
   attachDebugger(port: MessagePort): void {
@@ -449,11 +462,12 @@ class MachineThread implements MachineApi {
     this.#attention.clear();
     const until = hostClock.nowNs() + BURST_NS;
     const end = this.#machine.burst(
-      () => this.#attention.rung || this.#machine.busy || hostClock.nowNs() >= until,
+      () => this.#attention.rung || this.#machine.busy || this.#late.fetching || hostClock.nowNs() >= until,
     );
     this.#flushOutput();
     this.#networks.flush();
-    this.#sleepUntilNext(end);
+    if (this.#late.poll()) this.#schedule();
+    else this.#sleepUntilNext(end);
   }
 
   #sleepUntilNext(end: BurstEnd): void {
@@ -463,7 +477,7 @@ class MachineThread implements MachineApi {
     }
     if (this.#late.awaited) {
       const timerInNs = end.kind === 'idle' ? (end.timerInNs ?? Infinity) : Infinity;
-      this.#attention.sleep(Math.min(this.#napNs, WAIT_NS, timerInNs) / 1e6);
+      this.#attention.sleep(Math.min(this.#napNs, this.#late.napNs, timerInNs) / 1e6);
       this.#schedule();
       return;
     }

@@ -25,6 +25,7 @@ import { NO_POSTCOPY_TO_PAUSE } from '../migration/sender-states.ts';
 import type { MigrationInfo } from '../migration/statistics.ts';
 import { type ArrivingDisk, destinationDisk } from './arriving-disks.ts';
 import { Attention } from './attention.ts';
+import { yieldThisThread } from './background-threads.ts';
 import { hostClock } from './clock.ts';
 import type { WantedChunks } from './late-drives.ts';
 import type { MachineApi } from './machine-thread.ts';
@@ -360,6 +361,11 @@ class MigrationThread implements MigrationApi {
             checkpoint: (also) => remote.checkpoint(also),
             arrived: () => attention.ring(),
             setLink: (up) => remote.setPostcopyLink(up),
+            fetch: (connection, from) => {
+              // From here on this thread brings only what nobody waits for, unless disks come late, too.
+              if (machine.disks.length === 0) yieldThisThread();
+              return { done: remote.fetchPages(connection, from), end: () => remote.endFetching() };
+            },
             end: () => remote.endPostcopy(),
             beginDisks: async (here, wanted) => {
               const { port1, port2 } = new MessageChannel();

@@ -1,7 +1,16 @@
 /** A migration over a socket or one end of a pipe. */
 import type { OnReadOpts, Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { GodwitError } from '../error.ts';
-import type { Transport } from '../migration/transport.ts';
+import type { LentConnection, Transport } from '../migration/transport.ts';
+
+/** What Node keeps to itself of a socket: net.Socket can't be told to leave reading to somebody else. */
+interface PlainHandle {
+  /** Below 0 if there is none. */
+  readonly fd: number;
+  readStart(): void;
+  readStop(): void;
+}
 
 /** Reads with `onread` from a socket that was made without it. */
 export function readInto(socket: Socket, onread: OnReadOpts): Socket {
@@ -118,6 +127,19 @@ export class SocketTransport implements Transport {
         resolve();
       });
     });
+  }
+
+  /** Of a plain socket: what TLS or a pipe brings, this thread alone can read. */
+  lend(): LentConnection | undefined {
+    const handle = (this.#socket as unknown as { _handle: PlainHandle | null })._handle;
+    const plain = this.duplex && !(this.#socket instanceof TLSSocket) && handle !== null && handle.fd >= 0;
+    if (!plain || this.#socket.writableLength > 0) return undefined;
+    handle.readStop();
+    if (this.#chunks.length > 0 || this.#ended || this.#error !== undefined) {
+      handle.readStart();
+      return undefined;
+    }
+    return { fd: handle.fd, peer: this.#peer };
   }
 
   destroy(): void {

@@ -23,7 +23,7 @@ interface Waiter {
 }
 
 export class MissingPages {
-  /** Told of a page that is needed, once; asked for again only when `askAgain` was called. */
+  /** Told of a page that is needed, once. */
   onWanted: (page: number) => void = () => {};
   readonly #control: Int32Array;
   readonly #received: Int32Array;
@@ -60,6 +60,11 @@ export class MissingPages {
     if (this.#asked.has(page)) return;
     this.#asked.add(page);
     this.onWanted(page);
+  }
+
+  /** Pages that were asked for and have not come. */
+  get wanted(): readonly number[] {
+    return [...this.#asked].filter((page) => this.isMissing(page));
   }
 
   /**

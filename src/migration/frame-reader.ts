@@ -40,6 +40,15 @@ export interface Landing {
   readonly at: () => number;
 }
 
+/** Where a stream has been read up to. Plain data. */
+export interface StreamPlace {
+  readonly channel: number;
+  /** Of the frame that is next. */
+  readonly sequence: number;
+  /** Bytes of the stream. */
+  readonly offset: number;
+}
+
 export class FrameReader {
   readonly #transport: Transport;
   readonly #direction: Direction;
@@ -59,6 +68,22 @@ export class FrameReader {
     this.#transport = transport;
     this.#direction = direction;
     this.#further = further;
+  }
+
+  /** Goes on where another reader of the same stream has stopped. */
+  static from(transport: Transport, direction: Direction, place: StreamPlace): FrameReader {
+    const reader = new FrameReader(transport, direction, place.channel > 0);
+    reader.#opened = true;
+    reader.#channel = place.channel;
+    reader.#sequence = place.sequence;
+    reader.#offset = place.offset;
+    return reader;
+  }
+
+  /** Between two frames, if nothing that comes behind them has been read. */
+  get place(): StreamPlace | undefined {
+    if (!this.#opened || this.#chunk.length > 0) return undefined;
+    return { channel: this.#channel, sequence: this.#sequence, offset: this.#offset };
   }
 
   /** The number that the stream was opened with, once a frame has been read. */

@@ -4,8 +4,10 @@
  */
 import type { Layout } from '../memory/layout.ts';
 import type { ChunkRun } from './disk-stream.ts';
+import type { StreamPlace } from './frame-reader.ts';
 import type { RamJob, Unpack } from './ram-applier.ts';
 import type { RamCounts } from './ram-load.ts';
+import type { LentConnection } from './transport.ts';
 
 /** Plain data that msgpack can carry: what of a machine must be equal on both sides. */
 export type Configuration = Readonly<Record<string, unknown>>;
@@ -149,6 +151,14 @@ export interface Checkpoint {
   readonly pausedNs: number;
 }
 
+/** Somebody else's page-fetcher.ts. */
+export interface LentFetcher {
+  /** Resolves when all has come over the connection; rejects with a GodwitError if it is no good any more. */
+  readonly done: Promise<void>;
+  /** Takes the connection back. When it resolves, nobody else uses it. */
+  readonly end: () => Promise<void>;
+}
+
 /** A VM whose memory arrives while it runs. */
 export interface PostcopyVm {
   /**
@@ -168,6 +178,13 @@ export interface PostcopyVm {
   arrived(): void;
   /** Whether pages can come at all, as things are. */
   setLink(up: boolean): Promise<void>;
+  /**
+   * Lets the machine ask for pages, and place those that come, by itself, over a connection of its own (page-fetcher.ts):
+   * at once if `setLink` says so, and `begin` was called before. `begin`'s `wanted` is told of pages that are long in
+   * coming, and of those that had not come when the connection went.
+   * @param from up to where the connection has been read.
+   */
+  readonly fetch?: (connection: LentConnection, from: StreamPlace) => LentFetcher;
   /** No page is missing any more. */
   end(): Promise<void>;
   /**

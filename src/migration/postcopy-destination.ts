@@ -11,6 +11,7 @@ import { LateDisks } from './late-disks.ts';
 import { LatePages } from './late-pages.ts';
 import type { DestinationVm, PostcopyVm } from './migratable-vm.ts';
 import type { PageBitmap } from './page-bitmap.ts';
+import { pageRequest } from './page-fetcher.ts';
 import { decodeMessage, encodeMessage, type Message } from './protocol.ts';
 import type { ReceiverLink } from './receiver-link.ts';
 import { RescueStream } from './rescue-stream.ts';
@@ -206,10 +207,12 @@ export class PostcopyDestination {
   #ask(page: number): void {
     const link = this.#link;
     if (link === undefined) return;
-    const payload = new Uint8Array(4);
-    new DataView(payload.buffer).setUint32(0, page, true);
-    if (this.#urgent !== undefined) this.#urgent.ask(payload);
-    else link.writer.send('request', payload).catch((error) => link.interrupt.fire(error as GodwitError));
+    if (this.#urgent !== undefined) this.#urgent.ask(page);
+    else {
+      link.writer
+        .send('request', pageRequest(page))
+        .catch((error) => link.interrupt.fire(error as GodwitError));
+    }
     this.#watch(link);
   }
 
@@ -230,8 +233,9 @@ export class PostcopyDestination {
     });
   }
 
-  /** Frames of both kinds. */
+  /** Another number when more has come: counts frames of both kinds, and what the machine has placed by itself. */
   get #allPlaced(): number {
-    return this.#placed + (this.#disks?.placed ?? 0);
+    const elsewhere = this.#urgent?.lent === true ? this.#options.vm.layout.pages - this.#pages.missing : 0;
+    return this.#placed + elsewhere + (this.#disks?.placed ?? 0);
   }
 }

@@ -6,6 +6,7 @@ import { GodwitError } from '../error.ts';
 import { ARRIVAL_SIZE, type Layout, PAGE_SIZE } from '../memory/layout.ts';
 import { KERNEL_SCRATCH, Kernels } from './kernels.ts';
 import { PageBitmap } from './page-bitmap.ts';
+import { MAX_PAGES_PAYLOAD } from './pages-frame.ts';
 import type { FrameName } from './protocol.ts';
 import { type RamCounts, RamLoad } from './ram-load.ts';
 import { MAX_RAM_PAYLOAD } from './ram-stream.ts';
@@ -42,7 +43,9 @@ const APPLIER_SIZE = Math.ceil((KERNEL_SCRATCH + SLOT_SIZE) / 4096) * 4096;
 export const MAX_APPLIERS = 5;
 /** Bytes of a bitmap with a bit for each page that WebAssembly can address. */
 const MAX_BITMAP = 2 ** 32 / PAGE_SIZE / 8;
-if (ARRIVAL_SLOTS * SLOT_SIZE + MAX_APPLIERS * APPLIER_SIZE + MAX_BITMAP > ARRIVAL_SIZE)
+/** Where a machine that fetches pages by itself has its kernels' scratch, and behind that the place where frames land. */
+const FETCHER_OFFSET = ARRIVAL_SLOTS * SLOT_SIZE + MAX_APPLIERS * APPLIER_SIZE + MAX_BITMAP;
+if (FETCHER_OFFSET + KERNEL_SCRATCH + MAX_PAGES_PAYLOAD + 8 > ARRIVAL_SIZE)
   throw new GodwitError('internal', 'the arrival area is too small');
 
 /** Addresses of the slots that frames are read to. */
@@ -55,6 +58,12 @@ export function receivedPages(memory: WebAssembly.Memory, layout: Layout): PageB
   const at = layout.arrival + ARRIVAL_SLOTS * SLOT_SIZE + MAX_APPLIERS * APPLIER_SIZE;
   const words = new Uint32Array(memory.buffer, at, layout.bitmapSize / 4);
   return new PageBitmap(words, layout.pages);
+}
+
+/** For page-fetcher.ts in a thread of its own: byte offsets of the kernels' scratch and of the place for a payload. */
+export function fetcherPlaces({ arrival }: Layout): { readonly scratch: number; readonly landing: number } {
+  const scratch = arrival + FETCHER_OFFSET;
+  return { scratch, landing: scratch + KERNEL_SCRATCH };
 }
 
 export class RamApplier {

@@ -150,7 +150,7 @@ export class Receiver {
     }
     await this.#link.close();
     this.#vm().close();
-    this.#urgent?.close();
+    await this.#urgent?.close();
     return { vm: this.#vm().vm, runningAtSource: this.#running };
   }
 
@@ -363,7 +363,7 @@ export class Receiver {
     // First of all: whoever hears of the pause may have another connection at once.
     const another = this.#recovery.listener();
     this.#link.transport.destroy();
-    this.#urgent?.close();
+    await this.#urgent?.close();
     this.#urgent = undefined;
     await this.#late.detach();
     await another;
@@ -403,6 +403,7 @@ export class Receiver {
       patienceMs: this.#patienceMs,
       land: (reader) => vm.land(reader, true),
       place: (frame) => this.#late.placeUrgent(frame),
+      fetch: vm.vm.postcopy?.fetch,
     });
   }
 
@@ -447,7 +448,7 @@ export class Receiver {
       await this.#link.complain(this.#accepted ? 'failed' : 'refused', reasonOf(error));
     }
     this.#built?.close();
-    this.#urgent?.close();
+    await this.#urgent?.close();
     transport.destroy();
   }
 

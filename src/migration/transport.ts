@@ -2,6 +2,14 @@
  * A byte transport that carries a migration: a socket, a pipe or a file.
  */
 
+/** What another thread can read and write. Plain data. */
+export interface LentConnection {
+  /** Descriptor of a socket that does not block. */
+  readonly fd: number;
+  /** Names the other side in errors. */
+  readonly peer: string;
+}
+
 export interface Transport {
   /**
    * Whether bytes also flow back: a socket has a return path, a file and a pipe have none.
@@ -24,6 +32,12 @@ export interface Transport {
    * direction.
    */
   end(): Promise<void>;
+  /**
+   * Gives the connection to another thread of this process, which reads and writes it by itself from now on; here it is
+   * only to be destroyed, when that thread has let go of it. Undefined where that can't be, or what has come was not read
+   * yet: then nothing has changed.
+   */
+  lend?(): LentConnection | undefined;
   /** Drops the connection at once; pending reads and writes reject. Idempotent. */
   destroy(): void;
 }

@@ -1,9 +1,13 @@
-/** The destination's second connection in post-copy (urgent-source.ts). */
-import { GodwitError } from '../error.ts';
+/**
+ * The destination's second connection in post-copy (urgent-source.ts). Where it can, the thread that needs the pages has it
+ * for itself; otherwise it is served here.
+ */
 import { type Frame, FrameReader } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { asGodwitError, type Interrupt } from './interrupt.ts';
 import { Kernels } from './kernels.ts';
+import type { PostcopyVm } from './migratable-vm.ts';
+import { PageFetcher } from './page-fetcher.ts';
 import { decodeMessage } from './protocol.ts';
 import type { ChannelSource } from './receiver-channels.ts';
 import type { Transport } from './transport.ts';
@@ -18,13 +22,18 @@ export interface UrgentDestinationOptions {
   /** Says where `pages` frames of a reader are to land. */
   readonly land: (reader: FrameReader) => void;
   readonly place: (frame: Frame) => void;
+  /** Who may take the connection. */
+  readonly fetch: PostcopyVm['fetch'];
 }
 
 export class UrgentDestination {
   readonly #options: UrgentDestinationOptions;
   readonly #joined: Promise<void>;
   #transport: Transport | undefined;
-  #writer: FrameWriter | undefined;
+  /** Of a connection that is served here. */
+  #fetcher: PageFetcher | undefined;
+  /** Takes the connection back from who serves it. */
+  #takeBack: (() => Promise<void>) | undefined;
   #closed = false;
   #resolveSwept: () => void = () => {};
   readonly #swept = new Promise<void>((resolve) => {
@@ -38,9 +47,34 @@ export class UrgentDestination {
     this.#joined.catch((error: unknown) => this.#fire(error));
   }
 
-  /** Waits until it is there. */
+  /** Waits until it is there. From then on it is served. */
   joined(): Promise<void> {
     return this.#patiently(this.#joined, 'make a connection for page requests');
+  }
+
+  /** Whether another thread has it for itself. */
+  get lent(): boolean {
+    return this.#takeBack !== undefined;
+  }
+
+  #serve(transport: Transport, reader: FrameReader): void {
+    const { fetch, land, place } = this.#options;
+    const from = fetch === undefined ? undefined : reader.place;
+    const lent = from === undefined ? undefined : transport.lend?.();
+    let fetching: Promise<void>;
+    if (fetch !== undefined && from !== undefined && lent !== undefined) {
+      const { done, end } = fetch(lent, from);
+      this.#takeBack = end;
+      fetching = done;
+    } else {
+      land(reader);
+      const writer = new FrameWriter(transport, Kernels.standalone(), 'return', URGENT_CHANNEL);
+      this.#fetcher = new PageFetcher(reader, writer, (frame) => {
+        if (!this.#closed) place(frame);
+      });
+      fetching = this.#fetcher.run();
+    }
+    fetching.then(this.#resolveSwept, (error: unknown) => this.#fire(error));
   }
 
   /** Waits until all has come over it. */
@@ -48,13 +82,17 @@ export class UrgentDestination {
     return this.#patiently(this.#swept, 'end the connection for page requests');
   }
 
-  ask(payload: Uint8Array): void {
-    this.#writer?.send('request', payload).catch((error: unknown) => this.#fire(error));
+  /** Whoever has the connection for himself has asked already. */
+  ask(page: number): void {
+    this.#fetcher?.ask(page).catch((error: unknown) => this.#fire(error));
   }
 
-  close(): void {
+  /** Resolves when nobody uses it any more. */
+  async close(): Promise<void> {
     this.#closed = true;
     this.#options.source.close();
+    // A descriptor that is closed may be another's a moment later.
+    await this.#takeBack?.().catch(() => {});
     this.#transport?.destroy();
   }
 
@@ -69,9 +107,7 @@ export class UrgentDestination {
       }
       if (!this.#closed) source.close();
       this.#transport = transport;
-      this.#writer = new FrameWriter(transport, Kernels.standalone(), 'return', URGENT_CHANNEL);
-      this.#options.land(reader);
-      this.#listen(reader).catch((error: unknown) => this.#fire(error));
+      this.#serve(transport, reader);
       return;
     }
   }
@@ -89,26 +125,6 @@ export class UrgentDestination {
     } catch {
       interrupt.check();
       return undefined;
-    }
-  }
-
-  async #listen(reader: FrameReader): Promise<void> {
-    const where = 'connection for page requests';
-    for (;;) {
-      const frame = await reader.next();
-      if (this.#closed) return;
-      if (frame === undefined) {
-        const expected = 'frames up to "swept"';
-        throw GodwitError.unexpected('transport', where, expected, 'the end of the stream', reader.offset);
-      }
-      if (frame.type === 'swept') {
-        this.#resolveSwept();
-        return;
-      }
-      if (frame.type !== 'pages') {
-        throw GodwitError.unexpected('format', where, '"pages" or "swept"', `"${frame.type}"`, frame.offset);
-      }
-      this.#options.place(frame);
     }
   }
 

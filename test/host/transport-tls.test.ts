@@ -181,6 +181,22 @@ describe('pre-shared keys', () => {
     expect(await migrate(psk('client'), psk('server'))).toMatchObject({ sent: undefined, running: true });
   });
 
+  test('what only this thread can decrypt is lent to no other', async () => {
+    const listener = await listenTransport(URI, { tls: psk('server') });
+    const [source, destination] = await Promise.all([
+      connectTransport(listener.address, { tls: psk('client') }).then(async (transport) => {
+        await transport.write([Uint8Array.of(1)]);
+        return transport;
+      }),
+      listener.accept(),
+    ]);
+    expect([...((await destination.read()) ?? [])]).toEqual([1]);
+    expect(destination.lend?.()).toBeUndefined();
+    await source.write([Uint8Array.of(2)]);
+    expect([...((await destination.read()) ?? [])]).toEqual([2]);
+    for (const side of [source, destination]) side.destroy();
+  });
+
   test('another key is refused', async () => {
     const folder = mkdtempSync(join(dir, 'psk'));
     writeFileSync(join(folder, 'keys.psk'), 'qemu:deadbeefdeadbeefdeadbeefdeadbeef\n');

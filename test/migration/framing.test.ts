@@ -61,6 +61,29 @@ async function damage(bytes: Uint8Array): Promise<GodwitError> {
   return error as GodwitError;
 }
 
+test('another reader goes on between two frames, and only there', async () => {
+  const { bytes, starts } = await stream();
+  for (let read = 1; read < starts.length - 1; read++) {
+    const at = starts[read] as number;
+    // Pieces end where frames do, or not.
+    const first = new FrameReader(MemoryFile.reader(bytes.subarray(0, at), 7), 'forward');
+    expect(first.place).toBeUndefined();
+    for (let i = 0; i < read; i++) await first.next();
+    expect(first.place).toEqual({ channel: 0, sequence: read, offset: at });
+    const greedy = new FrameReader(MemoryFile.reader(bytes, bytes.length), 'forward');
+    for (let i = 0; i < read; i++) await greedy.next();
+    expect(greedy.place, 'more has been read than that').toBeUndefined();
+    const place = { channel: 0, sequence: read, offset: at };
+    const second = FrameReader.from(MemoryFile.reader(bytes.subarray(at), 7), 'forward', place);
+    const rest = [await second.next(), await second.next()];
+    expect(rest[0]?.offset).toBe(at);
+    expect(rest[0]?.type).toBe(['hello', 'checkState', 'state', 'go'][read]);
+    const wrong = { ...place, sequence: read + 1 };
+    const third = FrameReader.from(MemoryFile.reader(bytes.subarray(at), 7), 'forward', wrong);
+    await expect(third.next()).rejects.toThrow('sequence number');
+  }
+});
+
 test('frames arrive as they were sent, whatever the pieces they come in', async () => {
   const { bytes, starts } = await stream();
   for (const chunk of [1, 2, 23, 24, 25, 1000]) {

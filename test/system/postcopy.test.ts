@@ -28,9 +28,10 @@ async function pair(
 ): Promise<{ source: VmProcess; target: VmProcess; path: string }> {
   const path = bench.path('link');
   const source = await bench.start(args);
-  const target = await bench.start(['-incoming', `unix:${path}`, ...more]);
-  await capabilities(source, 'postcopy-ram');
-  await capabilities(target, 'postcopy-ram', 'postcopy-blocktime');
+  const target = await bench.start(['-incoming', 'defer']);
+  await capabilities(source, 'postcopy-ram', ...more);
+  await capabilities(target, 'postcopy-ram', 'postcopy-blocktime', ...more);
+  await target.execute('migrate-incoming', { uri: `unix:${path}` });
   await source.execute('migrate-set-parameters', parameters);
   return { source, target, path };
 }
@@ -90,10 +91,11 @@ describe('from the first instant', () => {
     await expect(source.execute('cont')).rejects.toThrow('belongs to the migration destination');
   });
 
-  for (const harts of [1, 2, 4]) {
-    test(`${harts} harts that share memory and interrupt each other`, async ({ bench }) => {
+  const channels = [[], ['postcopy-preempt']] as const;
+  for (const [harts, more] of [1, 2, 4].flatMap((harts) => channels.map((more) => [harts, more] as const))) {
+    test(`${harts} harts that share memory and interrupt each other ${more}`, async ({ bench }) => {
       const smp = guest('smp', 'size=2M rate=20000 report=20', '32M', '-smp', String(harts));
-      const { source, target, path } = await pair(bench, smp, SLOW);
+      const { source, target, path } = await pair(bench, smp, SLOW, more);
       await source.waitForLine(/^smp 5 /);
       await moveAtOnce(source, `unix:${path}`);
       expect(await target.migrationEnd()).toBe('completed');
@@ -175,8 +177,13 @@ test('what can not be is refused at once', async ({ bench }) => {
 });
 
 /** Over a bad line; both sides are paused then. */
-async function broken(bench: Bench, fault: Fault, args: readonly string[]) {
-  const sides = await pair(bench, args, { 'max-postcopy-bandwidth': MiB });
+async function broken(
+  bench: Bench,
+  fault: Fault,
+  args: readonly string[],
+  { more = [], parameters = {} }: { more?: readonly string[]; parameters?: JsonObject } = {},
+) {
+  const sides = await pair(bench, args, { 'max-postcopy-bandwidth': MiB, ...parameters }, more);
   const between = bench.path('between');
   const proxy = await CuttingProxy.start(between, sides.path, fault);
   bench.onEnd(() => proxy.cut());
@@ -221,6 +228,59 @@ describe('a connection that breaks', () => {
       expectNumbered(joinedConsole(source, target), 'dirty');
     });
   }
+
+  const urgent: readonly Fault[] = [
+    { direction: 'return', frame: 'request', what: 'cut-before' },
+    { direction: 'return', frame: 'request', what: 'cut-middle' },
+    { direction: 'return', frame: 'request', what: 'flip-payload' },
+    { direction: 'forward', frame: 'pages', what: 'cut-middle' },
+    { direction: 'forward', frame: 'pages', what: 'flip-payload' },
+  ];
+  for (const fault of urgent) {
+    test(`${fault.what} ${fault.frame}, of two connections: the guest goes on over two others`, async ({
+      bench,
+    }) => {
+      const preempt = { more: ['postcopy-preempt'] };
+      const args = guest('dirty', 'size=2M words=512 report=20');
+      const { source, target } = await broken(bench, fault, args, preempt);
+      const from = source.events.length;
+      await recover(bench, source, target);
+      expect(await source.migrationEnd(from)).toBe('completed');
+      expect(await target.migrationEnd()).toBe('completed');
+      await target.waitForNewLine(/^dirty \d+/);
+      expectNumbered(joinedConsole(source, target), 'dirty');
+    });
+  }
+
+  test('requests that nobody answers: given up after the time that was set', async ({ bench }) => {
+    const stall: Fault = { direction: 'return', frame: 'request', what: 'stall' };
+    const { source, target, path } = await pair(
+      bench,
+      guest('dirty', 'size=2M words=512 report=20'),
+      { 'max-postcopy-bandwidth': 1024 },
+      ['postcopy-preempt'],
+    );
+    await target.execute('migrate-set-parameters', { 'stall-timeout': 1500 });
+    const between = bench.path('between');
+    const proxy = await CuttingProxy.start(between, path, stall);
+    bench.onEnd(() => proxy.cut());
+    await source.waitForLine(/ 5 /);
+    // Next to nothing comes of the sweep.
+    await moveAtOnce(source, `unix:${between}`);
+    await proxy.struck;
+    await target.waitForEvent('MIGRATION', 'postcopy-paused');
+    expect((await target.migration())['error-desc']).toMatch(
+      /did not send what was asked for within 1500 ms/,
+    );
+    proxy.cut();
+    await source.waitForEvent('MIGRATION', 'postcopy-paused');
+    await source.execute('migrate-set-parameters', { 'max-postcopy-bandwidth': 0 });
+    const from = source.events.length;
+    await recover(bench, source, target);
+    expect(await source.migrationEnd(from)).toBe('completed');
+    await target.waitForNewLine(/^dirty \d+/);
+    expectNumbered(joinedConsole(source, target), 'dirty');
+  });
 
   test('paused by hand and recovered, again and again; a recovery that fails returns to paused', async ({
     bench,
