@@ -16,6 +16,20 @@ const HINTS_BY_DEFAULT = 14;
 /** Versions from this one on have a single register allocator. */
 const ONE_ALLOCATOR = 12;
 
+/** V8 11: after so many bytes of bytecode a function is optimized. Later versions go another way. */
+const BUDGET_VERSION = 11;
+const BUDGET = 132 * 1024;
+
+/**
+ * Lets JavaScript run for longer before it is optimized, or no longer. Optimizing takes a processor for a third of a second
+ * in the quarter of a second that a post-copy takes, most of it of code that does not run again: on two processors all that
+ * wait for pages wait for that, too.
+ */
+export function deferOptimizing(on: boolean): void {
+  if (Number.parseInt(process.versions.v8, 10) !== BUDGET_VERSION) return;
+  setFlagsFromString(`--interrupt-budget=${on ? 8 * BUDGET : BUDGET}`);
+}
+
 export function setCompilerFlags(): void {
   const version = Number.parseInt(process.versions.v8, 10);
   if (version < HINTS_BY_DEFAULT) setFlagsFromString('--experimental-wasm-branch-hinting');

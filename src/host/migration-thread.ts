@@ -27,6 +27,7 @@ import { type ArrivingDisk, destinationDisk } from './arriving-disks.ts';
 import { Attention } from './attention.ts';
 import { yieldThisThread } from './background-threads.ts';
 import { hostClock } from './clock.ts';
+import { deferOptimizing } from './compiler-flags.ts';
 import type { WantedChunks } from './late-drives.ts';
 import type { MachineApi } from './machine-thread.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
@@ -189,9 +190,11 @@ class MigrationThread implements MigrationApi {
       onEvent: (event) => void this.#main.event(event),
     });
     this.#sender = sender;
+    deferOptimizing(parameters.postcopy === true);
     try {
       await sender.run();
     } finally {
+      deferOptimizing(false);
       machine.port.close();
     }
   }
@@ -230,9 +233,11 @@ class MigrationThread implements MigrationApi {
       onEvent: (event) => void this.#main.event(event),
     });
     this.#receiver = receiver;
+    deferOptimizing(this.#incoming.postcopy === true);
     try {
       await receiver.run();
     } finally {
+      deferOptimizing(false);
       listener.close();
       this.#helpers?.close();
     }
