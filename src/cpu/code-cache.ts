@@ -19,6 +19,8 @@ export class CodeCache {
   readonly #pages = new Int32Array(SLOT_COUNT).fill(-1);
   /** Told of a page whose translation no longer holds, before its entries go. */
   onTranslatedChange: (page: number) => void = () => {};
+  /** Told of entries that are forgotten, by their first and last halfword: the code there may be another. */
+  onForget: (page: number, first: number, last: number) => void = () => {};
   /** How many jumps into a page make it hot. */
   heat = 0;
   /** The slot that is reused next: oldest first. */
@@ -95,6 +97,7 @@ export class CodeCache {
       this.onTranslatedChange(page);
       break;
     }
+    this.onForget(page, first, last);
     this.#clear(slot + first * ENTRY_SIZE, (last + 1 - first) * ENTRY_SIZE);
   }
 }

@@ -112,7 +112,7 @@ export class Engine {
         ...{ read: regionRead, write: regionWrite, store: regionStore },
         ...{ sstatus, fence },
       } as RegionImports;
-      const jit = new Jit(memory, ram, this.tlbs, this.code, predecode, this.points, table, imports, {
+      const jit = new Jit(memory, ram, this.tlbs, this.code, predecode, this.points, pages, table, imports, {
         ...JIT_OPTIONS,
         ...options.jit,
       });

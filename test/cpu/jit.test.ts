@@ -35,6 +35,7 @@ function stateOf(m: BareMachine): bigint[] {
 test.each([
   ['interpreter', { dispatch: 'table' }, EAGER],
   ['JIT that waits until code is hot', EAGER, HOT],
+  ['JIT that looks at hot code while it waits', EAGER, { accel: 'jit', jit: { heat: 8, patience: 8 } }],
 ] as const)('random sequences: the %s and eager translation agree at every stop', (_, one, other) => {
   const sequences = new Map(
     Array.from({ length: 12 }, (_unused, i) => [i, generate(new Random(SEED, i), blockAddress(i), 300)]),
@@ -163,6 +164,34 @@ test('what ran only before a page got hot is no part of its region', () => {
   expect(m.hart.x(9)).toBe(50n);
   expect(m.hart.translated.instructions).toBeGreaterThan(4000);
   expect(m.engine.jit?.statistics.instructions).toBeLessThanOrEqual(LOOP.length + 1);
+});
+
+test.each([
+  ['that runs once while a page is hot and waits is no part of its region', 1],
+  ['that runs again while a page is hot and waits is part of its region', 100],
+])('code %s', (_, turns) => {
+  /** The loop counts x5 up, and takes the long way while x10 is not 0. */
+  const lines: Line[] = [
+    ['addi', { rd: 5, rs1: 5, imm: 1 }],
+    ['bne', { rs1: 10, rs2: 0, imm: 8 }],
+    ['jal', { rd: 0, imm: -8 }],
+    ['addi', { rd: 10, rs1: 10, imm: -1 }],
+    ...Array.from({ length: 50 }, (): Line => ['addi', { rd: 9, rs1: 9, imm: 1 }]),
+    ['jal', { rd: 0, imm: -4 * 54 }],
+  ];
+  const options = { accel: 'jit', jit: { heat: 80, patience: 30 } } as const;
+  const [a, b] = [machine({ dispatch: 'table' }, ...lines), machine(options, ...lines)];
+  for (let slice = 0; slice < 60; slice++) {
+    if (slice === 10) for (const m of [a, b]) m.hart.setX(10, BigInt(turns));
+    expect(b.run(103)).toBe(a.run(103));
+    expect(stateOf(b)).toEqual(stateOf(a));
+  }
+  expect(b.hart.x(9)).toBeGreaterThanOrEqual(turns === 1 ? 50n : 1000n);
+  expect(b.engine.jit?.statistics.translated).toBe(1);
+  expect(b.hart.translated.instructions).toBeGreaterThan(0);
+  const { instructions = 0 } = b.engine.jit?.statistics ?? {};
+  if (turns === 1) expect(instructions).toBeLessThan(50);
+  else expect(instructions).toBeGreaterThan(50);
 });
 
 test('a register that is a word in every turn of a loop may be none when control comes back into it', () => {

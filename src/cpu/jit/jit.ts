@@ -12,11 +12,13 @@ import type { CodeCache } from '../code-cache.ts';
 import type { DebugPoints } from '../debug-points.ts';
 import type { Hart } from '../hart.ts';
 import { ENTRY, type Predecode } from '../operations.ts';
+import type { PagePredecoder } from '../page-predecoder.ts';
 import type { MainMemory } from '../physical-memory.ts';
 import { PageHistory } from './page-history.ts';
 import { findRegion, type Region, type RegionPage, survey } from './region.ts';
 import { emitRegion, regionStates } from './region-code.ts';
 import type { RegionCalls } from './region-frame.ts';
+import { RepeatedCode } from './repeated-code.ts';
 
 export interface JitOptions {
   /** Jumps into a page that make it hot. */
@@ -41,6 +43,8 @@ export type RegionImports = Readonly<Record<keyof RegionCalls, (...args: never[]
 
 /** Regions in one module: a module costs about a millisecond, however small it is. */
 const MODULE_REGIONS = 16;
+/** A hot page that waits is looked at this often in the time that made it hot. */
+const LOOKS = 8;
 /** Bounds of a region: pages, and guest instructions. */
 const MAX_PAGES = 8;
 const MAX_SIZE = 2000;
@@ -95,6 +99,7 @@ export class Jit {
   readonly #live = new Set<LiveRegion>();
   readonly #freeIndices = Array.from({ length: MAX_REGIONS }, (_, i) => MAX_REGIONS - 1 - i);
   readonly #history: PageHistory;
+  readonly #repeated: RepeatedCode;
   /** Pages that are hot, and how many slices they have waited; oldest first. */
   readonly #hot = new Map<number, number>();
   /** Pages of which all was forgotten that ran before they got hot. */
@@ -114,6 +119,7 @@ export class Jit {
     code: CodeCache,
     predecode: Predecode,
     points: DebugPoints,
+    predecoder: PagePredecoder,
     table: WebAssembly.Table,
     imports: RegionImports,
     options: JitOptions,
@@ -128,6 +134,7 @@ export class Jit {
     this.#imports = imports;
     this.#options = options;
     this.#history = new PageHistory(memory);
+    this.#repeated = new RepeatedCode(memory, code, predecoder);
     this.#view = new DataView(memory.memory.buffer);
     this.#control = new Int32Array(memory.memory.buffer, memory.layout.control, PAGE_SIZE / 4);
     code.heat = options.heat;
@@ -140,8 +147,14 @@ export class Jit {
     const count = this.#control[CONTROL.hotCount / 4] ?? 0;
     if (count === 0 && this.#hot.size === 0) return;
     for (let i = 0; i < count; i++) {
-      const page = this.#code.pageOfEntry(this.#control[CONTROL.hotSlots / 4 + i] ?? 0);
-      if (page < 0 || this.#hot.has(page)) continue;
+      const slot = this.#control[CONTROL.hotSlots / 4 + i] ?? 0;
+      const page = this.#code.pageOfEntry(slot);
+      if (page < 0) continue;
+      if (patience > 0) this.#view.setInt32(slot + SLOT.heat, Math.ceil(this.#options.heat / LOOKS), true);
+      if (this.#hot.has(page)) {
+        this.#repeated.look(page);
+        continue;
+      }
       this.#hot.set(page, 0);
       if (patience > 0) this.#watch(page);
     }
@@ -151,6 +164,7 @@ export class Jit {
     if (longest <= patience) return;
     const ready = [...this.#hot].filter(([, waited]) => waited > patience / 2).map(([page]) => page);
     for (const page of ready) this.#hot.delete(page);
+    for (const page of this.#watched) this.#repeated.end(page);
     if (this.#hot.size === 0) this.#watched.clear();
     for (let i = 0; i < ready.length; i += MODULE_REGIONS)
       this.#translate(ready.slice(i, i + MODULE_REGIONS), hart);
@@ -165,7 +179,7 @@ export class Jit {
       const member = this.#code.pageOfEntry(slot);
       if (this.#watched.has(member) || this.#regions.has(member) || this.#history.times(member) > 0) continue;
       this.#watched.add(member);
-      this.#code.forget(member, 0, PAGE_SIZE);
+      this.#repeated.begin(member);
     }
   }
 
@@ -270,6 +284,7 @@ export class Jit {
   /** Code that is not in the region yet may get hot as well, but each time it takes more to try again. */
   #cool(slot: number): void {
     const page = this.#code.pageOfEntry(slot);
+    this.#hot.delete(page);
     const times = this.#history.count(page);
     const heat = this.#options.eager ? 1 : this.#options.heat * 2 ** Math.min(times, MAX_DOUBLINGS);
     this.#view.setInt32(slot + SLOT.heat, heat, true);
