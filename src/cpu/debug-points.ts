@@ -93,9 +93,9 @@ export class DebugPoints {
     return this.#hit(pageOf(address), PAGE_SIZE, () => true) !== undefined;
   }
 
-  /** Whether code at an address with this offset in its page may stand at a breakpoint, wherever it was fetched from. */
-  mayBreakAt(address: bigint): boolean {
-    return this.#offsets.size > 0 && this.#offsets.has(Number(address & PAGE_MASK));
+  /** Whether code at this offset in a page may stand at a breakpoint, wherever it was fetched from. */
+  mayBreakAt(inPage: number): boolean {
+    return this.#offsets.has(inPage);
   }
 
   /** Stops the hart if a breakpoint stands at its pc, unless it has been stopped there by it. */

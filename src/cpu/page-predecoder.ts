@@ -16,6 +16,13 @@ import { quickWay } from './system-code.ts';
 const goesOn = (instruction: Instruction): boolean =>
   isStraight(instruction.action) || quickWay(instruction) !== undefined;
 
+/** By operation: its bytes if it goes on, else 0. */
+const STEPS = Uint8Array.from(OPERATIONS, (operation) =>
+  operation.kind === 'instruction' && goesOn(operation.instruction) ? operation.length : 0,
+);
+
+const MARKS = ENTRY.reached | ENTRY.translated;
+
 export class PagePredecoder {
   readonly #memory: GuestMemory;
   readonly #code: CodeCache;
@@ -23,6 +30,9 @@ export class PagePredecoder {
   /** Of a single word. */
   readonly decode: Predecode;
   readonly #view: DataView;
+  /** The shared memory. */
+  readonly #words: Int32Array;
+  readonly #halfwords: Uint16Array;
 
   constructor(memory: GuestMemory, code: CodeCache, points: DebugPoints, decode: Predecode) {
     this.#memory = memory;
@@ -30,6 +40,8 @@ export class PagePredecoder {
     this.#points = points;
     this.decode = decode;
     this.#view = new DataView(memory.memory.buffer);
+    this.#words = new Int32Array(memory.memory.buffer);
+    this.#halfwords = new Uint16Array(memory.memory.buffer);
   }
 
   /** Predecodes what can be reached from an address without leaving its page, and marks that address as reached. */
@@ -46,7 +58,7 @@ export class PagePredecoder {
         continue;
       }
       const bits = this.bitsAt(page, at);
-      if (bits === undefined || this.#points.mayBreakAt(BigInt(at))) continue;
+      if (bits === undefined || this.#points.mayBreakAt(at)) continue;
       this.predecode(entryOf(at), bits);
       const word = this.#view.getUint32(entryOf(at), true);
       const operation = OPERATIONS[word >>> ENTRY.operationShift];
@@ -69,36 +81,39 @@ export class PagePredecoder {
    * Predecodes what follows the instruction at `start`, up to where control may go elsewhere.
    * @param decoded told of each, with its distance from `start` in bytes, and its word.
    */
-  predecodeRun(page: number, start: number, decoded: (distance: number, bits: number) => void): void {
+  predecodeRun(page: number, start: number, decoded?: (distance: number, bits: number) => void): void {
     const slot = this.#code.slotAt(page);
     for (let at = start; ; ) {
-      const word = this.#view.getUint32(slot + (at / 2) * ENTRY_SIZE, true);
-      const operation = OPERATIONS[word >>> ENTRY.operationShift];
-      if (operation?.kind !== 'instruction' || !goesOn(operation.instruction)) return;
-      at += operation.length;
-      if (at >= PAGE_SIZE) return;
-      const entry = slot + (at / 2) * ENTRY_SIZE;
-      if (this.#view.getUint32(entry, true) >>> ENTRY.operationShift !== 0) return;
+      const step = STEPS[(this.#words[wordOf(slot, at)] as number) >>> ENTRY.operationShift] as number;
+      at += step;
+      if (step === 0 || at >= PAGE_SIZE) return;
+      if ((this.#words[wordOf(slot, at)] as number) >>> ENTRY.operationShift !== 0) return;
       const bits = this.bitsAt(page, at);
-      if (bits === undefined || this.#points.mayBreakAt(BigInt(at))) return;
-      decoded(at - start, bits);
-      this.predecode(entry, bits);
+      if (bits === undefined || this.#points.mayBreakAt(at)) return;
+      decoded?.(at - start, bits);
+      this.predecode(slot + at * (ENTRY_SIZE / 2), bits);
     }
   }
 
   /** The word of an instruction; undefined if it ends on the next page. */
   bitsAt(page: number, inPage: number): number | undefined {
-    const host = this.#memory.layout.blocksBase + page * PAGE_SIZE + inPage;
-    const low = this.#view.getUint16(host, true);
+    const at = (this.#memory.layout.blocksBase + page * PAGE_SIZE + inPage) >>> 1;
+    const low = this.#halfwords[at] as number;
     if ((low & 3) !== 3) return low;
-    return inPage + 4 > PAGE_SIZE ? undefined : this.#view.getUint32(host, true);
+    if (inPage + 4 > PAGE_SIZE) return undefined;
+    return (((this.#halfwords[at + 1] as number) << 16) | low) >>> 0;
   }
 
   /** Predecodes a word into an entry; its marks stay. */
   predecode(entry: number, bits: number): void {
     const { word, immediate } = this.decode(bits);
-    this.#view.setInt32(entry + 4, immediate, true);
-    const marks = this.#view.getUint32(entry, true) & (ENTRY.reached | ENTRY.translated);
-    this.#view.setUint32(entry, (word | marks) >>> 0, true);
+    const at = entry >>> 2;
+    this.#words[at + 1] = immediate;
+    this.#words[at] = word | ((this.#words[at] as number) & MARKS);
   }
+}
+
+/** Index of an entry's word, in 32-bit words. */
+function wordOf(slot: number, inPage: number): number {
+  return (slot + inPage * (ENTRY_SIZE / 2)) >>> 2;
 }

@@ -5,7 +5,7 @@
 import type { Helper, MemoryAccess } from '../isa/semantics.ts';
 import { memoryAccess, usesFloat } from '../isa/semantics.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
+import { HART, PAGE_SHIFT, PAGE_SIZE } from '../memory/layout.ts';
 import type { Tlbs } from '../memory/tlb.ts';
 import type { Bus, BusMemory } from './bus.ts';
 import type { CodeCache } from './code-cache.ts';
@@ -116,7 +116,7 @@ export class SlowPath {
     const host = this.#codeAt(hart, hart.pc);
     if (typeof host !== 'number') {
       // A breakpoint may stand where nothing can be fetched: where a function that a debugger calls returns to.
-      if (host === NOT_HERE || (this.#points.mayBreakAt(hart.pc) && this.#points.breaks(hart))) {
+      if (host === NOT_HERE || (this.#points.mayBreakAt(this.#inPage(hart)) && this.#points.breaks(hart))) {
         this.keptBack = hart.remaining;
         hart.remaining = 0;
         return false;
@@ -216,19 +216,26 @@ export class SlowPath {
     return how;
   }
 
+  /** Offset of the hart's pc in its page. */
+  #inPage(hart: Hart): number {
+    return this.#view.getUint32(hart.offset + HART.pc, true) & (PAGE_SIZE - 1);
+  }
+
   #decode(hart: Hart, entry: number): number {
-    const { pc } = hart;
-    const inPage = Number(pc & BigInt(PAGE_SIZE - 1));
+    const inPage = this.#inPage(hart);
     const page = this.#code.pageOfEntry(entry);
-    const breakable = this.#points.mayBreakAt(pc);
+    const breakable = this.#points.mayBreakAt(inPage);
     if (breakable && this.#points.breaks(hart)) return this.#again(hart, RESUME.exit);
     const bits = this.#predecoder.bitsAt(page, inPage);
+    const { trace } = this;
     if (bits !== undefined) {
-      this.trace.decoded?.(hart, pc, bits);
+      trace.decoded?.(hart, hart.pc, bits);
       if (!breakable) {
         this.#predecoder.predecode(entry, bits);
-        this.#predecoder.predecodeRun(page, inPage, (distance, next) =>
-          this.trace.decoded?.(hart, pc + BigInt(distance), next),
+        this.#predecoder.predecodeRun(
+          page,
+          inPage,
+          trace.decoded && ((distance, next) => trace.decoded?.(hart, hart.pc + BigInt(distance), next)),
         );
         return this.#again(hart, RESUME.retry);
       }
@@ -237,13 +244,14 @@ export class SlowPath {
       hart.setStraddle(word, immediate, END_WORD);
       return this.#again(hart, RESUME.straddle);
     }
+    const { pc } = hart;
     const { blocksBase } = this.#memory.layout;
     const low = this.#view.getUint16(blocksBase + page * PAGE_SIZE + inPage, true);
     // The second half lies on the next page, which may be another one by the next time: decoded anew each time.
     const second = this.#codeAt(hart, pc + 2n);
     if (typeof second !== 'number') return this.#trap(hart, second.cause, second.address);
     const both = ((this.#view.getUint16(second, true) << 16) | low) >>> 0;
-    this.trace.decoded?.(hart, pc, both);
+    trace.decoded?.(hart, pc, both);
     const { word, immediate } = this.#predecoder.decode(both);
     hart.setStraddle(word, immediate, END_WORD);
     return this.#again(hart, RESUME.straddle);

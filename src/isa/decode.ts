@@ -1,5 +1,5 @@
 /** From an instruction word to its line of the ISA table and its operands. Derived from the table alone. */
-import { type Encoding, extract, matches, type Operands } from './encoding.ts';
+import { type Encoding, extract, matches, type OperandName, type Operands } from './encoding.ts';
 import type { CompressedInstruction, Hint, Instruction } from './instruction.ts';
 import { COMPRESSED, HINTS, INSTRUCTIONS, instructionNamed } from './table.ts';
 
@@ -22,50 +22,70 @@ export function instructionLength(halfword: number): 2 | 4 {
   return (halfword & 3) === 3 ? 4 : 2;
 }
 
-/** Candidates for a word by its low seven bits (32-bit) or by quadrant and funct3 (16-bit). */
-const wide = bucket(INSTRUCTIONS, (bits) => bits & 0x7f, 0x7f);
-const narrow = bucket(COMPRESSED, compressedKey, 0xe003);
+/** Lines by some of a word's bits: those that tell most instructions apart. */
+class Candidates<T extends { readonly encoding: Encoding }> {
+  readonly #lines: readonly T[];
+  readonly #keyBits: number;
+  /** By the word's key bits; made when they are first met. */
+  readonly #lists = new Map<number, readonly T[]>();
 
-function compressedKey(word: number): number {
-  return ((word >>> 11) & 0x1c) | (word & 3);
-}
-
-function bucket<T extends { readonly encoding: Encoding }>(
-  lines: readonly T[],
-  key: (word: number) => number,
-  keyBits: number,
-): ReadonlyMap<number, readonly T[]> {
-  const buckets = new Map<number, T[]>();
-  for (const line of lines) {
-    if ((line.encoding.mask & keyBits) !== keyBits)
-      throw new Error(`${line.encoding.pattern}: opcode not fixed`);
-    const at = key(line.encoding.match);
-    const list = buckets.get(at);
-    if (list === undefined) buckets.set(at, [line]);
-    else list.push(line);
+  constructor(lines: readonly T[], keyBits: number) {
+    this.#lines = lines;
+    this.#keyBits = keyBits;
   }
-  return buckets;
+
+  find(word: number): T | undefined {
+    const key = word & this.#keyBits;
+    let list = this.#lists.get(key);
+    if (list === undefined) {
+      list = this.#lines.filter(
+        ({ encoding }) => ((encoding.match ^ key) & encoding.mask & this.#keyBits) === 0,
+      );
+      this.#lists.set(key, list);
+    }
+    for (const line of list) if (matches(line.encoding, word)) return line;
+    return undefined;
+  }
 }
+
+/** By opcode and funct3. */
+const wide = new Candidates(INSTRUCTIONS, 0x707f);
+/** By quadrant, funct3 and the bits that funct2 and funct4 may stand in. */
+const narrow = new Candidates(
+  COMPRESSED.map((compressed) => ({
+    compressed,
+    encoding: compressed.encoding,
+    instruction: instructionNamed(compressed.expandsTo),
+    operands: Object.entries(compressed.operands) as [OperandName, OperandName | number][],
+  })),
+  0xfc63,
+);
+const hintsOf = new Map(
+  HINTS.map(({ hintOf }) => [instructionNamed(hintOf), HINTS.filter((hint) => hint.hintOf === hintOf)]),
+);
 
 /** @param word the instruction's 16 or 32 bits; of a 16-bit instruction the upper half is ignored. */
 export function decode(word: number): Decoded | undefined {
   if (instructionLength(word) === 4) {
     const unsigned = word >>> 0;
-    const instruction = wide.get(unsigned & 0x7f)?.find((line) => matches(line.encoding, unsigned));
+    const instruction = wide.find(unsigned);
     if (instruction === undefined) return undefined;
-    const hint = HINTS.find((line) => line.hintOf === instruction.name && matches(line.encoding, unsigned));
     const operands = operandsOf(instruction.encoding, unsigned);
-    return { instruction, ...(hint === undefined ? {} : { hint }), length: 4, operands };
+    const hint = hintsOf.get(instruction)?.find((line) => matches(line.encoding, unsigned));
+    return hint === undefined
+      ? { instruction, length: 4, operands }
+      : { instruction, hint, length: 4, operands };
   }
   const half = word & 0xffff;
-  const compressed = narrow.get(compressedKey(half))?.find((line) => matches(line.encoding, half));
-  if (compressed === undefined) return undefined;
+  const found = narrow.find(half);
+  if (found === undefined) return undefined;
+  const { instruction, compressed } = found;
   const written = operandsOf(compressed.encoding, half);
   const operands: Operands = {};
-  for (const [name, from] of Object.entries(compressed.operands)) {
-    operands[name as keyof Operands] = typeof from === 'number' ? from : (written[from] ?? 0);
+  for (const [name, from] of found.operands) {
+    operands[name] = typeof from === 'number' ? from : (written[from] ?? 0);
   }
-  return { instruction: instructionNamed(compressed.expandsTo), compressed, length: 2, operands };
+  return { instruction, compressed, length: 2, operands };
 }
 
 function operandsOf(encoding: Encoding, word: number): Operands {

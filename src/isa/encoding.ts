@@ -165,7 +165,7 @@ function parseToken(text: string, pattern: string): Token {
 export function extract(field: Field, word: number): number {
   let value = 0;
   for (const { wordBit, operandBit, width } of field.parts) {
-    value |= ((word >>> wordBit) & (2 ** width - 1)) << operandBit;
+    value |= ((word >>> wordBit) & ((1 << width) - 1)) << operandBit;
   }
   if (field.short) return value + 8;
   const unused = 32 - field.width;

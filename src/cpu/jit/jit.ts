@@ -264,7 +264,7 @@ export class Jit {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const slot = this.#code.slotAt(next);
       const delta = (next - page) * PAGE_SIZE;
-      const mayStraddle = !this.#points.mayBreakAt(BigInt(PAGE_SIZE - 2));
+      const mayStraddle = !this.#points.mayBreakAt(PAGE_SIZE - 2);
       const member = { slot, delta, host: blocksBase + next * PAGE_SIZE, mayStraddle };
       const surveyed = survey(this.#view, member);
       if (group.length > 0 && size + surveyed.size > MAX_SIZE) continue;
