@@ -38,6 +38,7 @@ import type { TlsSettings } from './tls-credentials.ts';
 import { connectTransport, listenTransport, type TransportListener } from './transport-open.ts';
 import { hostTimers } from './transport-timers.ts';
 import { sourceDisks, type TravellingDisks } from './travelling-disks.ts';
+import { untouchedPages } from './untouched-pages.ts';
 
 /** A machine that another thread may talk to. */
 export interface MachineHandle {
@@ -320,6 +321,7 @@ class MigrationThread implements MigrationApi {
       configuration: { ...describeMachine(machine.configuration, machine.memory, layout) },
       instructions: retired(machine.memory, layout),
       ...(disks === undefined ? {} : { disks: sourceDisks(disks, remote) }),
+      untouched: () => untouchedPages(machine.memory, layout),
       startDirtyLog: () => remote.startDirtyLog('migration'),
       syncDirtyLog: () => remote.syncDirtyLog(),
       stopDirtyLog: () => remote.stopDirtyLog('migration'),

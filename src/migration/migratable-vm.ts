@@ -5,6 +5,7 @@
 import type { Layout } from '../memory/layout.ts';
 import type { ChunkRun } from './disk-stream.ts';
 import type { StreamPlace } from './frame-reader.ts';
+import type { PageBitmap } from './page-bitmap.ts';
 import type { RamJob, Unpack } from './ram-applier.ts';
 import type { RamCounts } from './ram-load.ts';
 import type { LentConnection } from './transport.ts';
@@ -63,6 +64,11 @@ export interface SourceVm {
   instructions(): number;
   /** Absent if no disk is to travel. */
   readonly disks?: SourceDisks | undefined;
+  /**
+   * Pages that nothing has touched so far, and that are zero therefore; undefined if the host can't tell. Absent if it is not to
+   * be asked.
+   */
+  untouched?(): PageBitmap | undefined;
   /** Turns the dirty log on, with nothing marked: from the moment this resolves, every write is logged. */
   startDirtyLog(): Promise<void>;
   /**

@@ -151,7 +151,7 @@ export class RamPasses {
     let lastSyncNs = this.#now();
     this.#pace.begin();
     this.#pilot?.begin();
-    this.#ram.markAll();
+    this.#ram.markAll(this.#vm.untouched?.());
     this.#setCache();
     this.#outlook.stateBytes = stateBytes;
     // How much of memory is zero, before the first pass finds out.

@@ -49,6 +49,7 @@ export class RamSave {
   readonly #deferred: PageBitmap;
   readonly #view: DataView;
   #cache: XbzrleCache | undefined;
+  #untouched: PageBitmap | undefined;
   #cursor = 0;
   #pass = 0;
   #final = false;
@@ -97,8 +98,12 @@ export class RamSave {
     } else this.#cache.resize(bytes);
   }
 
-  /** Makes all pages of all blocks pending, and no others. */
-  markAll(): void {
+  /**
+   * Makes all pages of all blocks pending, and no others.
+   * @param untouched those that are zero, or dirty by now: the first pass need not read them.
+   */
+  markAll(untouched?: PageBitmap): void {
+    this.#untouched = untouched;
     this.#pending.clear();
     this.#pending.addRange(0, this.#layout.pages);
     this.count();
@@ -120,6 +125,7 @@ export class RamSave {
   /** The next payloads are those of pass `pass`, from the lowest page on. @param final the guest stands still. */
   beginPass(pass: number, final = false): void {
     this.#pass = pass;
+    if (pass > 1) this.#untouched = undefined;
     this.#final = final;
     this.#cursor = 0;
   }
@@ -155,7 +161,7 @@ export class RamSave {
       examined = true;
       const address = this.#layout.blocksBase + page * PAGE_SIZE;
       const pending = this.#pending.runLength(page, Math.min(ZERO_TEST_PAGES, MAX_ZERO_PAGES - pages.zero));
-      const zero = this.#kernels.zeroPages(address, pending);
+      const zero = this.#zeroPages(page, pending);
       if (zero === 0 && this.#defer(page)) {
         this.#cursor = page + 1;
         deferred++;
@@ -219,7 +225,7 @@ export class RamSave {
     const step = Math.max(1, Math.ceil(this.#left / most));
     cache?.unstage();
     for (const page of this.#pending.sample(step)) {
-      if (this.#kernels.zeroPages(this.#layout.blocksBase + page * PAGE_SIZE, 1) === 1) pages.zero++;
+      if (this.#zeroPages(page, 1) === 1) pages.zero++;
       else {
         cache?.stage(page, 1);
         const encoded = cache === undefined ? ENCODED.miss : cache.encode(page);
@@ -231,6 +237,14 @@ export class RamSave {
       }
     }
     return pages;
+  }
+
+  /** How many pages from `first` on are zero, counting no further than `limit`. */
+  #zeroPages(first: number, limit: number): number {
+    const untouched = this.#untouched?.runLength(first, limit) ?? 0;
+    if (untouched > 0) return untouched;
+    const read = this.#untouched?.gapLength(first, limit) ?? limit;
+    return this.#kernels.zeroPages(this.#layout.blocksBase + first * PAGE_SIZE, read);
   }
 
   /**

@@ -236,3 +236,27 @@ test('bitmaps find, count and fill as sets do', () => {
   bitmap.deleteRange(3, 80);
   expect(bitmap.gapLength(3, 100)).toBe(80);
 });
+
+test('of pages that nothing has touched, the first pass reads none; the others read all', () => {
+  const memory = createSharedMemory(layout);
+  const save = new RamSave(new Kernels(memory, layout.scratch), layout);
+  const untouched = PageBitmap.create(PAGES);
+  untouched.addRange(100, 1000);
+  // What would show that they were read.
+  for (const index of [98, 100, 1099, 1100]) page(memory, index).fill(1);
+  const whole = (pass: number): number => {
+    save.beginPass(pass);
+    let sum = 0;
+    for (let payload = save.pack(slot); payload !== undefined; payload = save.pack(slot))
+      sum += payload.pages.whole;
+    return sum;
+  };
+  save.markAll(untouched);
+  expect(save.sample(PAGES).whole).toBe(2);
+  expect(whole(1)).toBe(2);
+  new PageBitmap(new Uint32Array(memory.buffer, layout.pendingBitmap, layout.bitmapSize / 4), PAGES).addRange(
+    0,
+    2000,
+  );
+  expect(whole(2)).toBe(4);
+});
