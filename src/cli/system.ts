@@ -11,7 +11,7 @@ import { type Drive, driveFacts, openDrives } from '../host/drive.ts';
 import { GdbServer, parseGdbDevice } from '../host/gdb-server.ts';
 import { Log } from '../host/log.ts';
 import { netdevFacts } from '../host/netdev.ts';
-import { type MachineRequest, newMachine } from '../host/new-machine.ts';
+import { type MachineRequest, type NewMachine, newMachine } from '../host/new-machine.ts';
 import { describeBoot } from '../host/rom-hashes.ts';
 import { VERSION } from '../host/version.ts';
 import { Vm } from '../host/vm.ts';
@@ -110,12 +110,15 @@ async function start(
   attach: (console: Pick<Chardev, 'write'>) => void,
 ): Promise<void> {
   const backends = facts(options, drives);
-  const machine = options.incoming === undefined ? newMachine(request(options, backends)) : undefined;
-  const wanted = options.incoming === undefined ? {} : wantedMachine(options, backends);
+  const awaits = options.incoming !== undefined;
+  // Of one that arrives, all is known only if everything that shapes its images was said.
+  const known = !awaits || options.given.has('kernel');
+  const machine = known ? newMachine(request(options, backends)) : undefined;
+  const wanted = awaits ? wantedMachine(options, backends, machine) : {};
   if (options.pidfile !== undefined) writeFile('-pidfile ', options.pidfile, `${process.pid}\n`);
   const build = async (): Promise<void> => {
     if (options.netdevs.length > 0) await vm.openNetworks(options.netdevs, options.dumps);
-    if (machine !== undefined) await vm.build(machine);
+    if (machine !== undefined && !awaits) await vm.build(machine);
   };
   // Meanwhile the others are opened, some of which wait for a client.
   const building = build();
@@ -144,8 +147,11 @@ async function start(
   }
   await gdb.open(options.gdb);
   await building;
-  if (machine !== undefined) await vm.launch();
-  else await vm.awaitIncoming(wanted, options.incoming === 'defer' ? undefined : options.incoming);
+  if (!awaits) await vm.launch();
+  else {
+    const uri = options.incoming === 'defer' ? undefined : options.incoming;
+    await vm.awaitIncoming(wanted, uri, machine?.configuration);
+  }
   // Only now: a command finds the machine as the command line asks for it. What was sent before is kept.
   for (const serve of monitors) serve();
   gdb.serve();
@@ -174,10 +180,14 @@ function request(options: MachineOptions, backends: readonly BackendFacts[]): Ma
   };
 }
 
-/** What was said of an incoming machine; a kernel can only be compared if everything that shapes its images was said. */
-function wantedMachine(options: MachineOptions, backends: readonly BackendFacts[]): WantedMachine {
+/** What was said of an incoming machine. @param machine if a kernel was named: its images are compared, too. */
+function wantedMachine(
+  options: MachineOptions,
+  backends: readonly BackendFacts[],
+  machine: NewMachine | undefined,
+): WantedMachine {
   const { given } = options;
-  const boot = given.has('kernel') ? describeBoot(newMachine(request(options, backends)).boot) : {};
+  const boot = machine === undefined ? {} : describeBoot(machine.boot);
   return {
     ...(given.has('aia') ? { aia: options.aia } : {}),
     ...(given.has('aclint') ? { aclint: options.aclint } : {}),

@@ -63,11 +63,11 @@ export interface LogTarget {
   readonly items: ReadonlySet<string>;
 }
 
-/** What other threads may call; `build` comes first, and once. */
+/** What other threads may call; `build` comes first. */
 export interface MachineApi {
   /** Network back ends and packet dumps; before `build`, if there are any. */
   openNetworks(specs: NetworkSpecs): Promise<void>;
-  /** The machine, stopped; `reset` is next if it has something to start from. */
+  /** The machine, stopped; `reset` is next if it has something to start from. Takes the place of one without back ends. */
   build(blueprint: MachineBlueprint): void;
   /** @param plan what a debugger lets each hart do; without it, all run. */
   start(plan?: RunPlan): void;
@@ -117,6 +117,8 @@ export interface MachineApi {
   setDirtyLimit(owner: DirtyLimitOwner, limit: number | undefined, hart?: number): void;
   dirtyLimits(): HartDirtyLimit[];
   saveState(): Uint8Array;
+  /** Of a machine that waits for its state: see ArrivingState. */
+  rehearse(): void;
   checkState(state: Uint8Array): void;
   loadState(state: Uint8Array): void;
   /** Post-copy: see LateMemory. The indices of pages that are needed are posted to the port. */
@@ -388,6 +390,10 @@ class MachineThread implements MachineApi {
 
   saveState(): Uint8Array {
     return this.#machine.saveState();
+  }
+
+  rehearse(): void {
+    this.checkState(this.saveState());
   }
 
   checkState(state: Uint8Array): void {

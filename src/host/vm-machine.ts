@@ -3,6 +3,7 @@
  * or resets it for a reason that lies in the machine or the guest is here; monitors, debuggers (`vm.ts`) and migrations
  * (`vm-migration.ts`) bring theirs.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { MessageChannel, type Worker } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
 import type { BackendFacts } from '../devices/model.ts';
@@ -81,6 +82,7 @@ export class VmMachine {
   /** The thread starts with the VM, which has its machine a little later. */
   readonly #thread: { readonly worker: Worker; readonly connection: Connection<MachineApi> };
   #built: BuiltMachine | undefined;
+  #anticipated: Promise<BuiltMachine> | undefined;
   /** Input that came before there was a guest for it; undefined from then on. */
   #earlyInput: Uint8Array[] | undefined = [];
   #drives: readonly Drive[];
@@ -134,17 +136,54 @@ export class VmMachine {
     return [...this.drives.map(driveFacts), ...this.#netdevs.map(netdevFacts)];
   }
 
+  /**
+   * Builds a machine that will probably arrive, while there is time. Another one can still be built in its place, so one with
+   * back ends, which could be left in two hands, is not built before it is there.
+   */
+  anticipate(plan: MachinePlan): void {
+    if (this.backends.length > 0) return;
+    const building = this.#construct(plan, undefined, []).then(async (built) => {
+      await this.thread.rehearse();
+      return built;
+    });
+    this.#anticipated = building;
+    // It will fail again when it counts.
+    building.catch(() => {});
+  }
+
   /** @param boot absent at a destination. @param drives with the images of an incoming guest among them. */
   async build(
     configuration: MachinePlan,
     boot?: BootContents,
     drives: readonly Drive[] = this.#drives,
   ): Promise<BuiltMachine> {
-    const { accel, rtc, icount, onlyMigratable } = this.options;
     const [blocker] = migrationBlockers(drives, configuration.devices);
-    if (onlyMigratable === true && blocker !== undefined) {
+    if (this.options.onlyMigratable === true && blocker !== undefined) {
       throw new GodwitError('usage', `disallowing migration blocker (--only-migratable) for: ${blocker}`);
     }
+    const early = await this.#takeAnticipated(configuration);
+    this.#built = early ?? (await this.#construct(configuration, boot, drives));
+    this.#drives = drives;
+    return this.#built;
+  }
+
+  /** The machine that was built beforehand, if it is this one. */
+  async #takeAnticipated(configuration: MachinePlan): Promise<BuiltMachine | undefined> {
+    const anticipated = this.#anticipated;
+    this.#anticipated = undefined;
+    const built = await anticipated?.catch(() => undefined);
+    if (built === undefined || !isSameMachine(built.configuration, configuration)) return undefined;
+    // It may have changed meanwhile.
+    await this.thread.setLog(this.#logTarget);
+    return { ...built, configuration };
+  }
+
+  async #construct(
+    configuration: MachinePlan,
+    boot: BootContents | undefined,
+    drives: readonly Drive[],
+  ): Promise<BuiltMachine> {
+    const { accel, rtc, icount } = this.options;
     const layout = machineLayout(configuration);
     const memory = createSharedMemory(layout);
     const building = this.thread.build({
@@ -160,9 +199,7 @@ export class VmMachine {
     const reading = async (): Promise<void> => boot && installBoot({ memory, layout }, boot);
     await Promise.all([building, reading()]);
     if (boot !== undefined) await this.thread.reset();
-    this.#drives = drives;
-    this.#built = { configuration, memory, attention: new Attention(memory, layout) };
-    return this.#built;
+    return { configuration, memory, attention: new Attention(memory, layout) };
   }
 
   /** A way to the machine's thread for another thread. */
@@ -345,4 +382,14 @@ export class VmMachine {
     this.#thread.connection.close(new GodwitError('state', 'the VM is shut down'));
     await this.#thread.worker.terminate();
   }
+}
+
+/** Whether two machines are built alike: whatever else they are called by. */
+function isSameMachine(one: MachinePlan, other: MachinePlan): boolean {
+  const shape = ({ uuid: _, rom, boot, ...rest }: MachinePlan) => ({
+    ...rest,
+    rom: rom.size,
+    boot: boot.size,
+  });
+  return isDeepStrictEqual(shape(one), shape(other));
 }

@@ -4,7 +4,12 @@
  */
 import type { Worker } from 'node:worker_threads';
 import { errorMessage, GodwitError } from '../error.ts';
-import { checkConfiguration, differences, type MachineConfiguration } from '../machine/configuration.ts';
+import {
+  checkConfiguration,
+  differences,
+  type MachineConfiguration,
+  type MachinePlan,
+} from '../machine/configuration.ts';
 import { missingBackends } from '../machine/device-configuration.ts';
 import { writableDisks } from '../machine/writable-disks.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
@@ -242,8 +247,13 @@ export class VmMigration {
   }
 
   /** @param uri undefined ("defer") until `listen` says where. */
-  async await(wanted: WantedMachine, uri: string | undefined): Promise<void> {
+  async await(
+    wanted: WantedMachine,
+    uri: string | undefined,
+    expected: MachinePlan | undefined,
+  ): Promise<void> {
     this.#machine.state = 'inmigrate';
+    if (expected !== undefined) this.#machine.anticipate(expected);
     this.#incoming = { wanted, started: false, autostart: !this.#machine.options.startPaused };
     if (uri === undefined) this.prepare();
     else await this.#listen(uri);

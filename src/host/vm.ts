@@ -6,6 +6,7 @@
 import { MessageChannel } from 'node:worker_threads';
 import { GodwitError } from '../error.ts';
 import type { CodeLines } from '../machine/code-dump.ts';
+import type { MachinePlan } from '../machine/configuration.ts';
 import type { MachineDebugger } from '../machine/debugger.ts';
 import type { RunPlan } from '../machine/turns.ts';
 import type { BlockCounters, BlockInfo } from '../monitor/block.ts';
@@ -87,9 +88,14 @@ export class Vm implements MonitorTarget {
   /**
    * Waits for a guest. With `uri` undefined ("defer") until `migrateIncoming` says where.
    * @param wanted what the user said of the machine; another one is refused.
+   * @param expected the machine that will probably come, if enough was said.
    */
-  awaitIncoming(wanted: WantedMachine, uri: string | undefined): Promise<void> {
-    return this.#migration.await(wanted, uri);
+  awaitIncoming(
+    wanted: WantedMachine,
+    uri: string | undefined,
+    expected: MachinePlan | undefined,
+  ): Promise<void> {
+    return this.#migration.await(wanted, uri, expected);
   }
 
   /** Bytes for the guest's serial port; they wait until there is a guest. */

@@ -1,19 +1,12 @@
 /** Pages that a migration takes for zero without a look at them are zero. */
-import { readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { untouchedPages } from '../../src/host/untouched-pages.ts';
 import { createLayout, createSharedMemory, PAGE_SIZE } from '../../src/memory/layout.ts';
 
 const PAGES = 150_000;
 const layout = createLayout(1, [{ name: 'ram', size: PAGES * PAGE_SIZE }]);
-const tells = ((): boolean => {
-  try {
-    return readFileSync('/proc/self/pagemap', { flag: 'r' }).length >= 0;
-  } catch (error) {
-    // It is there, but has no end.
-    return (error as NodeJS.ErrnoException).code !== 'ENOENT' && process.arch === 'x64';
-  }
-})();
+const tells = existsSync('/proc/self/pagemap') && process.arch === 'x64';
 
 test.skipIf(!tells)('no page that was written is among them, and few others are missing', () => {
   // One of two of the same size is looked at.

@@ -66,6 +66,22 @@ describe('destinations of another shape', () => {
     expect(await target.execute('query-uuid')).toEqual({ UUID: uuid });
   });
 
+  test('what was not said may differ: the machine that was expected gives way to the one that comes', async ({
+    bench,
+  }) => {
+    const args = guest('ticks', 'interval=20', '32M');
+    const source = await bench.start([...args, '-uuid', uuid, '-device', 'virtio-rng-device']);
+    const { vm: target, uri } = await destination(bench, ...args);
+    await source.waitForLine(/^tick 2 /);
+    await move(source, target, uri);
+    await target.waitForNewLine(/^tick \d+ .*/);
+    expect(await target.execute('query-uuid')).toEqual({ UUID: uuid });
+    const tree = await target.execute('human-monitor-command', { 'command-line': 'info qtree' });
+    expect(tree).toContain('virtio-rng');
+    await target.execute('system_reset');
+    await target.waitForLine(/^tick 1 /, target.stdout.text.length);
+  });
+
   test('a destination without options has the source’s UUID and machine', async ({ bench }) => {
     const source = await bench.start([...guest('ticks', 'interval=20', '32M'), '-smp', '2', '-uuid', uuid]);
     const { vm: target, uri } = await destination(bench);
