@@ -60,6 +60,10 @@ export interface RealTimeOptions {
 /** Without anything from the host, runs repeat: 2000-01-01. */
 const REPEATABLE_START = 946_684_800n * 1_000_000_000n;
 
+/** Where no memory is, and what a machine that is to be warm runs there. */
+const NOWHERE = 0n;
+const REHEARSED = 8;
+
 /** What a machine tells its host. Called during a burst: the host acts when the burst is over. */
 export interface MachineHost {
   readonly clock: Clock;
@@ -351,6 +355,19 @@ export class Machine {
       if (enough()) return { kind: 'busy' };
     }
     return { kind: 'halted' };
+  }
+
+  /**
+   * Runs instructions that can't be fetched, so that the code that runs guests is compiled. To be called while the machine
+   * stands still; hart 0 is another then, and nothing else has changed. Does nothing where somebody would notice.
+   */
+  rehearse(): void {
+    const [hart] = this.engine.harts;
+    const watchers = [hart?.onTrap, ...Object.values(this.engine.trace)];
+    const watched = watchers.some((watcher) => watcher !== undefined);
+    if (hart === undefined || this.#running || this.#icount !== undefined || watched) return;
+    hart.pc = NOWHERE;
+    this.engine.run(hart, REHEARSED, false);
   }
 
   /** All state but RAM, encoded. */
