@@ -52,12 +52,13 @@ const SCENARIOS = [
   },
   {
     name: 'postcopy',
-    title: 'dirty, whole pages of 64 MiB as fast as it can, post-copy after 0.5 s',
+    title: 'dirty, whole pages of 64 MiB as fast as it can, post-copy after 0.5 s with postcopy-preempt',
     guest: 'dirty',
     append: 'size=64M words=512 report=10',
     line: DIRTY_LINE,
     // Or a fast link has moved it in less than that, with a pause that is allowed.
     parameters: { 'downtime-limit': 1 },
+    capabilities: ['postcopy-preempt'],
     postcopyMs: 500,
     settleMs: 1500,
     afterMs: 700,
