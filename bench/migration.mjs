@@ -107,6 +107,8 @@ const FIGURES = [
   ["observer's largest gap", 'gap', 0, 'dirty'],
   ['… over the switch-over', 'switchGap', 0, 'dirty'],
   ['… the second before', 'baselineGap', 0, 'dirty'],
+  ["guest's speed meanwhile, of that before, %", 'speed', 0, 'dirty'],
+  ['… what it lost, in its time', 'lost', 0, 'dirty'],
   ['passes', 'passes', 0],
   ['MiB sent', 'mib', 1],
   ['pages asked for', 'requests', 0, 'postcopy'],

@@ -86,7 +86,8 @@ function shareOf(lines, begin, end) {
   const from = lines.findLast(({ at }) => at <= begin)?.at ?? begin;
   const to = lines.find(({ at }) => at >= end)?.at ?? end;
   const share = speed(from, to) / speed(begin - 1000, begin);
-  return Number.isFinite(share) ? { share } : {};
+  if (!Number.isFinite(share)) return {};
+  return { share, speed: 100 * share, lost: (1 - share) * (to - from) };
 }
 
 /**

@@ -105,6 +105,10 @@ export class RamLoad {
     if (at === undefined) throw new GodwitError('internal', 'a ram frame was read to the wrong memory');
     for (const { page, count, kind, from } of this.#runs(frame, at)) {
       const to = this.#layout.blocksBase + page * PAGE_SIZE;
+      if (kind === RUN_KIND.coming) {
+        this.#touch(to, count);
+        continue;
+      }
       if (kind === RUN_KIND.data) this.#kernels.copy(to, at + from, count * PAGE_SIZE);
       else if (kind === RUN_KIND.delta) this.#codec?.apply(at + from, count, to);
       else {
@@ -187,8 +191,9 @@ export class RamLoad {
       if (run.kind === RUN_KIND.data) from += run.count * PAGE_SIZE;
       else if (run.kind === RUN_KIND.delta && this.#codec !== undefined) {
         from = this.#deltasEnd(this.#codec, run, payload, `frame "ram", run ${i}`, at, offset);
-      } else if (run.kind !== RUN_KIND.zero) {
-        const kinds = this.#codec === undefined ? 'zero (0) or data (1)' : 'zero (0), data (1) or delta (2)';
+      } else if (run.kind !== RUN_KIND.zero && run.kind !== RUN_KIND.coming) {
+        const delta = this.#codec === undefined ? '' : 'delta (2), ';
+        const kinds = `zero (0), data (1), ${delta}coming (3)`;
         throw fail(`run ${i}, kind`, kinds, run.kind);
       }
       next = run.page + run.count;
@@ -220,6 +225,11 @@ export class RamLoad {
       throw new GodwitError('internal', `${place}: the two checks of a delta disagree`);
     }
     return end - at;
+  }
+
+  /** Makes the operating system find memory for pages that stay as they are. */
+  #touch(at: number, pages: number): void {
+    for (let i = 0; i < pages; i++) Atomics.or(this.#bytes, at + i * PAGE_SIZE, 0);
   }
 
   /** The memory was made for this migration, all zero: only a page that has arrived before can be anything else. */

@@ -165,6 +165,7 @@ export class RamSave {
       if (zero === 0 && this.#defer(page)) {
         this.#cursor = page + 1;
         deferred++;
+        if (this.#pass === 1) addRun(runs, { page, kind: RUN_KIND.coming, count: 1 });
         continue;
       }
       let count = Math.max(zero, 1);
@@ -205,9 +206,7 @@ export class RamSave {
       }
       this.#cursor = page + count;
       this.#done(page, count);
-      const last = runs.at(-1);
-      if (last?.kind === kind && last.page + last.count === page) last.count += count;
-      else runs.push({ page, kind, count });
+      addRun(runs, { page, kind, count });
     }
     if (!examined) return undefined;
     if (runs.length === 0) return { at: dataAt, length: 0, pages };
@@ -283,4 +282,11 @@ export class RamSave {
     });
     return at;
   }
+}
+
+/** Adds to the last run what continues it. */
+function addRun(runs: Run[], { page, kind, count }: Run): void {
+  const last = runs.at(-1);
+  if (last?.kind === kind && last.page + last.count === page) last.count += count;
+  else runs.push({ page, kind, count });
 }

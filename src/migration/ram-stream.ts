@@ -10,12 +10,13 @@
  *     pages               in the order of the table: of a data page its 4096 bytes, of a delta page the length of the
  *                         delta (u16, at least 1) and the delta (xbzrle-codec.ts)
  *
- * A run of zero pages costs 8 bytes however long it is. A delta is applied to what the destination has of the page; only
+ * A run of zero pages costs 8 bytes however long it is. Pages that were left for the next pass are announced in the first:
+ * the destination gets memory for them while it has the time for that. They don't count as sent. A delta is applied to what the destination has of the page; only
  * a stream with the feature "xbzrle" has any.
  */
 import { PAGE_SIZE } from '../memory/layout.ts';
 
-export const RUN_KIND = { zero: 0, data: 1, delta: 2 } as const;
+export const RUN_KIND = { zero: 0, data: 1, delta: 2, coming: 3 } as const;
 
 export const RAM_HEADER_SIZE = 8;
 export const RUN_SIZE = 8;

@@ -265,7 +265,7 @@ test('a delta for a page that has not come, a bad one, and one without the featu
   refused([[0, 1, 2]], [...delta, 0], 'length: expected 21 bytes, got 22');
   refused([[0, 1, 2]], [], 'run 0, delta 0, length: expected 2 bytes, got 0 (at byte 5016)');
   expect(() => without.apply(frame([[0, 1, 2]], delta))).toThrow(
-    'run 0, kind: expected zero (0) or data (1), got 2',
+    'run 0, kind: expected zero (0), data (1), coming (3), got 2',
   );
   load.apply(frame([[0, 1, 2]], delta));
   expect([...bytes.subarray(layout.blocksBase, layout.blocksBase + 2)]).toEqual([9, 3]);

@@ -7,7 +7,13 @@ import { PageBitmap } from '../../src/migration/page-bitmap.ts';
 import { sentPages } from '../../src/migration/page-counts.ts';
 import { RamLoad } from '../../src/migration/ram-load.ts';
 import { RamSave } from '../../src/migration/ram-save.ts';
-import { MAX_DATA_PAGES, MAX_RAM_PAYLOAD, MAX_RUNS, MAX_ZERO_PAGES } from '../../src/migration/ram-stream.ts';
+import {
+  MAX_DATA_PAGES,
+  MAX_RAM_PAYLOAD,
+  MAX_RUNS,
+  MAX_ZERO_PAGES,
+  RUN_KIND,
+} from '../../src/migration/ram-stream.ts';
 
 const PAGES = 20_000;
 const layout = createLayout(1, [{ name: 'ram', size: PAGES * PAGE_SIZE }]);
@@ -259,4 +265,38 @@ test('of pages that nothing has touched, the first pass reads none; the others r
     2000,
   );
   expect(whole(2)).toBe(4);
+});
+
+test('pages that the first pass leaves for the next are announced: they get memory, and have not arrived', () => {
+  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const load = new RamLoad(new Kernels(target, layout.scratch), layout);
+  const bitmap = (at: number): PageBitmap =>
+    new PageBitmap(new Uint32Array(source.buffer, at, layout.bitmapSize / 4), PAGES);
+  save.clear();
+  for (let i = 100; i < 110; i++) page(source, i).fill(1);
+  page(target, 103).fill(9);
+  bitmap(layout.pendingBitmap).addRange(100, 10);
+  bitmap(layout.dirtyBitmap).addRange(102, 4);
+  save.beginPass(1);
+  const first = save.pack(slot);
+  expect(first).toMatchObject({ pages: { whole: 6, zero: 0 } });
+  const frame = carry(first?.at ?? 0, first?.length ?? 0);
+  const view = new DataView(frame.payload.buffer, frame.payload.byteOffset);
+  const runs = [0, 1, 2].map((i) =>
+    [8, 12, 14].map((at, j) => view[j === 0 ? 'getUint32' : 'getUint16'](at + 8 * i, true)),
+  );
+  expect(runs).toEqual([
+    [100, 2, RUN_KIND.data],
+    [102, 4, RUN_KIND.coming],
+    [106, 4, RUN_KIND.data],
+  ]);
+  load.apply(frame);
+  expect(
+    page(target, 103).every((byte) => byte === 9),
+    'as it was',
+  ).toBe(true);
+  expect(load.received.has(102)).toBe(false);
+  load.endPass({ number: 1, pages: 6, zeroPages: 0, final: false }, 0);
+  bitmap(layout.dirtyBitmap).clear();
+  save.clear();
 });
