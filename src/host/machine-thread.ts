@@ -4,12 +4,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import type { Accelerator } from '../cpu/accelerator.ts';
 import type { Hart } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
 import type { MachineCheckpoint } from '../machine/checkpoints.ts';
 import { type CodeLines, codeLines } from '../machine/code-dump.ts';
-import type { MachinePlan } from '../machine/configuration.ts';
 import { MachineDebugger } from '../machine/debugger.ts';
 import { DIRTY_LIMIT_PERIOD_MS, type DirtyLimitOwner, type HartDirtyLimit } from '../machine/dirty-limit.ts';
 import type { DirtyLogUser, DirtyReport } from '../machine/dirty-tracking.ts';
@@ -20,7 +18,7 @@ import { deviceTreeLines, memoryTreeLines } from '../machine/machine-trees.ts';
 import { pciLines } from '../machine/pci-info.ts';
 import { registerLines, registerValues } from '../machine/register-dump.ts';
 import { translationLines } from '../machine/translation-dump.ts';
-import type { DebugStop, RunPlan } from '../machine/turns.ts';
+import type { RunPlan } from '../machine/turns.ts';
 import type { WaitFigures } from '../machine/wait-times.ts';
 import type { StreamPlace } from '../migration/frame-reader.ts';
 import type { LentConnection } from '../migration/transport.ts';
@@ -29,138 +27,18 @@ import type { AnnounceParameters } from '../monitor/target.ts';
 import { ArrivingState } from './arriving-state.ts';
 import { Attention } from './attention.ts';
 import { yieldBackgroundThreads } from './background-threads.ts';
-import type { BlockError } from './block-file.ts';
 import { hostClock } from './clock.ts';
 import { setCompilerFlags } from './compiler-flags.ts';
-import { type Drive, reasonOf } from './drive.ts';
+import { reasonOf } from './drive.ts';
 import { LateMemory } from './late-memory.ts';
 import { writeLog } from './log.ts';
+import type { LogTarget, MachineApi, MachineBlueprint, MachineListener } from './machine-api.ts';
 import { MachineDisks } from './machine-disks.ts';
 import { MachineNetworks } from './machine-networks.ts';
-import { type NetdevAddress, netdevAddress } from './netdev.ts';
+import { netdevAddress } from './netdev.ts';
 import type { NetworkSpecs } from './netdev-open.ts';
-import { type RtcOptions, realTime } from './real-time.ts';
+import { realTime } from './real-time.ts';
 import { connect, type Port, type Remote } from './rpc.ts';
-
-/** What a machine is built from. */
-export interface MachineBlueprint {
-  readonly configuration: MachinePlan;
-  readonly memory: WebAssembly.Memory;
-  readonly accel: Accelerator;
-  /** Virtual time: see MachineHost. */
-  readonly icount?: number;
-  readonly rtc: RtcOptions;
-  /** Open images, for the devices that name them. */
-  readonly drives: readonly Drive[];
-  readonly log: LogTarget;
-}
-
-/** What is logged, and where to. */
-export interface LogTarget {
-  /** A file of this process. */
-  readonly fd: number;
-  /** Names of LOG_ITEMS; this thread logs those of GUEST_LOG_ITEMS. */
-  readonly items: ReadonlySet<string>;
-}
-
-/** What other threads may call; `build` comes first. */
-export interface MachineApi {
-  /** Network back ends and packet dumps; before `build`, if there are any. */
-  openNetworks(specs: NetworkSpecs): Promise<void>;
-  /** The machine, stopped; `reset` is next if it has something to start from. Takes the place of one without back ends. */
-  build(blueprint: MachineBlueprint): void;
-  /** @param plan what a debugger lets each hart do; without it, all run. */
-  start(plan?: RunPlan): void;
-  /** Harts and time stand still, requests to disks are done, and all console output so far has been sent. */
-  stop(): Promise<void>;
-  /** Once all that it needs of memory has arrived. */
-  reset(): Promise<void>;
-  /** The registers of each hart, as lines of text. */
-  registers(): string[][];
-  /** A hart's registers by name. */
-  registerValues(hart: number): Map<string, bigint>;
-  /** Memory as a debugger reads it (DebugAccess): virtual for a hart, physical without one. */
-  readMemory(hart: number | undefined, address: bigint, length: number): Promise<Uint8Array>;
-  /** `count` instructions as lines, and the address of the next one. */
-  disassemble(hart: number | undefined, address: bigint, count: number): Promise<CodeLines>;
-  /** Logs this from now on; resolves when nothing more goes to where it went before. */
-  setLog(log: LogTarget): void;
-  /** A hart's active translations, as lines. */
-  translations(hart: number): Promise<string[]>;
-  /** `info network`, as lines of text. */
-  networks(): string[];
-  /** Plugs a network cable in, or pulls it; `name` is that of either end. */
-  setLink(name: string, up: boolean): void;
-  /** Tells the network where the machine's adapters are. */
-  announce(parameters: AnnounceParameters): void;
-  /** `info pci`, as lines of text. */
-  pci(): string[];
-  /** `info jit`, as lines of text. */
-  jit(): string[];
-  /** The interrupt controller. */
-  interrupts(): string[];
-  /** `info mtree` and `info qtree`. */
-  memoryTree(): string[];
-  deviceTree(): string[];
-  /** What the drives have done, by id. */
-  blockStats(): ReadonlyMap<string, BlockCounters>;
-  /** Bytes for the serial port. Returns how many it took. */
-  input(bytes: Uint8Array): number;
-  startDirtyLog(user: DirtyLogUser): void;
-  syncDirtyLog(): void;
-  stopDirtyLog(user: DirtyLogUser): void;
-  /** Who has made pages dirty. */
-  dirtyReport(): DirtyReport;
-  /** Slows all harts down for a migration: percent of the time that they do not run; 0 lifts it. */
-  setThrottle(percentage: number): void;
-  /** Limits the rate at which harts, or one, make pages dirty, in MiB per second; undefined lifts it. */
-  setDirtyLimit(owner: DirtyLimitOwner, limit: number | undefined, hart?: number): void;
-  dirtyLimits(): HartDirtyLimit[];
-  saveState(): Uint8Array;
-  /** Of a machine that waits for its state: see ArrivingState. */
-  rehearse(): void;
-  checkState(state: Uint8Array): void;
-  loadState(state: Uint8Array): void;
-  /** Post-copy: see LateMemory. The indices of pages that are needed are posted to the port. */
-  beginPostcopy(wanted: MessagePort, logged: boolean): void;
-  checkpoint(also: Uint32Array): MachineCheckpoint | undefined;
-  setPostcopyLink(up: boolean): void;
-  /** Fetches pages by itself, over a connection of the migration thread: see LateMemory.fetch. */
-  fetchPages(connection: LentConnection, from: StreamPlace): Promise<void>;
-  /** From the moment this resolves, it is the migration thread's alone. */
-  endFetching(): void;
-  waitFigures(): WaitFigures;
-  endPostcopy(): void;
-  /** The same of drives: see LateDrives. */
-  beginLateDisks(here: ReadonlyMap<string, Int32Array>, wanted: MessagePort): void;
-  endLateDisks(): void;
-  /** Marks writes to these drives from now on; bitmaps by the drives' ids (SourceDisk.dirty). */
-  startBlockLog(bitmaps: ReadonlyMap<string, Int32Array>): void;
-  /** Ends that, and the limit. */
-  stopBlockLog(): void;
-  /** Bytes per second that each of these drives may write; 0 for no limit. */
-  limitBlockWrites(bytesPerSecond: number): void;
-  /** Serves the thread of a migration on this port; what it switches on ends with it, or with the next one. */
-  attach(port: MessagePort): void;
-  /** Serves a MachineDebugger on this port; to be called while the machine stands still. */
-  attachDebugger(port: MessagePort): void;
-}
-
-/** What the machine thread calls in the main thread. */
-export interface MachineListener {
-  console(bytes: Uint8Array): void;
-  poweredOff(code: number): void;
-  resetRequested(): void;
-  /** A breakpoint, watchpoint or step has stopped harts and time; `stop` is still to be called. */
-  debugStopped(stop: DebugStop): void;
-  /** The guest used a device as it can't be used; the line for the log. */
-  guestError(line: string): void;
-  /** A network back end has somebody at its other end, or nobody any more. */
-  netdevConnected(id: string, address: NetdevAddress): void;
-  netdevDisconnected(id: string): void;
-  /** A request to a drive failed. */
-  blockError(error: BlockError): void;
-}
 
 /** Characters of log that are written at once at the latest. */
 const MAX_LOG_TEXT = 64 * 1024;

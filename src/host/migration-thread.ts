@@ -29,7 +29,7 @@ import { yieldThisThread } from './background-threads.ts';
 import { hostClock } from './clock.ts';
 import { deferOptimizing } from './compiler-flags.ts';
 import type { WantedChunks } from './late-drives.ts';
-import type { MachineApi } from './machine-thread.ts';
+import type { MachineApi } from './machine-api.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
 import { RamHelpers } from './ram-helpers.ts';
 import { describeMachine } from './rom-hashes.ts';

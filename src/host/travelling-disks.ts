@@ -6,7 +6,7 @@ import { DIGEST_SIZE, type SourceDisk, type SourceDisks } from '../migration/mig
 import { readFully } from './block-file.ts';
 import { dataExtents } from './data-extents.ts';
 import { reasonOf } from './drive.ts';
-import type { MachineApi } from './machine-thread.ts';
+import type { MachineApi } from './machine-api.ts';
 import type { Remote } from './rpc.ts';
 
 /** A disk that is to travel; plain data. */

@@ -20,7 +20,7 @@ import type { BlockError } from './block-file.ts';
 import { type Drive, driveFacts } from './drive.ts';
 import type { FilterDumpSpec } from './filter-dump.ts';
 import type { Log } from './log.ts';
-import type { LogTarget, MachineApi, MachineListener } from './machine-thread.ts';
+import type { LogTarget, MachineApi, MachineListener } from './machine-api.ts';
 import { migrationBlockers } from './migration-blockers.ts';
 import type { MachineHandle } from './migration-thread.ts';
 import { type NetdevSpec, netdevFacts } from './netdev.ts';

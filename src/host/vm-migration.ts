@@ -1,6 +1,6 @@
 /**
- * A VM's migrations, as its main thread holds them: capabilities and parameters, the migration's status and figures, the
- * migration thread, and what a migration does to the run state.
+ * A VM's migrations, as its main thread holds them: the migration's status and figures, the migration thread, and what a
+ * migration does to the run state.
  */
 import type { Worker } from 'node:worker_threads';
 import { errorMessage, GodwitError } from '../error.ts';
@@ -13,20 +13,10 @@ import {
 import { missingBackends } from '../machine/device-configuration.ts';
 import { writableDisks } from '../machine/writable-disks.ts';
 import type { Configuration } from '../migration/migratable-vm.ts';
-import type { MigrationParameters } from '../migration/parameters.ts';
 import { NO_RESCUE } from '../migration/postcopy-source.ts';
 import type { MigrationEvent } from '../migration/sender.ts';
 import { NO_POSTCOPY_TO_PAUSE } from '../migration/sender-states.ts';
-import {
-  type Capabilities,
-  checkCapabilities,
-  checkParameter,
-  defaultCapabilities,
-  defaultParameters,
-  type ParameterName,
-  type Parameters,
-  type ParameterValue,
-} from '../monitor/migration-parameters.ts';
+import type { Capabilities, Parameters } from '../monitor/migration-parameters.ts';
 import {
   type AnnounceParameters,
   FINAL_MIGRATION_STATES,
@@ -36,18 +26,11 @@ import {
   type MigrationStatus,
   type RunState,
 } from '../monitor/target.ts';
-import { didYouMean } from '../suggest.ts';
 import { ArrivingImage } from './arriving-image.ts';
-import { engineParameters } from './engine-parameters.ts';
 import { migrationBlockers } from './migration-blockers.ts';
 import { monitorInfo, monitorSample, socketAddresses, waitInfo } from './migration-info.ts';
-import type {
-  ArrivingMachine,
-  ConnectionSettings,
-  MigrationApi,
-  MigrationListener,
-} from './migration-thread.ts';
-import { type CompressionName, compressionOf } from './ram-compression.ts';
+import { MigrationSettings } from './migration-settings.ts';
+import type { ArrivingMachine, MigrationApi, MigrationListener } from './migration-thread.ts';
 import { type Connection, connect } from './rpc.ts';
 import { hasReturnPath, takesSeveral } from './transport-open.ts';
 import type { TravellingDisks } from './travelling-disks.ts';
@@ -79,11 +62,11 @@ export class VmMigration {
   #handedOver = false;
   /** Whether the guest came here before its memory. */
   #cameLate = false;
-  #capabilities: Capabilities = defaultCapabilities();
-  #parameters: Parameters = defaultParameters();
+  readonly #settings: MigrationSettings;
 
   constructor(machine: VmMachine) {
     this.#machine = machine;
+    this.#settings = new MigrationSettings(machine.options.tlsCredentials ?? []);
   }
 
   // --- outgoing
@@ -99,26 +82,26 @@ export class VmMigration {
     if (built === undefined) throw new GodwitError('state', 'there is no machine to migrate');
     const [blocker] = this.#blockers();
     if (blocker !== undefined) throw new GodwitError('state', blocker);
-    if (this.#parameters['on-deadline'] === 'postcopy' && !this.#capabilities['postcopy-ram']) {
+    if (this.parameters['on-deadline'] === 'postcopy' && !this.capabilities['postcopy-ram']) {
       throw new GodwitError('usage', "on-deadline=postcopy needs the capability 'postcopy-ram'");
     }
     this.#checkRescue(built);
-    if (this.#capabilities['postcopy-preempt'] && !takesSeveral(uri)) {
+    if (this.capabilities['postcopy-preempt'] && !takesSeveral(uri)) {
       throw new GodwitError(
         'usage',
         `Postcopy preempt needs a destination that listens on a socket, not ${uri}`,
       );
     }
     const disks = this.#travelling(built, blk || inc, inc);
-    const settings = this.#connectionSettings();
+    const settings = this.#settings.connection;
     this.#handsOver = hasReturnPath(uri, settings);
-    if (this.#capabilities['postcopy-ram'] && !this.#handsOver) {
+    if (this.capabilities['postcopy-ram'] && !this.#handsOver) {
       throw new GodwitError('usage', `Postcopy needs a destination that answers, which ${uri} does not`);
     }
     const { remote } = this.#unusedThread().connection;
     this.#lastInfo = { status: 'setup' };
     this.#setStatus('setup');
-    void remote.send(uri, settings, this.#machine.handle(built), this.#engineParameters(), disks).then(
+    void remote.send(uri, settings, this.#machine.handle(built), this.#settings.engine, disks).then(
       () => this.query(),
       () => this.query(),
     );
@@ -129,11 +112,11 @@ export class VmMigration {
     if (this.#incoming !== undefined || this.#status !== 'postcopy-paused' || this.#thread === undefined) {
       throw new GodwitError('state', 'Cannot resume if there is no paused migration');
     }
-    await this.#thread.connection.remote.resume(uri, this.#connectionSettings());
+    await this.#thread.connection.remote.resume(uri, this.#settings.connection);
   }
 
   async startPostcopy(): Promise<void> {
-    if (!this.#capabilities['postcopy-ram']) {
+    if (!this.capabilities['postcopy-ram']) {
       throw new GodwitError(
         'state',
         'Enable postcopy with migrate_set_capability before the start of migration',
@@ -159,8 +142,8 @@ export class VmMigration {
 
   /** A checkpoint holds what a guest has in memory, not what it has written elsewhere since the one before. */
   #checkRescue({ configuration }: BuiltMachine): void {
-    if (!this.#capabilities['postcopy-rescue']) return;
-    if (!this.#capabilities['postcopy-ram']) {
+    if (!this.capabilities['postcopy-rescue']) return;
+    if (!this.capabilities['postcopy-ram']) {
       throw new GodwitError('usage', "The capability 'postcopy-rescue' needs 'postcopy-ram'");
     }
     const disks = writableDisks(configuration.devices).map(({ id }) => `'${id}'`);
@@ -176,7 +159,7 @@ export class VmMigration {
     if (this.#incoming === undefined || this.#thread === undefined) {
       throw new GodwitError('state', 'Migrate recover can only be run when postcopy is paused.');
     }
-    const address = await this.#thread.connection.remote.recover(uri, this.#connectionSettings());
+    const address = await this.#thread.connection.remote.recover(uri, this.#settings.connection);
     this.#lastInfo = { ...this.#lastInfo, 'socket-address': socketAddresses(address) };
   }
 
@@ -189,7 +172,7 @@ export class VmMigration {
     block: boolean,
     incremental: boolean,
   ): TravellingDisks | undefined {
-    const set = this.#capabilities.block;
+    const set = this.capabilities.block;
     if (block && set) {
       throw new GodwitError('state', 'Command options are incompatible with current migration capabilities');
     }
@@ -199,7 +182,7 @@ export class VmMigration {
       if (drive === undefined) throw new GodwitError('internal', `no drive ${id}`);
       return { id, size, fd: drive.fd };
     });
-    return { disks, incremental: incremental || (set && this.#parameters['block-incremental']) };
+    return { disks, incremental: incremental || (set && this.parameters['block-incremental']) };
   }
 
   async cancel(): Promise<void> {
@@ -280,7 +263,7 @@ export class VmMigration {
     incoming.started = true;
     const { remote } = this.#unusedThread().connection;
     try {
-      const addresses = socketAddresses(await remote.listen(uri, this.#connectionSettings()));
+      const addresses = socketAddresses(await remote.listen(uri, this.#settings.connection));
       this.#lastInfo = {
         status: 'setup',
         ...(addresses.length === 0 ? {} : { 'socket-address': addresses }),
@@ -289,7 +272,7 @@ export class VmMigration {
       incoming.started = false;
       throw error;
     }
-    remote.receive(this.#engineParameters()).catch((error) => {
+    remote.receive(this.#settings.engine).catch((error) => {
       for (const image of this.#images.splice(0)) image.discard();
       // The guest is the source's: there is nothing left to do here. (Once it has arrived, none is awaited any more.)
       if (this.#machine.ended || this.#incoming !== incoming) return;
@@ -338,17 +321,21 @@ export class VmMigration {
 
   /** Tells the network where the machine's adapters are. */
   async announce(changes: Partial<AnnounceParameters>): Promise<void> {
-    const initial = this.#parameters['announce-initial'];
-    const max = this.#parameters['announce-max'];
-    const rounds = this.#parameters['announce-rounds'];
-    const step = this.#parameters['announce-step'];
+    const initial = this.parameters['announce-initial'];
+    const max = this.parameters['announce-max'];
+    const rounds = this.parameters['announce-rounds'];
+    const step = this.parameters['announce-step'];
     await this.#machine.remote.announce({ initial, max, rounds, step, ...changes });
   }
 
   // --- capabilities, parameters, figures
 
   get capabilities(): Capabilities {
-    return this.#capabilities;
+    return this.#settings.capabilities;
+  }
+
+  get parameters(): Parameters {
+    return this.#settings.parameters;
   }
 
   async setCapabilities(changes: Partial<Capabilities>): Promise<void> {
@@ -356,82 +343,24 @@ export class VmMigration {
     if (this.#incoming === undefined && !FINAL_MIGRATION_STATES.has(this.#status)) {
       throw new GodwitError('state', "There's a migration process in progress");
     }
-    checkCapabilities(changes);
-    const capabilities = { ...this.#capabilities, ...changes };
-    if (capabilities['dirty-limit'] && capabilities['auto-converge']) {
-      const why = 'dirty-limit conflicts with auto-converge: either of them is available at a time';
-      throw new GodwitError('usage', why);
-    }
-    if (capabilities.multifd && capabilities['postcopy-ram']) {
-      throw new GodwitError('usage', 'Postcopy is not yet compatible with multifd');
-    }
-    if (capabilities['postcopy-preempt'] && !capabilities['postcopy-ram']) {
-      throw new GodwitError('usage', 'Postcopy preempt requires postcopy-ram');
-    }
-    this.#capabilities = capabilities;
-    await this.#tellThread();
-  }
-
-  /** A migration that is under way, or awaited, goes by what is set now. */
-  async #tellThread(): Promise<void> {
-    const remote = this.#thread?.connection.remote;
-    if (this.#incoming?.started === true) {
-      await remote?.expect(this.#connectionSettings(), this.#engineParameters());
-    } else await remote?.setParameters(this.#engineParameters());
-  }
-
-  get parameters(): Parameters {
-    return this.#parameters;
+    await this.#tellThread(this.#settings.setCapabilities(changes));
   }
 
   async setParameters(changes: Partial<Parameters>): Promise<void> {
-    for (const [name, value] of Object.entries(changes)) {
-      checkParameter(name as ParameterName, value as ParameterValue, this.#parameters);
-      if (name === 'multifd-compression') compressionOf(value as CompressionName, 0);
-    }
-    const before = this.#parameters;
-    this.#parameters = { ...before, ...changes };
+    await this.#tellThread(this.#settings.setParameters(changes));
+  }
+
+  /** A migration that is under way, or awaited, goes by what is set now; if it can't, that is undone. */
+  async #tellThread(undo: () => void): Promise<void> {
+    const remote = this.#thread?.connection.remote;
+    const { engine } = this.#settings;
     try {
-      await this.#tellThread();
+      if (this.#incoming?.started === true) await remote?.expect(this.#settings.connection, engine);
+      else await remote?.setParameters(engine);
     } catch (error) {
-      this.#parameters = before;
+      undo();
       throw error;
     }
-  }
-
-  #engineParameters(): Partial<MigrationParameters> {
-    return engineParameters(this.#capabilities, this.#parameters);
-  }
-
-  #multifd(): NonNullable<ConnectionSettings['multifd']> {
-    const compression = this.#parameters['multifd-compression'] as CompressionName;
-    const zlibLevel = this.#parameters['multifd-zlib-level'];
-    compressionOf(compression, zlibLevel);
-    return { channels: this.#parameters['multifd-channels'], compression, zlibLevel };
-  }
-
-  /** @throws GodwitError kind "usage" for credentials that don't exist. */
-  #connectionSettings(): ConnectionSettings {
-    const id = this.#parameters['tls-creds'];
-    const hostname = this.#parameters['tls-hostname'];
-    const settings = {
-      returnPath: this.#capabilities['return-path'],
-      preempt: this.#capabilities['postcopy-preempt'],
-      ...(this.#capabilities.multifd ? { multifd: this.#multifd() } : {}),
-    };
-    if (id === '') return settings;
-    const known = this.#machine.options.tlsCredentials ?? [];
-    const credentials = known.find((one) => one.id === id);
-    if (credentials === undefined) {
-      throw new GodwitError(
-        'usage',
-        `No TLS credentials with id '${id}'${didYouMean(
-          id,
-          known.map((one) => one.id),
-        )}`,
-      );
-    }
-    return { ...settings, tls: { credentials, ...(hostname === '' ? {} : { hostname }) } };
   }
 
   async query(): Promise<MigrationInfo> {
@@ -448,7 +377,7 @@ export class VmMigration {
 
   /** How long harts waited for pages: of a post-copy that came here. */
   async #waits(): Promise<MigrationInfo> {
-    if (!this.#capabilities['postcopy-blocktime'] || !this.#cameLate) return {};
+    if (!this.capabilities['postcopy-blocktime'] || !this.#cameLate) return {};
     return waitInfo(await this.#machine.remote.waitFigures());
   }
 

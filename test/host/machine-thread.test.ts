@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
 import { Attention } from '../../src/host/attention.ts';
-import type { MachineApi } from '../../src/host/machine-thread.ts';
+import type { MachineApi } from '../../src/host/machine-api.ts';
 import { newMachine } from '../../src/host/new-machine.ts';
 import { connect, type Remote } from '../../src/host/rpc.ts';
 import { installBoot } from '../../src/machine/boot-contents.ts';
