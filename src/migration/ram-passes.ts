@@ -288,7 +288,9 @@ export class RamPasses {
       if (!final) this.#limiter.charge(bytes);
       this.#disks?.credit(bytes);
       await this.#turn();
-      link.sent(bytes, sentPages(pages) + pages.equal, startNs, waitedNs);
+      const count = sentPages(pages) + pages.equal;
+      // What only announces pages says nothing about the link.
+      link.sent(bytes, count, startNs, waitedNs, count > 0 && isBulky(bytes, count));
       // Not while the time is taken that sending needs: that is what the pause is reckoned with.
       if (!final) await this.#pilot?.look(number);
     }
