@@ -18,22 +18,8 @@ import { ARRIVAL, emitLanding, type JitHooks } from './jit/landing.ts';
 import { emitTlbOffset } from './lookup.ts';
 import type { MissHandlers } from './miss.ts';
 import { DISPATCH_TREE, type DispatchTree, ENTRY, OPERATIONS, type Operation } from './operations.ts';
+import { RESUME } from './resume.ts';
 import { NOT_DONE, type QuickWay, quickWay, type SystemCode } from './system-code.ts';
-
-/**
- * How generated code goes on after a call to the host side. Any other answer is the number of bytes of entries to
- * advance by: the instruction is done.
- */
-export const RESUME = {
-  /** Run the same entry again; it does not count twice. */
-  retry: 0,
-  /** Go on at the hart's pc. */
-  jump: 1,
-  /** Leave the slice; the hart's pc says where to go on. */
-  exit: 2,
-  /** Run the entry that was put in the hart's straddle slot; it does not count twice. */
-  straddle: 3,
-} as const;
 
 /** Which dispatcher to generate. */
 export type Dispatch = 'tree' | 'table';

@@ -11,12 +11,13 @@ import type { Bus, BusMemory } from './bus.ts';
 import type { CodeCache } from './code-cache.ts';
 import { accessibleCsr, type Csr, type CsrContext, type CsrHart } from './csr.ts';
 import type { DebugPoints } from './debug-points.ts';
+import { type Fault, type Faults, FETCH_FAULTS, faultsOf, NOT_HERE, STORE_FAULTS } from './faults.ts';
 import { box32 } from './float/format.ts';
 import { CAUSE, ENVCFG, type Hart, MSTATUS, PRIVILEGE } from './hart.ts';
-import { RESUME } from './interpreter.ts';
 import { END_WORD, ENTRY, OPERATIONS } from './operations.ts';
 import type { PagePredecoder } from './page-predecoder.ts';
 import type { Pmp } from './pmp.ts';
+import { RESUME } from './resume.ts';
 import { runFloat } from './run-float.ts';
 import type { Trace } from './trace.ts';
 import { ACCESS, FAULT } from './translate.ts';
@@ -32,27 +33,10 @@ const ACCESSES: readonly (MemoryAccess | undefined)[] = OPERATIONS.map((operatio
 /** (hart's offset, address, ACCESS, WALK) → physical address or FAULT: generated code. */
 export type Translate = (hart: number, address: bigint, access: number, walk: number) => bigint;
 
-/** The exceptions of a kind of access: no page, and no memory or no permission of the PMP. */
-interface Faults {
-  readonly page: number;
-  readonly access: number;
-}
-const FETCH_FAULTS: Faults = { page: CAUSE.instructionPageFault, access: CAUSE.instructionAccessFault };
-const LOAD_FAULTS: Faults = { page: CAUSE.loadPageFault, access: CAUSE.loadAccessFault };
-const STORE_FAULTS: Faults = { page: CAUSE.storePageFault, access: CAUSE.storeAccessFault };
-
 /** Whether an operation is illegal while mstatus.FS is off, by operation code. */
 const USES_FLOAT: readonly boolean[] = OPERATIONS.map(
   (operation) => operation.kind === 'instruction' && usesFloat(operation.instruction.action),
 );
-
-/** An exception that an access would cause. */
-interface Fault {
-  readonly cause: number;
-  readonly address: bigint;
-}
-/** No exception: what is needed has not arrived yet, and the hart has been stopped before its instruction. */
-const NOT_HERE: Fault = { cause: -1, address: 0n };
 
 /** An entry of the predecoded form, taken apart. */
 interface Current {
@@ -508,8 +492,4 @@ export class SlowPath {
 
 function rs1Of({ hart, word }: Current): bigint {
   return hart.x((word >>> ENTRY.rs1Shift) & 31);
-}
-
-function faultsOf(access: MemoryAccess): Faults {
-  return access.kind === 'load' ? LOAD_FAULTS : STORE_FAULTS;
 }
