@@ -14,6 +14,7 @@ export function engineParameters(
     maxPostcopyBandwidth: parameters['max-postcopy-bandwidth'],
     postcopy: capabilities['postcopy-ram'],
     postcopyPreempt: capabilities['postcopy-preempt'],
+    releaseRam: capabilities['release-ram'],
     postcopyRescue: capabilities['postcopy-rescue'],
     postcopyRescueIntervalMs: parameters['postcopy-rescue-interval'],
     pauseBeforeSwitchover: capabilities['pause-before-switchover'],

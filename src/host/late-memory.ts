@@ -78,9 +78,9 @@ export class LateMemory {
   }
 
   /** Fetches pages over this connection. Settles as PageFetcher.run does, or when it ends with `endFetching`. */
-  async fetch(connection: LentConnection, from: StreamPlace): Promise<void> {
+  async fetch(connection: LentConnection, from: StreamPlace, confirms: boolean): Promise<void> {
     this.endFetching();
-    const own = new OwnPages(this.#machine.memory, connection, from);
+    const own = new OwnPages(this.#machine.memory, connection, from, confirms);
     this.#own = own;
     this.#looks = setInterval(() => this.#look(), LOOK_MS);
     try {

@@ -102,7 +102,7 @@ export interface MachineApi {
   checkpoint(also: Uint32Array): MachineCheckpoint | undefined;
   setPostcopyLink(up: boolean): void;
   /** Fetches pages by itself, over a connection of the migration thread: see LateMemory.fetch. */
-  fetchPages(connection: LentConnection, from: StreamPlace): Promise<void>;
+  fetchPages(connection: LentConnection, from: StreamPlace, confirms: boolean): Promise<void>;
   /** From the moment this resolves, it is the migration thread's alone. */
   endFetching(): void;
   waitFigures(): WaitFigures;

@@ -294,8 +294,8 @@ class MachineThread implements MachineApi {
     this.#late.setLink(up);
   }
 
-  fetchPages(connection: LentConnection, from: StreamPlace): Promise<void> {
-    return this.#late.fetch(connection, from);
+  fetchPages(connection: LentConnection, from: StreamPlace, confirms: boolean): Promise<void> {
+    return this.#late.fetch(connection, from, confirms);
   }
 
   endFetching(): void {

@@ -1,5 +1,6 @@
 /** What the user has set for migrations: capabilities and parameters, and what follows from them for connections and engine. */
 import { GodwitError } from '../error.ts';
+import { PAGE_SIZE } from '../memory/layout.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
 import {
   type Capabilities,
@@ -14,6 +15,7 @@ import {
 import { didYouMean } from '../suggest.ts';
 import { engineParameters } from './engine-parameters.ts';
 import type { ConnectionSettings } from './migration-thread.ts';
+import { canRelease } from './page-release.ts';
 import { type CompressionName, compressionOf } from './ram-compression.ts';
 import type { TlsCredentials } from './tls-credentials.ts';
 
@@ -49,6 +51,17 @@ export class MigrationSettings {
     }
     if (capabilities['postcopy-preempt'] && !capabilities['postcopy-ram']) {
       throw new GodwitError('usage', 'Postcopy preempt requires postcopy-ram');
+    }
+    if (capabilities['release-ram'] && capabilities['postcopy-rescue']) {
+      const why =
+        'release-ram conflicts with postcopy-rescue, which takes the guest up from the memory of the source';
+      throw new GodwitError('usage', why);
+    }
+    if (changes['release-ram'] === true && !canRelease()) {
+      throw new GodwitError(
+        'usage',
+        `release-ram needs Linux, with pages of ${PAGE_SIZE} bytes, and the package koffi`,
+      );
     }
     this.#capabilities = capabilities;
     return () => {

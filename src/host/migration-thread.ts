@@ -30,6 +30,7 @@ import { hostClock } from './clock.ts';
 import { deferOptimizing } from './compiler-flags.ts';
 import type { WantedChunks } from './late-drives.ts';
 import type { MachineApi } from './machine-api.ts';
+import { pageRelease } from './page-release.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
 import { RamHelpers } from './ram-helpers.ts';
 import { describeMachine } from './rom-hashes.ts';
@@ -322,6 +323,7 @@ class MigrationThread implements MigrationApi {
       instructions: retired(machine.memory, layout),
       ...(disks === undefined ? {} : { disks: sourceDisks(disks, remote) }),
       untouched: () => untouchedPages(machine.memory, layout),
+      release: pageRelease(machine.memory, layout),
       startDirtyLog: () => remote.startDirtyLog('migration'),
       syncDirtyLog: () => remote.syncDirtyLog(),
       stopDirtyLog: () => remote.stopDirtyLog('migration'),
@@ -368,10 +370,10 @@ class MigrationThread implements MigrationApi {
             checkpoint: (also) => remote.checkpoint(also),
             arrived: () => attention.ring(),
             setLink: (up) => remote.setPostcopyLink(up),
-            fetch: (connection, from) => {
+            fetch: (connection, from, confirms) => {
               // From here on this thread brings only what nobody waits for, unless disks come late, too.
               if (machine.disks.length === 0) yieldThisThread();
-              return { done: remote.fetchPages(connection, from), end: () => remote.endFetching() };
+              return { done: remote.fetchPages(connection, from, confirms), end: () => remote.endFetching() };
             },
             end: () => remote.endPostcopy(),
             beginDisks: async (here, wanted) => {

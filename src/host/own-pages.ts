@@ -4,7 +4,7 @@
  */
 import { GodwitError } from '../error.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
-import { FrameReader, type StreamPlace } from '../migration/frame-reader.ts';
+import { type Frame, FrameReader, type StreamPlace } from '../migration/frame-reader.ts';
 import { FrameWriter } from '../migration/frame-writer.ts';
 import { Kernels } from '../migration/kernels.ts';
 import { LatePages } from '../migration/late-pages.ts';
@@ -19,7 +19,12 @@ export class OwnPages {
   /** Settles as PageFetcher.run does. */
   readonly done: Promise<void>;
 
-  constructor({ memory, layout, missing }: GuestMemory, connection: LentConnection, from: StreamPlace) {
+  constructor(
+    { memory, layout, missing }: GuestMemory,
+    connection: LentConnection,
+    from: StreamPlace,
+    confirms: boolean,
+  ) {
     this.#socket = new PolledSocket(connection);
     const { scratch, landing } = fetcherPlaces(layout);
     const kernels = new Kernels(memory, scratch);
@@ -27,13 +32,14 @@ export class OwnPages {
     const reader = FrameReader.from(this.#socket, 'forward', from);
     reader.land({ types: ['pages'], kernels, at: () => landing });
     const writer = new FrameWriter(this.#socket, Kernels.standalone(), 'return', from.channel);
-    this.#fetcher = new PageFetcher(reader, writer, (frame) => {
+    const place = (frame: Frame): void => {
       if (!missing.any) {
         const [expected, got] = ['nothing before pages are missing', '"pages"'];
         throw GodwitError.unexpected('format', 'connection for page requests', expected, got, frame.offset);
       }
       pages.place(frame);
-    });
+    };
+    this.#fetcher = new PageFetcher(reader, writer, place, confirms);
     this.done = this.#fetcher.run();
   }
 

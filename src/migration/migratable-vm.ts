@@ -69,6 +69,8 @@ export interface SourceVm {
    * be asked.
    */
   untouched?(): PageBitmap | undefined;
+  /** Makes pages zero, and gives their memory back to the host. */
+  release(first: number, count: number): void;
   /** Turns the dirty log on, with nothing marked: from the moment this resolves, every write is logged. */
   startDirtyLog(): Promise<void>;
   /**
@@ -189,8 +191,9 @@ export interface PostcopyVm {
    * at once if `setLink` says so, and `begin` was called before. `begin`'s `wanted` is told of pages that are long in
    * coming, and of those that had not come when the connection went.
    * @param from up to where the connection has been read.
+   * @param confirms whether each frame is to be confirmed.
    */
-  readonly fetch?: (connection: LentConnection, from: StreamPlace) => LentFetcher;
+  readonly fetch?: (connection: LentConnection, from: StreamPlace, confirms: boolean) => LentFetcher;
   /** No page is missing any more. */
   end(): Promise<void>;
   /**

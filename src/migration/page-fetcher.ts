@@ -17,12 +17,17 @@ export class PageFetcher {
   readonly #reader: FrameReader;
   readonly #writer: FrameWriter;
   readonly #place: (frame: Frame) => void;
+  readonly #confirms: boolean;
 
-  /** @param place is given `pages` frames; the reader puts their payloads where it wants them. */
-  constructor(reader: FrameReader, writer: FrameWriter, place: (frame: Frame) => void) {
+  /**
+   * @param place is given `pages` frames; the reader puts their payloads where it wants them.
+   * @param confirms whether the source is to hear of each that has been placed.
+   */
+  constructor(reader: FrameReader, writer: FrameWriter, place: (frame: Frame) => void, confirms: boolean) {
     this.#reader = reader;
     this.#writer = writer;
     this.#place = place;
+    this.#confirms = confirms;
   }
 
   ask(page: number): Promise<void> {
@@ -49,6 +54,8 @@ export class PageFetcher {
         throw GodwitError.unexpected('format', where, '"pages" or "swept"', `"${frame.type}"`, frame.offset);
       }
       this.#place(frame);
+      // Why it can't be written is why nothing comes.
+      if (this.#confirms) this.#writer.send('placed').catch(() => {});
     }
   }
 }

@@ -45,6 +45,11 @@ export class PageSweep {
     return this.#left;
   }
 
+  /** The pages that have not been sent. */
+  get pending(): PageBitmap {
+    return this.#pending;
+  }
+
   isPending(page: number): boolean {
     return this.#pending.has(page);
   }

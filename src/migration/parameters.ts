@@ -24,6 +24,8 @@ export interface MigrationParameters {
   readonly postcopy: boolean;
   /** Whether pages are asked for over a connection of their own: `postcopy-preempt`. Fixed once a migration runs. */
   readonly postcopyPreempt: boolean;
+  /** Whether memory that the destination has is given back meanwhile: `release-ram`. Fixed once a migration runs. */
+  readonly releaseRam: boolean;
   /** Whether checkpoints come back in post-copy, and how often, in ms: `postcopy-rescue`, `postcopy-rescue-interval`. */
   readonly postcopyRescue: boolean;
   readonly postcopyRescueIntervalMs: number;
@@ -56,6 +58,7 @@ export const DEFAULT_PARAMETERS: MigrationParameters = {
   maxPostcopyBandwidth: 0,
   postcopy: false,
   postcopyPreempt: false,
+  releaseRam: false,
   postcopyRescue: false,
   postcopyRescueIntervalMs: 500,
   stallTimeoutMs: 30_000,

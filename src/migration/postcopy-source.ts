@@ -1,7 +1,7 @@
 /**
  * The source in post-copy: the guest runs at the destination, and this is the store of its memory. Serves pages that are
- * asked for first, sweeps over the others, and ends when the destination says that all are there; nothing is given up
- * before. Over a new link it goes on from what the destination has.
+ * asked for first, sweeps over the others, and ends when the destination says that all are there; nothing that it lacks is
+ * given up before. Over a new link it goes on from what the destination has.
  */
 import type { Clock } from '../clock.ts';
 import { GodwitError } from '../error.ts';
@@ -15,6 +15,7 @@ import { asGodwitError, type Interrupt } from './interrupt.ts';
 import type { Kernels } from './kernels.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import { noPages } from './page-counts.ts';
+import { PageRelease, type UnconfirmedPages } from './page-release.ts';
 import { PageSweep, type PagesPayload } from './page-sweep.ts';
 import { MAX_PAGES_DATA } from './pages-frame.ts';
 import type { MigrationParameters } from './parameters.ts';
@@ -93,6 +94,10 @@ export class PostcopySource {
   /** The connection that is listened to. */
   #served: ServedLink | undefined;
   readonly #rescue: RescueStore | undefined;
+  readonly #release: PageRelease | undefined;
+  /** What is on its way over the link, and over its connection for requests, to be given back when it is there. */
+  #unconfirmed: UnconfirmedPages | undefined;
+  #urgentUnconfirmed: UnconfirmedPages | undefined;
   /** When a page was asked for last. */
   #askedNs = -Infinity;
   readonly #ahead = new ReadAhead();
@@ -117,6 +122,10 @@ export class PostcopySource {
         const most = this.#asking ? ASKING_CHUNKS : PIECE_CHUNKS;
         return Math.max(1, Math.min(most, Math.floor(this.#limiter.budget / DISK_CHUNK)));
       };
+    }
+    if (parameters().releaseRam) {
+      this.#release = new PageRelease(vm);
+      this.#release.missing(this.#sweep.pending, 0);
     }
     if (!parameters().postcopyRescue) return;
     const rescue = new RescueStore({ ...options, isPending: (page) => this.#sweep.isPending(page) });
@@ -173,17 +182,27 @@ export class PostcopySource {
     this.#window = new SweepWindow(this.#options.clock);
     [this.#ring, this.#urgentRing] = this.#rings();
     this.#pumping = undefined;
+    this.#unconfirmed = this.#release?.unconfirmed();
+    const urgentUnconfirmed = this.#release?.unconfirmed();
+    this.#urgentUnconfirmed = urgentUnconfirmed;
     if (link.urgent !== undefined) {
       link.urgent.onRequest = (frame) => {
         this.#requested(frame, interrupt);
         this.#pumping ??= this.#pump(served);
       };
+      link.urgent.onPlaced = (frame) => {
+        if (urgentUnconfirmed?.placed() === true) this.#wake();
+        else interrupt.fire(unexpectedPlaced(frame, 'pages'));
+      };
     }
     link.hear('whole', {
       request: (frame) => this.#requested(frame, interrupt),
       placed: (frame) => {
-        if (this.#window.placed()) this.#wake();
-        else interrupt.fire(unexpectedPlaced(frame, 'pages'));
+        if (!this.#window.placed()) interrupt.fire(unexpectedPlaced(frame, 'pages'));
+        else {
+          this.#unconfirmed?.placed();
+          this.#wake();
+        }
       },
       ...(this.#rescue === undefined ? {} : this.#checkpoints(served, this.#rescue)),
       ...this.#disks?.handlers(interrupt),
@@ -209,6 +228,7 @@ export class PostcopySource {
       );
     }
     this.#sweep.complement(pages);
+    this.#release?.missing(this.#sweep.pending, frame.offset);
     this.#disks?.resync();
     this.#options.statistics.remainingPages = this.#sweep.remaining;
     return started;
@@ -220,6 +240,7 @@ export class PostcopySource {
     try {
       await this.#serveAll(served);
       await this.#conclude(served);
+      this.#release?.all();
     } finally {
       await this.#disks?.close();
     }
@@ -249,8 +270,10 @@ export class PostcopySource {
       else {
         const next = this.#next();
         if (next === 'done') break;
+        const busy = this.#release?.step() === true;
         const pauseMs = next === 'held' ? this.#holdMs : this.#limiter.leftMs;
-        if (next === 'wait') await this.#change({ link, interrupt });
+        if (next === 'wait' && !busy) await this.#change({ link, interrupt });
+        else if (next === 'wait') await timers.turn();
         else if (next === 'held' || pauseMs > 0) {
           await interrupt.sleep(pauseMs, (wake) => {
             this.#wake = wake;
@@ -324,6 +347,7 @@ export class PostcopySource {
       return 0;
     }
     this.#window.sent();
+    this.#unconfirmed?.sent(slot);
     this.#ring.submit(slot, link.submit('pages', slot, payload.length));
     return this.#count(link, payload, startNs);
   }
@@ -392,6 +416,7 @@ export class PostcopySource {
       this.#urgentRing.release(slot);
       return 0;
     }
+    this.#urgentUnconfirmed?.sent(slot);
     this.#urgentRing.submit(slot, link.urgent.submit(slot, payload.length));
     this.#answeredNs = clock.nowNs();
     this.#turns = 0;

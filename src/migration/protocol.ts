@@ -88,7 +88,7 @@
  * are missing, `diskRequest` asks for some, `disk` frames bring them and `diskPlaced` confirms each; images get their
  * names before `whole`.
  *
- * The source keeps all memory, and its disks, until `whole`. If the connection goes after `go` was said (or, at the destination, after
+ * The source keeps all memory, and its disks, until `whole`, or at least (capability release-ram) what has not been confirmed. If the connection goes after `go` was said (or, at the destination, after
  * `ready`), both sides pause; over a new one they go on:
  *
  *       | resume {id}                              |
@@ -100,8 +100,9 @@
  *
  * With the feature "preempt", there is a second connection to the same address, opened with channel 1: `urgent {id}` is said
  * on the first one before `checkState`, and again as the first frame on the second, behind `accepted` (over a new link:
- * behind `received`). The `request`s of post-copy and their `pages`, and pages behind those, go over it, without `placed`, and it
- * ends with a `swept` of its own, before that of the first connection. If either breaks, both are given up.
+ * behind `received`). The `request`s of post-copy and their `pages`, and pages behind those, go over it, with `placed` only
+ * if the feature "confirm" is named as well, and it ends with a `swept` of its own, before that of the first connection. If
+ * either breaks, both are given up.
  *
  * With the feature "rescue", the destination sends checkpoints of the guest back while that goes on, one at a time: the pages
  * that it has written to since the one before, and the device state of the same instant. If the destination's process is lost,
@@ -152,10 +153,11 @@ export const PROTOCOL_VERSION = 1;
  * disks: `disks` and `disk` frames.
  * rescue: in post-copy, checkpoints come back.
  * preempt: in post-copy, pages are asked for over a connection of their own.
+ * confirm: what comes over that connection is confirmed, too.
  * postcopy-disks: disks may come late as well (with `postcopy` and `disks`).
  */
 export const FEATURES: readonly string[] = [
-  ...['xbzrle', 'multifd', 'postcopy', 'disks', 'rescue', 'preempt', 'postcopy-disks'],
+  ...['xbzrle', 'multifd', 'postcopy', 'disks', 'rescue', 'preempt', 'confirm', 'postcopy-disks'],
 ];
 
 /** `forward` is from source to destination; `return` the other way. The numbers stand in the stream's opening. */

@@ -403,6 +403,7 @@ export class Receiver {
       patienceMs: this.#patienceMs,
       land: (reader) => vm.land(reader, true),
       place: (frame) => this.#late.placeUrgent(frame),
+      confirms: vm.features.includes('confirm'),
       fetch: vm.vm.postcopy?.fetch,
     });
   }

@@ -136,13 +136,15 @@ export class SenderSession {
   }
 
   #features(): string[] {
-    const { postcopy, postcopyRescue, postcopyPreempt, xbzrle, auto } = this.#options.parameters();
+    const { postcopy, postcopyRescue, postcopyPreempt, releaseRam, xbzrle, auto } =
+      this.#options.parameters();
     return [
       ...(xbzrle || auto ? ['xbzrle'] : []),
       ...(postcopy ? ['postcopy'] : []),
       ...(this.#disks === undefined ? [] : ['disks']),
       ...(postcopy && postcopyRescue ? ['rescue'] : []),
       ...(postcopy && postcopyPreempt ? ['preempt'] : []),
+      ...(postcopy && postcopyPreempt && releaseRam ? ['confirm'] : []),
       ...(this.#options.channels === undefined ? [] : ['multifd']),
       ...(this.#disks !== undefined && postcopy ? ['postcopy-disks'] : []),
     ];

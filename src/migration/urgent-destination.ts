@@ -22,6 +22,8 @@ export interface UrgentDestinationOptions {
   /** Says where `pages` frames of a reader are to land. */
   readonly land: (reader: FrameReader) => void;
   readonly place: (frame: Frame) => void;
+  /** Whether frames are to be confirmed. */
+  readonly confirms: boolean;
   /** Who may take the connection. */
   readonly fetch: PostcopyVm['fetch'];
 }
@@ -58,20 +60,21 @@ export class UrgentDestination {
   }
 
   #serve(transport: Transport, reader: FrameReader): void {
-    const { fetch, land, place } = this.#options;
+    const { fetch, land, place, confirms } = this.#options;
     const from = fetch === undefined ? undefined : reader.place;
     const lent = from === undefined ? undefined : transport.lend?.();
     let fetching: Promise<void>;
     if (fetch !== undefined && from !== undefined && lent !== undefined) {
-      const { done, end } = fetch(lent, from);
+      const { done, end } = fetch(lent, from, confirms);
       this.#takeBack = end;
       fetching = done;
     } else {
       land(reader);
       const writer = new FrameWriter(transport, Kernels.standalone(), 'return', URGENT_CHANNEL);
-      this.#fetcher = new PageFetcher(reader, writer, (frame) => {
+      const placeIfOpen = (frame: Frame): void => {
         if (!this.#closed) place(frame);
-      });
+      };
+      this.#fetcher = new PageFetcher(reader, writer, placeIfOpen, confirms);
       fetching = this.#fetcher.run();
     }
     fetching.then(this.#resolveSwept, (error: unknown) => this.#fire(error));

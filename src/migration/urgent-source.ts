@@ -20,6 +20,7 @@ export class UrgentSource {
   /** All has been said: how it ends is of no interest any more. */
   #done = false;
   #requested: (frame: Frame) => void = () => {};
+  #placed: (frame: Frame) => void = () => {};
 
   constructor(transport: Transport, kernels: Kernels, interrupt: Interrupt) {
     this.#transport = transport;
@@ -36,6 +37,11 @@ export class UrgentSource {
   /** Whom to tell of requests. */
   set onRequest(requested: (frame: Frame) => void) {
     this.#requested = requested;
+  }
+
+  /** Whom to tell of pages that have been placed. */
+  set onPlaced(placed: (frame: Frame) => void) {
+    this.#placed = placed;
   }
 
   /** As FrameWriter.sendInPlace. */
@@ -62,11 +68,12 @@ export class UrgentSource {
         if (frame === undefined) {
           throw new GodwitError('transport', 'the destination closed the connection for page requests');
         }
-        if (frame.type !== 'request') {
-          const where = 'connection for page requests';
-          throw GodwitError.unexpected('format', where, '"request"', `"${frame.type}"`, frame.offset);
+        if (frame.type === 'request') this.#requested(frame);
+        else if (frame.type === 'placed') this.#placed(frame);
+        else {
+          const [where, expected] = ['connection for page requests', '"request" or "placed"'];
+          throw GodwitError.unexpected('format', where, expected, `"${frame.type}"`, frame.offset);
         }
-        this.#requested(frame);
       }
     } catch (error) {
       if (!this.#done) this.#interrupt.fire(asGodwitError(error));

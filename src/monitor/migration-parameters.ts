@@ -27,7 +27,7 @@ export const CAPABILITIES = {
     supported: true,
     help: 'in post-copy, send checkpoints back to the source (see migrate-rescue)',
   },
-  'release-ram': { supported: false, help: 'free memory at the source as it is sent in post-copy' },
+  'release-ram': { supported: true, help: 'free memory at the source as it arrives in post-copy' },
   block: { supported: true, help: 'migrate disks too' },
   'return-path': {
     supported: true,

@@ -235,6 +235,18 @@ export class FakeSourceVm implements SourceVm {
     };
   }
 
+  /** Pages that it was told to give back, each time. */
+  readonly released: number[] = [];
+
+  release(first: number, count: number): void {
+    this.released.push(count);
+    new Uint8Array(this.memory.buffer, this.layout.blocksBase).fill(
+      0,
+      first * PAGE_SIZE,
+      (first + count) * PAGE_SIZE,
+    );
+  }
+
   async startDirtyLog(): Promise<void> {
     await this.#call('startDirtyLog');
     this.#dirty().fill(0);

@@ -1,6 +1,7 @@
 /** Post-copy: the guest runs at the destination before its memory is there, and no failure loses it. */
 import { describe, expect, test } from 'vitest';
 import { HEADER_SIZE, OPENING_SIZE } from '../../src/migration/frame.ts';
+import type { MigrationParameters } from '../../src/migration/parameters.ts';
 import { frameName } from '../../src/migration/protocol.ts';
 import { SWEEP } from './fake-vm.ts';
 import type { Faults } from './memory-transport.ts';
@@ -222,10 +223,15 @@ async function everywhere(
   direction: 'forward' | 'back',
   faultAt: (offset: number) => Faults,
   check: (outcome: PostcopyOutcome, what: string) => void,
-  { connection = 0, disks = [] as readonly number[] } = {},
+  { connection = 0, disks = [] as readonly number[], parameters = {} as Partial<MigrationParameters> } = {},
 ): Promise<void> {
   const cutFirst = { forward: { cutAt: 60_000 } };
-  const clean = await postcopy({ after: 0, disks, links: connection === 0 ? [] : [cutFirst, {}] });
+  const clean = await postcopy({
+    after: 0,
+    disks,
+    parameters,
+    links: connection === 0 ? [] : [cutFirst, {}],
+  });
   expect(clean.sent).toBeUndefined();
   const found = places(clean.links[connection]?.[direction].log ?? []);
   doneWith(clean);
@@ -235,6 +241,7 @@ async function everywhere(
     const outcome = await postcopy({
       after: 0,
       disks,
+      parameters,
       links: connection === 0 ? [faulty, {}] : [cutFirst, faulty, {}],
     });
     try {
@@ -302,6 +309,18 @@ describe.each([
         if (!/whole|swept|diskPlaced/.test(what)) expect(links.length).toBe(3);
       },
       { connection: 1, disks },
+    );
+  });
+});
+
+describe.each(['forward', 'back'] as const)('the %s direction, while memory is given back', (direction) => {
+  test.each([0, 1])('connection %i is cut at and inside every frame', async (connection) => {
+    const parameters = { releaseRam: true };
+    await everywhere(
+      direction,
+      (cutAt) => ({ cutAt }),
+      () => {},
+      { connection, parameters },
     );
   });
 });

@@ -56,14 +56,16 @@ async function everywhere(
   direction: 'forward' | 'back',
   faultAt: (offset: number) => Faults,
   check: (outcome: PostcopyOutcome, what: string) => void,
+  parameters: PostcopySetting['parameters'] = {},
 ): Promise<void> {
-  const clean = await postcopy(setting());
+  const clean = await postcopy(setting({ parameters }));
   const places = streamPlaces(clean[which][0]?.[direction].log ?? []);
   doneWith(clean);
   expect(places.length).toBeGreaterThan(3);
   for (const { offset, what } of places) {
     const faulty = [{ [direction]: faultAt(offset) }, {}];
-    const outcome = await postcopy(setting(which === 'links' ? { links: faulty } : { urgent: faulty }));
+    const links = which === 'links' ? { links: faulty } : { urgent: faulty };
+    const outcome = await postcopy(setting({ parameters, ...links }));
     try {
       checkPostcopy(outcome);
       check(outcome, what);
@@ -88,6 +90,17 @@ describe.each(CASES)('%s, %s', (which, direction) => {
         // Right before the first of them, the guest is still the source's.
         if (which === 'urgents' && /^in .*(pages|request)/.test(what)) expect(sent).toBeUndefined();
       },
+    );
+  });
+
+  test('cut at and inside every frame, while memory is given back', async () => {
+    const releaseRam = { releaseRam: true };
+    await everywhere(
+      which,
+      direction,
+      (cutAt) => ({ cutAt }),
+      () => {},
+      releaseRam,
     );
   });
 

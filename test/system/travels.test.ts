@@ -7,6 +7,7 @@
  */
 import { truncateSync, writeFileSync } from 'node:fs';
 import { expect } from 'vitest';
+import { canRelease } from '../../src/host/page-release.ts';
 import type { JsonObject } from '../../src/monitor/json-text.ts';
 import { expectNumbered, guest, joinedConsole } from '../support/guests.ts';
 import { type Random, seeded } from '../support/random.ts';
@@ -81,32 +82,35 @@ interface Way {
 /** So that a guest that writes all the time does not get across in one pass. */
 const RESTLESS = { 'max-bandwidth': 20 * MiB, 'downtime-limit': 1 };
 
+/** As often as not. */
+const release = (random: Random) => (random.chance(0.5) && canRelease() ? ['release-ram'] : []);
+
 const WAYS = {
   pre: () => ({ capabilities: [], parameters: {} }),
   'pre, xbzrle': () => ({ capabilities: ['xbzrle'], parameters: {} }),
   post: (random) => ({
-    capabilities: ['postcopy-ram'],
+    capabilities: ['postcopy-ram', ...release(random)],
     parameters: { 'max-postcopy-bandwidth': random.pick([0, MiB, 8 * MiB]) },
     postcopy: 'at once',
   }),
   hybrid: (random) => ({
-    capabilities: ['postcopy-ram', ...(random.chance(0.3) ? ['xbzrle'] : [])],
+    capabilities: ['postcopy-ram', ...(random.chance(0.3) ? ['xbzrle'] : []), ...release(random)],
     parameters: { ...RESTLESS, 'max-postcopy-bandwidth': random.pick([0, 4 * MiB]) },
     postcopy: 'after a pass',
   }),
   'post, paused': (random) => ({
-    capabilities: ['postcopy-ram', ...(random.chance(0.5) ? ['postcopy-preempt'] : [])],
+    capabilities: ['postcopy-ram', ...(random.chance(0.5) ? ['postcopy-preempt'] : []), ...release(random)],
     parameters: { 'max-postcopy-bandwidth': MiB / 16 },
     postcopy: 'at once',
     pauses: random.between(1, 2),
   }),
   'post, preempt': (random) => ({
-    capabilities: ['postcopy-ram', 'postcopy-preempt'],
+    capabilities: ['postcopy-ram', 'postcopy-preempt', ...release(random)],
     parameters: { 'max-postcopy-bandwidth': random.pick([0, MiB]) },
     postcopy: 'at once',
   }),
-  'hybrid, preempt': () => ({
-    capabilities: ['postcopy-ram', 'postcopy-preempt'],
+  'hybrid, preempt': (random) => ({
+    capabilities: ['postcopy-ram', 'postcopy-preempt', ...release(random)],
     parameters: RESTLESS,
     postcopy: 'after a pass',
   }),
@@ -231,7 +235,7 @@ class Journey {
   }
 }
 
-const SET = ['postcopy-ram', 'postcopy-preempt', 'postcopy-rescue', 'xbzrle'];
+const SET = ['postcopy-ram', 'postcopy-preempt', 'postcopy-rescue', 'release-ram', 'xbzrle'];
 
 const set = (vm: VmProcess, on: readonly string[]) =>
   vm.execute('migrate-set-capabilities', {

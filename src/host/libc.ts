@@ -1,0 +1,42 @@
+/**
+ * What Linux' C library can do and Node has no call for. The package koffi, which reaches it, is optional: without it, and on
+ * other systems, there is none of this, and whoever would use it does without.
+ */
+import { createRequire } from 'node:module';
+
+/** Calls that return a number return 0 if it was done. */
+export interface Libc {
+  /** Where bytes stand in the process's address space. */
+  addressOf(bytes: Uint8Array): bigint;
+  /** Bytes of a page of the host's memory. */
+  readonly pageSize: number;
+  /** madvise(2). */
+  madvise(address: bigint, length: number, advice: number): number;
+  /** sched_setscheduler(2), with the priority that all but the real-time policies have. @param thread 0 for the caller's. */
+  setScheduler(thread: number, policy: number): number;
+}
+
+let loaded: { readonly libc: Libc | undefined } | undefined;
+
+/** To load it takes some 10 ms, in each thread that asks for it. */
+export function libc(): Libc | undefined {
+  loaded ??= { libc: load() };
+  return loaded.libc;
+}
+
+function load(): Libc | undefined {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+    const library = koffi.load(null);
+    const setScheduler = library.func('int sched_setscheduler(int thread, int policy, int *priority)');
+    return {
+      addressOf: (bytes) => koffi.address(bytes),
+      pageSize: library.func('int getpagesize()')(),
+      madvise: library.func('int madvise(uintptr_t address, size_t length, int advice)'),
+      setScheduler: (thread, policy) => setScheduler(thread, policy, [0]),
+    };
+  } catch {
+    return undefined;
+  }
+}
