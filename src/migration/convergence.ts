@@ -66,6 +66,23 @@ export function decide(outlook: Outlook): Decision {
   };
 }
 
+/** A pause that is hardly noticed, in ms; and the part of its pages that a pass may leave, for another one to be worth its time. */
+const SHORT_PAUSE_MS = 10;
+const WORTH = 2 / 3;
+
+/**
+ * Whether a guest that could be stopped is better let run for another pass: each takes as long as its pages do, so while
+ * they get shorter, all of them together take no more than three times the first.
+ * @param sentPages in the last pass, without those of zeros. @param pendingPages that it has left.
+ */
+export function isWorthAnotherPass(
+  { expectedDowntimeMs }: Decision,
+  sentPages: number,
+  pendingPages: number,
+): boolean {
+  return expectedDowntimeMs > SHORT_PAUSE_MS && pendingPages < WORTH * sentPages;
+}
+
 export interface Progress {
   /** Pages of this pass that have yet to be sent, and pages written meanwhile. */
   readonly pendingPages: number;

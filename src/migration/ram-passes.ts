@@ -8,7 +8,7 @@ import { PAGE_SIZE } from '../memory/layout.ts';
 import type { AutoMode } from './auto-mode.ts';
 import { AutoPilot } from './auto-pilot.ts';
 import { type Bandwidth, isBulky } from './bandwidth.ts';
-import type { Decision } from './convergence.ts';
+import { type Decision, isWorthAnotherPass } from './convergence.ts';
 import type { DiskPasses } from './disk-passes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { GuestPace } from './guest-pace.ts';
@@ -182,6 +182,7 @@ export class RamPasses {
       let decision = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
       this.#recordPass(pass, durationMs, rate);
+      if (this.#goesOn(pass, decision)) continue;
       decision = this.#pilot?.choose(this.#pass, decision, pass.counts) ?? decision;
       if (decision.converged || pass.cut === 'deadline') return 'converged';
       await this.#pace.adjust(this.#ram.remaining);
@@ -306,6 +307,19 @@ export class RamPasses {
     link.sent(link.bytes - before, 0, startNs, 0, bulky);
     this.#pagesSent += pages;
     return result(cut);
+  }
+
+  /** Whether a guest that could be stopped now runs on for another pass, because that will make the pause shorter. */
+  #goesOn({ counts }: PassResult, decision: Decision): boolean {
+    const { deadlineMs, downtimeLimitMs } = this.#options.parameters();
+    if (!decision.converged || deadlineMs > 0 || this.#disks !== undefined) return false;
+    // What is slowed down for the migration's sake is not to be slow any longer.
+    if (this.#statistics.throttle > 0) return false;
+    const sent = counts.whole + counts.delta + counts.equal;
+    if (!isWorthAnotherPass(decision, sent, this.#ram.remaining)) return false;
+    const pause = `expected pause ${Math.round(decision.expectedDowntimeMs)} ms of ${downtimeLimitMs} ms`;
+    this.#statistics.decided(`pass ${this.#pass}: ${pause}, and passes get shorter: one more`);
+    return true;
   }
 
   /**

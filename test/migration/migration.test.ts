@@ -126,6 +126,23 @@ test('a pass that would only send what is written again anyway is broken off as 
   done(outcome);
 });
 
+test.each([
+  { nsPerPage: 5e6, what: 'gets another pass as long as that makes the pause shorter', last: 6, more: true },
+  { nsPerPage: 1e6, what: 'is stopped at once if that would not', last: SWEEP.pages, more: false },
+])('a guest whose rest fits the pause $what', async ({ nsPerPage, last, more }) => {
+  const outcome = await migrate({ nsPerPage, link: { rate: 2e6 }, parameters: { downtimeLimitMs: 100 } });
+  expect(outcome.sent).toBeUndefined();
+  const { passes = [], decisions = [] } = outcome.sender.info();
+  const texts = decisions.map(({ text }) => text);
+  expect(
+    texts.some((text) => /expected pause \d+ ms of 100 ms, and passes get shorter: one more$/.test(text)),
+  ).toBe(more);
+  if (more) expect(passes.at(-1)?.pages).toBeLessThanOrEqual(last);
+  else expect(passes.at(-1)?.pages).toBe(last);
+  checkSafe(outcome);
+  done(outcome);
+});
+
 test('a cancel at every step of a migration leaves the guest at the source, or comes too late', async () => {
   const endings: string[] = [];
   for (let step = 0; ; step++) {
