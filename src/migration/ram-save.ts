@@ -162,10 +162,11 @@ export class RamSave {
       const address = this.#layout.blocksBase + page * PAGE_SIZE;
       const pending = this.#pending.runLength(page, Math.min(ZERO_TEST_PAGES, MAX_ZERO_PAGES - pages.zero));
       const zero = this.#zeroPages(page, pending);
-      if (zero === 0 && this.#defer(page)) {
-        this.#cursor = page + 1;
-        deferred++;
-        if (this.#pass === 1) addRun(runs, { page, kind: RUN_KIND.coming, count: 1 });
+      const later = zero === 0 ? this.#defer(page, Math.min(pending, MAX_COMPARED_PAGES - deferred)) : 0;
+      if (later > 0) {
+        this.#cursor = page + later;
+        deferred += later;
+        if (this.#pass === 1) addRun(runs, { page, kind: RUN_KIND.coming, count: later });
         continue;
       }
       let count = Math.max(zero, 1);
@@ -251,16 +252,24 @@ export class RamSave {
    * @param limit at least 1.
    */
   #wholePages(first: number, limit: number): number {
-    const settled = this.#final ? limit : 1 + this.#dirty.gapLength(first + 1, limit - 1);
+    let settled = this.#final ? limit : 1;
+    while (settled < limit) {
+      const [next, room] = [first + settled, limit - settled];
+      const more = this.#dirty.gapLength(next, room) || this.#deferred.runLength(next, room);
+      if (more === 0) break;
+      settled += more;
+    }
     // The guest may have cleared the first one since it was tested.
     return Math.max(1, this.#kernels.dataPages(this.#layout.blocksBase + first * PAGE_SIZE, settled));
   }
 
-  /** Whether a page is better left for the next pass. */
-  #defer(page: number): boolean {
-    if (this.#final || !this.#dirty.has(page) || this.#deferred.has(page)) return false;
-    this.#deferred.add(page);
-    return true;
+  /** How many pages from `first` on, which is not zero, are better left for the next pass: not zero either, and no more than `limit`. */
+  #defer(first: number, limit: number): number {
+    if (this.#final || !this.#dirty.has(first) || this.#deferred.has(first)) return 0;
+    const waiting = this.#deferred.gapLength(first, this.#dirty.runLength(first, limit));
+    const count = Math.max(1, this.#kernels.dataPages(this.#layout.blocksBase + first * PAGE_SIZE, waiting));
+    this.#deferred.addRange(first, count);
+    return count;
   }
 
   #done(page: number, count: number): void {

@@ -8,6 +8,7 @@ import { sentPages } from '../../src/migration/page-counts.ts';
 import { RamLoad } from '../../src/migration/ram-load.ts';
 import { RamSave } from '../../src/migration/ram-save.ts';
 import {
+  MAX_COMPARED_PAGES,
   MAX_DATA_PAGES,
   MAX_RAM_PAYLOAD,
   MAX_RUNS,
@@ -133,6 +134,52 @@ test('pages that were written again while they waited are left out of the run th
   save.beginPass(4, true);
   expect(runs()).toEqual([[2000, 3, 1]]);
   dirty.clear();
+});
+
+test('what is written all the time is left for the next pass in long runs, and comes in long runs then', () => {
+  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const bitmap = (at: number): PageBitmap =>
+    new PageBitmap(new Uint32Array(source.buffer, at, layout.bitmapSize / 4), PAGES);
+  const [first, count] = [64, MAX_COMPARED_PAGES + 100];
+  const frames = (pass: number): number[][][] => {
+    bitmap(layout.pendingBitmap).addRange(first, count);
+    bitmap(layout.dirtyBitmap).addRange(first, count);
+    save.beginPass(pass);
+    const list: number[][][] = [];
+    for (let payload = save.pack(slot); payload !== undefined; payload = save.pack(slot)) {
+      const view = new DataView(source.buffer, payload.at);
+      list.push(
+        Array.from({ length: view.getUint32(4, true) }, (_, i) => [
+          view.getUint32(8 + 8 * i, true),
+          view.getUint16(12 + 8 * i, true),
+          view.getUint16(14 + 8 * i, true),
+        ]),
+      );
+    }
+    return list;
+  };
+  save.clear();
+  for (let i = first; i < first + count; i++) page(source, i).fill(1);
+  // One that the guest has cleared is sent as it is.
+  page(source, 80).fill(0);
+  const { zero, data, coming } = RUN_KIND;
+  expect(frames(1)).toEqual([
+    [
+      [first, 16, coming],
+      [80, 1, zero],
+      [81, MAX_COMPARED_PAGES - 16, coming],
+    ],
+    [[MAX_COMPARED_PAGES + 65, 99, coming]],
+  ]);
+  page(source, 80).fill(1);
+  // It has not waited yet.
+  const sizes = [16, MAX_DATA_PAGES - 16];
+  expect(frames(2)[0]).toEqual([
+    [first, sizes[0], data],
+    [81, sizes[1], data],
+  ]);
+  save.clear();
+  bitmap(layout.dirtyBitmap).clear();
 });
 
 test('a payload that is not right is refused whole', () => {
