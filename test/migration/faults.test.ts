@@ -4,7 +4,7 @@ import { FakeDestination } from './fake-vm.ts';
 import { again, checkSafe, done, migrate, type Outcome } from './harness.ts';
 import { KIND_NAMES, KINDS, type Kind } from './kinds.ts';
 import type { Faults } from './memory-transport.ts';
-import { type Place, places } from './places.ts';
+import { flipAt, type Place, places } from './places.ts';
 
 const streams = {} as Record<Kind, { forward: Place[]; back: Place[] }>;
 
@@ -104,11 +104,7 @@ describe.each(CASES)('%s, the %s direction', (kind, direction) => {
 
   test('a flipped bit in every frame is found, and the guest stays where it is', async () => {
     for (const { offset, what } of streams[kind][direction].slice(0, -1)) {
-      const flip = (bytes: Uint8Array, at: number): void => {
-        const i = offset - at;
-        if (i >= 0 && i < bytes.length) bytes[i] = (bytes[i] ?? 0) ^ 0x10;
-      };
-      const outcome = await run({ alter: flip });
+      const outcome = await run({ alter: flipAt(offset) });
       try {
         checkSafe(outcome);
         expect(outcome.sent, 'the source fails').toBeDefined();

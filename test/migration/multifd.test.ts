@@ -8,7 +8,7 @@ import type { Compression } from '../../src/migration/sender-channels.ts';
 import { FakeDestination, giveBack } from './fake-vm.ts';
 import { checkSafe, done, migrate, type Outcome } from './harness.ts';
 import { type Faults, Link } from './memory-transport.ts';
-import { flipAt, type StreamPlace, streamPlaces } from './stream-places.ts';
+import { flipAt, type Place, placesInside } from './places.ts';
 
 const zlib: Compression = {
   frame: 'zlibRam',
@@ -38,10 +38,10 @@ describe.each([1, 2, 5])('%i channels', (count) => {
     const { ram, passes } = outcome.sender.info();
     expect(passes?.length).toBeGreaterThan(2);
     expect(ram?.['multifd-bytes']).toBeGreaterThan(50 * 4096);
-    const main = streamPlaces(outcome.link.forward.log).map(({ what }) => what);
+    const main = placesInside(outcome.link.forward.log).map(({ what }) => what);
     expect(main).not.toContain('before ram');
     for (const { forward } of outcome.channels) {
-      const names = streamPlaces(forward.log).flatMap(({ what }) => /^before (.*)/.exec(what)?.[1] ?? []);
+      const names = placesInside(forward.log).flatMap(({ what }) => /^before (.*)/.exec(what)?.[1] ?? []);
       expect(names.slice(0, 2)).toEqual(['anything', 'channel']);
       expect(names.filter((name) => name === 'sync')).toHaveLength(passes?.length ?? 0);
     }
@@ -61,17 +61,17 @@ describe.each([1, 2, 5])('%i channels', (count) => {
 });
 
 describe('a channel that breaks', () => {
-  let places: StreamPlace[];
+  let places: Place[];
   beforeAll(async () => {
     const clean = await migrate({ channels: [{}, {}] });
-    places = streamPlaces(clean.channels[1]?.forward.log ?? []);
+    places = placesInside(clean.channels[1]?.forward.log ?? []);
     expect(places.length).toBeGreaterThan(10);
     done(clean);
   });
 
   const eachPlace = async (
     faultsAt: (offset: number) => Faults,
-    check: (outcome: Outcome, place: StreamPlace) => void,
+    check: (outcome: Outcome, place: Place) => void,
   ): Promise<void> => {
     for (const place of places) {
       const outcome = await migrate({ channels: [{}, { forward: faultsAt(place.offset) }] });

@@ -1,10 +1,9 @@
 /** Post-copy: the guest runs at the destination before its memory is there, and no failure loses it. */
 import { describe, expect, test } from 'vitest';
-import { HEADER_SIZE, OPENING_SIZE } from '../../src/migration/frame.ts';
 import type { MigrationParameters } from '../../src/migration/parameters.ts';
-import { frameName } from '../../src/migration/protocol.ts';
 import { SWEEP } from './fake-vm.ts';
 import type { Faults } from './memory-transport.ts';
+import { flipAt, type Place, placesInside } from './places.ts';
 import { checkPostcopy, doneWith, type PostcopyOutcome, postcopy } from './postcopy-bench.ts';
 
 describe.each([
@@ -196,27 +195,14 @@ test.each(['source', 'destination'] as const)(
   },
 );
 
-interface Place {
-  readonly offset: number;
-  readonly what: string;
-}
-
-/** Before, inside the header of, and in the middle of every frame. */
-function places(pieces: readonly Uint8Array[]): Place[] {
-  const bytes = Buffer.concat(pieces);
-  const found: Place[] = [{ offset: 7, what: 'in the opening, early' }];
-  // Of the first connection: the guest is the source's until "go" has been said.
-  let when = ', early';
-  for (let at = OPENING_SIZE; at < bytes.length; ) {
-    const name = frameName(bytes.readUInt16LE(at));
-    const length = bytes.readUInt32LE(at + 8);
-    found.push({ offset: at, what: `before ${name}${when}` });
-    if (name === 'go' || name === 'running') when = '';
-    found.push({ offset: at + 11, what: `in the header of ${name}${when}` });
-    if (length > 0) found.push({ offset: at + HEADER_SIZE + (length >> 1), what: `in ${name}${when}` });
-    at += HEADER_SIZE + length;
-  }
-  return found;
+/** Of the first connection: the guest is the source's until "go" has been said. */
+function earlyPlaces(pieces: readonly Uint8Array[]): Place[] {
+  let early = true;
+  return placesInside(pieces).map((place) => {
+    const said = { ...place, what: early ? `${place.what}, early` : place.what };
+    if (place.frame === 'go' || place.frame === 'running') early = false;
+    return said;
+  });
 }
 
 async function everywhere(
@@ -233,7 +219,7 @@ async function everywhere(
     links: connection === 0 ? [] : [cutFirst, {}],
   });
   expect(clean.sent).toBeUndefined();
-  const found = places(clean.links[connection]?.[direction].log ?? []);
+  const found = earlyPlaces(clean.links[connection]?.[direction].log ?? []);
   doneWith(clean);
   expect(found.length).toBeGreaterThan(5);
   for (const { offset, what } of found) {
@@ -279,10 +265,7 @@ describe.each([
     await everywhere(
       direction,
       (offset) => ({
-        alter: (bytes, at) => {
-          const i = offset - at;
-          if (i >= 0 && i < bytes.length) bytes[i] = (bytes[i] ?? 0) ^ 0x10;
-        },
+        alter: flipAt(offset),
       }),
       ({ sent }, what) => {
         if (sent !== undefined && direction === 'forward') expect(what).toMatch(/early|go/);

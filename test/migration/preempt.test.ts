@@ -1,6 +1,7 @@
 /** Post-copy with a second connection for page requests: no failure of either loses the guest or a page. */
 import { describe, expect, test } from 'vitest';
 import type { Faults } from './memory-transport.ts';
+import { flipAt, placesInside } from './places.ts';
 import {
   checkPostcopy,
   doneWith,
@@ -8,7 +9,6 @@ import {
   type PostcopySetting,
   postcopy,
 } from './postcopy-bench.ts';
-import { flipAt, streamPlaces } from './stream-places.ts';
 
 const setting = (more: PostcopySetting = {}): PostcopySetting => ({ after: 0, urgent: [{}], ...more });
 
@@ -23,9 +23,9 @@ describe.each([
     expect(outcome.urgents.length).toBe(1);
     const { ram } = outcome.sender.info();
     expect(ram?.['postcopy-requests']).toBe(outcome.destination.wanted.length);
-    const names = streamPlaces(outcome.urgents[0]?.back.log ?? []).map(({ what }) => what);
+    const names = placesInside(outcome.urgents[0]?.back.log ?? []).map(({ what }) => what);
     expect(names.filter((what) => what === 'before request').length).toBe(outcome.destination.wanted.length);
-    const main = streamPlaces(outcome.links[0]?.back.log ?? []).map(({ what }) => what);
+    const main = placesInside(outcome.links[0]?.back.log ?? []).map(({ what }) => what);
     expect(main).not.toContain('before request');
     if (after === 0) expect(ram?.['postcopy-requests']).toBeGreaterThan(0);
     doneWith(outcome);
@@ -59,7 +59,7 @@ async function everywhere(
   parameters: PostcopySetting['parameters'] = {},
 ): Promise<void> {
   const clean = await postcopy(setting({ parameters }));
-  const places = streamPlaces(clean[which][0]?.[direction].log ?? []);
+  const places = placesInside(clean[which][0]?.[direction].log ?? []);
   doneWith(clean);
   expect(places.length).toBeGreaterThan(3);
   for (const { offset, what } of places) {

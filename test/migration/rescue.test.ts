@@ -8,6 +8,7 @@ import {
 } from '../../src/migration/checkpoint-frame.ts';
 import { checkSweep } from './fake-vm.ts';
 import type { Faults } from './memory-transport.ts';
+import { flipAt, placesInside } from './places.ts';
 import {
   checkPostcopy,
   doneWith,
@@ -15,7 +16,6 @@ import {
   type PostcopySetting,
   postcopy,
 } from './postcopy-bench.ts';
-import { flipAt, streamPlaces } from './stream-places.ts';
 
 /** So slow that there are some checkpoints before the guest has all its memory. */
 const SLOW = { maxPostcopyBandwidth: 400_000, postcopyRescue: true, postcopyRescueIntervalMs: 60 };
@@ -116,7 +116,7 @@ describe.each(['forward', 'back'] as const)(
       faultAt: (offset: number) => Faults,
     ): Promise<number[]> => {
       const clean = await postcopy(setting({ links: [...before, {}] }));
-      const places = streamPlaces(clean.links[before.length]?.[direction].log ?? []);
+      const places = placesInside(clean.links[before.length]?.[direction].log ?? []);
       doneWith(clean);
       expect(places.length).toBeGreaterThan(20);
       const numbers: number[] = [];
