@@ -7,7 +7,7 @@ import type { BlockLog } from './block-log.ts';
 import { blockOverlay } from './block-overlay.ts';
 import { type Drive, type ErrorPolicy, reasonOf } from './drive.ts';
 import { NotHereYet } from './late-drives.ts';
-import { punchHole } from './punch-hole.ts';
+import { libc } from './libc.ts';
 
 /** A failed request, as main tells of it. */
 export interface BlockError {
@@ -136,12 +136,15 @@ export interface BlockStore {
   cut(offset: number, length: number): Promise<boolean>;
 }
 
+/** FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE (fallocate(2)). */
+const PUNCH_HOLE = 0x03;
+
 export function fileStore(fd: number): BlockStore {
   return {
     read: (offset, target) => readFully(fd, offset, target),
     write: (offset, bytes) => writeFully(fd, offset, bytes),
     flush: () => sync(fd),
-    cut: (offset, length) => punchHole(fd, offset, length),
+    cut: async (offset, length) => (await libc()?.fallocate(fd, PUNCH_HOLE, offset, length)) === 0,
   };
 }
 

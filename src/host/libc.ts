@@ -12,6 +12,8 @@ export interface Libc {
   readonly pageSize: number;
   /** madvise(2). */
   madvise(address: bigint, length: number, advice: number): number;
+  /** fallocate(2), in a thread of Node's pool. */
+  fallocate(fd: number, mode: number, offset: number, length: number): Promise<number>;
   /** sched_setscheduler(2), with the priority that all but the real-time policies have. @param thread 0 for the caller's. */
   setScheduler(thread: number, policy: number): number;
 }
@@ -29,11 +31,18 @@ function load(): Libc | undefined {
   try {
     const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
     const library = koffi.load(null);
+    const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
     const setScheduler = library.func('int sched_setscheduler(int thread, int policy, int *priority)');
     return {
       addressOf: (bytes) => koffi.address(bytes),
       pageSize: library.func('int getpagesize()')(),
       madvise: library.func('int madvise(uintptr_t address, size_t length, int advice)'),
+      fallocate: (...call) =>
+        new Promise((resolve, reject) => {
+          fallocate.async(...call, (error: unknown, result: number) =>
+            error ? reject(error) : resolve(result),
+          );
+        }),
       setScheduler: (thread, policy) => setScheduler(thread, policy, [0]),
     };
   } catch {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type BlockError, blockFile } from '../../src/host/block-file.ts';
 import { type Drive, type DriveSpec, openDrive, openDrives } from '../../src/host/drive.ts';
-import { hasTool } from '../support/tool.ts';
+import { libc } from '../../src/host/libc.ts';
 
 const MiB = 1024 * 1024;
 let folder: string;
@@ -84,7 +84,7 @@ describe('an image', () => {
   });
 
   test('with discard=unmap gets holes', async ({ skip }) => {
-    if (!hasTool('fallocate')) skip();
+    if (libc() === undefined) skip();
     const { disk } = opened(drive(4 * MiB, { unmap: true }));
     await disk.write(0, pattern(4 * MiB));
     const full = allocated();
