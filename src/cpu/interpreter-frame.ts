@@ -71,11 +71,19 @@ export class InterpreterFrame implements ActionFrame {
     this.scratch = f.local('i32');
   }
 
+  /** word ← the current entry's. */
+  loadWord(): void {
+    const { f } = this;
+    f.get(this.entry);
+    f.load('i32.load');
+    f.set(this.word);
+  }
+
   /** A miss branches to a refill, which begins the instruction again. */
   reach(tlb: number, size: number, aligned: boolean): void {
     const f = this.f;
     this.#emitLookup(tlb, size, aligned);
-    f.if();
+    f.ifUnlikely();
     if (aligned) {
       f.get(this.address);
       f.i64(size - 1);
@@ -98,7 +106,7 @@ export class InterpreterFrame implements ActionFrame {
     const f = this.f;
     const size = STORES[op][2];
     this.#emitLookup(TLB.write, size, false);
-    f.if();
+    f.ifUnlikely();
     f.i32(size);
     f.set(this.size);
     f.i32(this.length * 4);
@@ -113,11 +121,33 @@ export class InterpreterFrame implements ActionFrame {
   }
 
   slow(): void {
-    this.f.br(this.callOut);
+    this.leave(this.callOut);
   }
 
   slowIf(): void {
-    this.f.brIf(this.callOut);
+    this.leaveIf(this.callOut);
+  }
+
+  /**
+   * Goes to code that calls functions, if the i32 on the stack is not 0. The compiler is told that it hardly ever does: what
+   * is in registers then has to be saved there alone, and not at each dispatch.
+   */
+  leaveIf(label: Label): void {
+    const { f } = this;
+    f.ifUnlikely();
+    f.br(label);
+    f.end();
+  }
+
+  /** The same, always. */
+  leave(label: Label): void {
+    const { f } = this;
+    // True, but the compiler does not know.
+    f.get(this.left);
+    f.i32(0);
+    f.op('i32.ge_s');
+    this.leaveIf(label);
+    f.unreachable();
   }
 
   requireFloat(): void {
@@ -125,7 +155,7 @@ export class InterpreterFrame implements ActionFrame {
     f.get(this.hart);
     f.load('i32.load', HART.floatOn);
     f.op('i32.eqz');
-    f.brIf(this.callOut);
+    this.slowIf();
   }
 
   hostAddress(tlb: number): void {

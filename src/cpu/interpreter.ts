@@ -146,7 +146,7 @@ class Interpreter {
     f.load('i64.load', TLB.fetch);
     f.get(page);
     f.op('i64.ne');
-    f.if();
+    f.ifUnlikely();
     f.get(this.#frame.hart);
     f.get(this.#frame.target);
     f.call(this.#miss.refillFetch);
@@ -184,7 +184,7 @@ class Interpreter {
     f.get(this.#frame.left);
     f.i32(0);
     f.op('i32.le_s');
-    f.if();
+    f.ifUnlikely();
     this.#frame.pc();
     f.set(this.#frame.target);
     f.br(this.#frame.exit);
@@ -193,16 +193,15 @@ class Interpreter {
     f.i32(1);
     f.op('i32.sub');
     f.set(this.#frame.left);
-    f.get(this.#frame.entry);
-    f.load('i32.load');
-    f.set(this.#frame.word);
     const label = (operation: Operation): Label => handlers[operation.code] as Label;
     if (dispatch === 'table') {
-      f.get(this.#frame.word);
+      f.get(this.#frame.entry);
+      f.load('i32.load');
       f.i32(ENTRY.operationShift);
       f.op('i32.shr_u');
       f.brTable(OPERATIONS.map(label), this.#frame.callOut);
     } else {
+      this.#frame.loadWord();
       this.#emitTree(DISPATCH_TREE, label);
     }
     for (const operation of OPERATIONS) {
@@ -233,7 +232,7 @@ class Interpreter {
     switch (operation.kind) {
       case 'undecoded':
       case 'illegal':
-        f.br(this.#frame.callOut);
+        this.#frame.slow();
         return;
       case 'end':
         this.#frame.uncount();
@@ -242,6 +241,8 @@ class Interpreter {
         f.br(this.#frame.goto);
         return;
       case 'instruction':
+        // Once more, as a register that lasts from the dispatch to here would have to be saved.
+        this.#frame.loadWord();
         this.#frame.length = operation.length;
         this.#emitAction(operation.instruction, operation.length);
     }
@@ -278,7 +279,7 @@ class Interpreter {
       case 'helper': {
         const way = quickWay(instruction);
         if (way !== undefined) this.#emitQuickWay(way);
-        f.br(frame.callOut);
+        else frame.slow();
       }
     }
   }
@@ -290,16 +291,16 @@ class Interpreter {
     if (way.kind === 'fence') {
       frame.field(ENTRY.rs1Shift);
       f.op('i32.eqz');
-      f.brIf(frame.callOut);
+      frame.slowIf();
       frame.leaf('rs1');
       f.set(frame.address);
-      f.br(this.#fence);
+      frame.leave(this.#fence);
       return;
     }
     frame.leaf('imm');
     f.i64(SSTATUS);
     f.op('i64.ne');
-    f.brIf(frame.callOut);
+    frame.slowIf();
     if (way.immediate) {
       frame.field(ENTRY.rs1Shift);
       f.i32(3);
@@ -308,7 +309,7 @@ class Interpreter {
     f.set(frame.value);
     f.i32(way.set ? 1 : 0);
     f.set(frame.size);
-    f.br(this.#sstatus);
+    frame.leave(this.#sstatus);
   }
 
   #emitFence(): void {
@@ -319,7 +320,7 @@ class Interpreter {
     frame.pc();
     f.call(this.#system.fence);
     f.op('i32.eqz');
-    f.brIf(frame.callOut);
+    frame.slowIf();
     frame.advance(4);
   }
 
@@ -333,7 +334,7 @@ class Interpreter {
     f.tee(frame.value);
     f.i64(NOT_DONE);
     f.op('i64.eq');
-    f.brIf(frame.callOut);
+    frame.slowIf();
     frame.writeX(() => f.get(frame.value));
     frame.advance(4);
   }

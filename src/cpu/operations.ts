@@ -150,7 +150,7 @@ export const DISPATCH_TREE: DispatchTree = built.tree;
  * The first word of a predecoded entry:
  *
  *     31        19 18   14 13    9 8      3 2 0
- *     | operation |  rs2  |  rs1  |   rd   |   |   bits 0 and 1: the marks of the JIT
+ *     | operation |  rs2  |  rs1  |   rd   |   |   bits 0 to 2: the marks of the JIT
  *
  * Shifted and masked, a register field is the byte offset of its register in the hart block. rd has six bits: x0 as a
  * destination becomes register 32, the sink. Floating-point registers stand in the same fields, and have no sink.
@@ -166,6 +166,8 @@ export const ENTRY = {
   reached: 1,
   /** A translated region contains this instruction. */
   translated: 2,
+  /** … and can be entered here: the state in the slot says how. Without the mark there is no need to look. */
+  begins: 4,
   /** In the immediate. */
   frs3Shift: 3,
 } as const;

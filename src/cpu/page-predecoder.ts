@@ -21,7 +21,7 @@ const STEPS = Uint8Array.from(OPERATIONS, (operation) =>
   operation.kind === 'instruction' && goesOn(operation.instruction) ? operation.length : 0,
 );
 
-const MARKS = ENTRY.reached | ENTRY.translated;
+const MARKS = ENTRY.reached | ENTRY.translated | ENTRY.begins;
 
 export class PagePredecoder {
   readonly #memory: GuestMemory;

@@ -309,19 +309,20 @@ export class Jit {
       const inPage = at & (PAGE_SIZE - 1);
       return [slots.get(at - inPage) as number, inPage];
     };
+    const mark = (at: number, bit: number): void => {
+      const [slot, inPage] = place(at);
+      const entry = slot + (inPage / 2) * ENTRY_SIZE;
+      view.setUint8(entry, view.getUint8(entry) | bit);
+    };
     for (const [at, state] of states) {
       const [slot, inPage] = place(at);
       view.setUint16(slot + SLOT.states + inPage, state, true);
+      mark(at, ENTRY.begins);
     }
-    const mark = (at: number): void => {
-      const [slot, inPage] = place(at);
-      const entry = slot + (inPage / 2) * ENTRY_SIZE;
-      view.setUint8(entry, view.getUint8(entry) | ENTRY.translated);
-    };
     for (const { instructions, end } of region.blocks) {
       for (const instruction of 'instruction' in end ? [...instructions, end.instruction] : instructions) {
-        mark(instruction.at);
-        if (instruction.straddles) mark(instruction.at + 2);
+        mark(instruction.at, ENTRY.translated);
+        if (instruction.straddles) mark(instruction.at + 2, ENTRY.translated);
       }
     }
     this.#live.add(region);
@@ -353,7 +354,7 @@ export class Jit {
       clearOf(this.#memory.memory)(slot + SLOT.states, PAGE_SIZE);
       for (let entry = 0; entry < PAGE_SIZE / 2; entry++) {
         const at = slot + entry * ENTRY_SIZE;
-        this.#view.setUint8(at, this.#view.getUint8(at) & ~ENTRY.translated);
+        this.#view.setUint8(at, this.#view.getUint8(at) & ~(ENTRY.translated | ENTRY.begins));
       }
     }
     this.#table.set(region.index, null);

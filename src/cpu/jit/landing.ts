@@ -59,6 +59,11 @@ export function emitLanding(frame: InterpreterFrame, arrival: Local, { region, l
   f.set(arrival);
   f.br(interpret);
   f.end();
+  f.get(frame.entry);
+  f.load('i32.load8_u');
+  f.i32(ENTRY.begins);
+  f.op('i32.and');
+  f.if();
   f.get(frame.slotBase);
   f.get(frame.entry);
   f.get(frame.slotBase);
@@ -68,6 +73,10 @@ export function emitLanding(frame: InterpreterFrame, arrival: Local, { region, l
   f.load('i32.load16_u', SLOT.states);
   f.tee(state);
   f.if();
+  // Not kept over the call: the compiler would save it at each dispatch.
+  f.get(frame.hart);
+  f.get(frame.left);
+  f.store('i32.store', HART.remaining);
   f.get(frame.hart);
   f.get(state);
   f.get(frame.left);
@@ -96,7 +105,8 @@ export function emitLanding(frame: InterpreterFrame, arrival: Local, { region, l
     f.op('i32.shr_u', 'i64.extend_i32_u');
   });
   add(HART.translated, () => {
-    f.get(frame.left);
+    f.get(frame.hart);
+    f.load('i32.load', HART.remaining);
     f.get(state);
     f.i32(ARRIVAL_BITS);
     f.op('i32.shr_s');
@@ -112,6 +122,7 @@ export function emitLanding(frame: InterpreterFrame, arrival: Local, { region, l
   f.set(frame.target);
   f.br(frame.goto);
   f.end();
+  f.end(); // begins
   f.get(frame.slotBase);
   f.get(frame.slotBase);
   f.load('i32.load', SLOT.heat);
