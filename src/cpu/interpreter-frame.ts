@@ -264,12 +264,17 @@ export class InterpreterFrame implements ActionFrame {
   }
 
   advance(length: 2 | 4): void {
+    this.move(length);
+    this.f.br(this.next);
+  }
+
+  /** entry ← the one behind an instruction. */
+  move(length: 2 | 4): void {
     const f = this.f;
     f.get(this.entry);
     f.i32(length * 4);
     f.op('i32.add');
     f.set(this.entry);
-    f.br(this.next);
   }
 
   advanceBy(step: Local): void {
@@ -288,6 +293,14 @@ export class InterpreterFrame implements ActionFrame {
     f.get(this.word);
     f.i32(ENTRY.rdMask);
     f.op('i32.and', 'i32.add');
+  }
+
+  count(): void {
+    const f = this.f;
+    f.get(this.left);
+    f.i32(1);
+    f.op('i32.sub');
+    f.set(this.left);
   }
 
   uncount(): void {

@@ -17,7 +17,14 @@ import { InterpreterFrame } from './interpreter-frame.ts';
 import { ARRIVAL, emitLanding, type JitHooks } from './jit/landing.ts';
 import { emitTlbOffset } from './lookup.ts';
 import type { MissHandlers } from './miss.ts';
-import { DISPATCH_TREE, type DispatchTree, ENTRY, OPERATIONS, type Operation } from './operations.ts';
+import {
+  DISPATCH_TREE,
+  type DispatchTree,
+  ENTRY,
+  OPERATIONS,
+  type Operation,
+  type PairOperation,
+} from './operations.ts';
 import { RESUME } from './resume.ts';
 import { NOT_DONE, type QuickWay, quickWay, type SystemCode } from './system-code.ts';
 
@@ -189,10 +196,7 @@ class Interpreter {
     f.set(this.#frame.target);
     f.br(this.#frame.exit);
     f.end();
-    f.get(this.#frame.left);
-    f.i32(1);
-    f.op('i32.sub');
-    f.set(this.#frame.left);
+    this.#frame.count();
     const label = (operation: Operation): Label => handlers[operation.code] as Label;
     if (dispatch === 'table') {
       f.get(this.#frame.entry);
@@ -244,8 +248,31 @@ class Interpreter {
         // Once more, as a register that lasts from the dispatch to here would have to be saved.
         this.#frame.loadWord();
         this.#frame.length = operation.length;
-        this.#emitAction(operation.instruction, operation.length);
+        if (operation.second === undefined) this.#emitAction(operation.instruction, operation.length);
+        else this.#emitPair(operation);
     }
+  }
+
+  /** The second is done as if it had been dispatched; if it can't be, it is. */
+  #emitPair({ instruction, length, second }: PairOperation): void {
+    const f = this.#f;
+    const frame = this.#frame;
+    if (!isStraight(instruction.action)) throw new Error(`nothing follows ${instruction.name}`);
+    lowerAction(frame, instruction.action);
+    frame.move(length);
+    frame.loadWord();
+    f.get(frame.word);
+    f.i32(ENTRY.operationShift);
+    f.op('i32.shr_u');
+    f.i32(second.code);
+    f.op('i32.ne');
+    f.brIf(frame.next);
+    f.get(frame.left);
+    f.op('i32.eqz');
+    f.brIf(frame.next);
+    frame.count();
+    frame.length = second.length;
+    this.#emitAction(second.instruction, second.length);
   }
 
   #emitAction(instruction: Instruction, length: 2 | 4): void {

@@ -1,10 +1,12 @@
 /**
- * The operations of the predecoded form: one per instruction and length, so that a handler knows by how much to advance.
+ * The operations of the predecoded form: one per instruction and length, so that a handler knows by how much to advance, and
+ * one per pair of instructions that often follow each other (operation-pairs.ts).
  * Their numbers follow a Huffman tree over how often programs run them, and one of the two dispatchers is that tree of compares; the other is a table.
  */
 import { decode, instructionLength } from '../isa/decode.ts';
 import type { Instruction } from '../isa/instruction.ts';
 import { COMPRESSED, INSTRUCTIONS } from '../isa/table.ts';
+import { pairOperations } from './operation-pairs.ts';
 
 /** What an operation stands for. */
 export type Operation =
@@ -13,12 +15,24 @@ export type Operation =
   /** Behind the last entry: go on at the next address. */
   | { readonly kind: 'end'; readonly code: number }
   | { readonly kind: 'illegal'; readonly code: number; readonly length: 2 | 4 }
-  | {
-      readonly kind: 'instruction';
-      readonly code: number;
-      readonly length: 2 | 4;
-      readonly instruction: Instruction;
-    };
+  | SingleOperation
+  | PairOperation;
+
+export interface SingleOperation {
+  readonly kind: 'instruction';
+  readonly code: number;
+  readonly length: 2 | 4;
+  readonly instruction: Instruction;
+  readonly second?: undefined;
+}
+
+/** To all but the interpreter it is its first instruction. */
+export interface PairOperation extends Omit<SingleOperation, 'second'> {
+  /** The code of the first alone. */
+  readonly first: number;
+  /** What followed it when the pair was made. */
+  readonly second: SingleOperation;
+}
 
 /** A leaf, or a compare: codes below `split` are on the left. */
 export type DispatchTree =
@@ -130,8 +144,30 @@ function build(): { tree: DispatchTree; operations: Operation[] } {
     const split = operations.length;
     return { split, left, right: number(node.right) };
   };
-  const rest = number(shape(drafts()));
-  return { tree: withUndecoded(rest, undecoded), operations };
+  const singles = withUndecoded(number(shape(drafts())), undecoded);
+  const split = operations.length;
+  const pairs = pairOperations(operations.filter(isSingle), split);
+  return {
+    tree: { split, left: singles, right: balanced(pairs) },
+    operations: [...operations, ...pairs],
+  };
+}
+
+const isPair = (operation: Operation): operation is PairOperation =>
+  operation.kind === 'instruction' && operation.second !== undefined;
+
+const isSingle = (operation: Operation): operation is SingleOperation =>
+  operation.kind === 'instruction' && operation.second === undefined;
+
+function balanced(operations: readonly Operation[]): DispatchTree {
+  const half = operations.length >> 1;
+  const middle = operations[half] as Operation;
+  if (half === 0) return { operation: middle };
+  return {
+    split: middle.code,
+    left: balanced(operations.slice(0, half)),
+    right: balanced(operations.slice(half)),
+  };
 }
 
 /** Code 0 is rare: it hangs below the leftmost leaf, where it costs the others nothing. */
@@ -181,9 +217,21 @@ export interface Entry {
   readonly immediate: number;
 }
 
+/** The code of a pair, by the codes of its two; 0 if there is none. */
+const pairCodes = new Uint16Array(OPERATIONS.length ** 2);
+
+/** The first word of a pair's entry, by the words of its two entries; undefined if they are no pair. */
+export function pairWord(first: number, second: number): number | undefined {
+  const at = (first >>> ENTRY.operationShift) * OPERATIONS.length + (second >>> ENTRY.operationShift);
+  const code = pairCodes[at] as number;
+  return code === 0 ? undefined : (code << ENTRY.operationShift) | (first & ~(-1 << ENTRY.operationShift));
+}
+
 const codeOf = new Map<string, number>();
 for (const operation of OPERATIONS) {
-  if (operation.kind === 'instruction')
+  if (isPair(operation)) {
+    pairCodes[operation.first * OPERATIONS.length + operation.second.code] = operation.code;
+  } else if (operation.kind === 'instruction')
     codeOf.set(`${operation.instruction.name}/${operation.length}`, operation.code);
   else if (operation.kind === 'illegal') codeOf.set(`illegal/${operation.length}`, operation.code);
   else codeOf.set(operation.kind, operation.code);

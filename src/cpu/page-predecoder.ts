@@ -9,7 +9,7 @@ import { ENTRY_SIZE, PAGE_SIZE } from '../memory/layout.ts';
 import { isStraight } from './action-lowering.ts';
 import type { CodeCache } from './code-cache.ts';
 import type { DebugPoints } from './debug-points.ts';
-import { ENTRY, OPERATIONS, type Predecode } from './operations.ts';
+import { ENTRY, OPERATIONS, type Predecode, pairWord } from './operations.ts';
 import { quickWay } from './system-code.ts';
 
 /** Whether the next instruction follows, as a rule. */
@@ -83,8 +83,9 @@ export class PagePredecoder {
    */
   predecodeRun(page: number, start: number, decoded?: (distance: number, bits: number) => void): void {
     const slot = this.#code.slotAt(page);
-    for (let at = start; ; ) {
-      const step = STEPS[(this.#words[wordOf(slot, at)] as number) >>> ENTRY.operationShift] as number;
+    for (let at = start, joined = false; ; ) {
+      const before = wordOf(slot, at);
+      const step = STEPS[(this.#words[before] as number) >>> ENTRY.operationShift] as number;
       at += step;
       if (step === 0 || at >= PAGE_SIZE) return;
       if ((this.#words[wordOf(slot, at)] as number) >>> ENTRY.operationShift !== 0) return;
@@ -92,7 +93,17 @@ export class PagePredecoder {
       if (bits === undefined || this.#points.mayBreakAt(at)) return;
       decoded?.(at - start, bits);
       this.predecode(slot + at * (ENTRY_SIZE / 2), bits);
+      // The second of a pair is not the first of another: a pair's handler expects it alone.
+      joined = !joined && this.#join(before, wordOf(slot, at));
     }
+  }
+
+  /** Makes a pair of two entries, by the indices of their words, if there is such a pair. */
+  #join(first: number, second: number): boolean {
+    const pair = pairWord(this.#words[first] as number, this.#words[second] as number);
+    if (pair === undefined) return false;
+    this.#words[first] = pair;
+    return true;
   }
 
   /** The word of an instruction; undefined if it ends on the next page. */
