@@ -50,6 +50,7 @@ export class CodeCache {
     this.#clear(slot, SLOT_SIZE);
     this.#view.setUint32(slot + END_OFFSET, END_WORD, true);
     this.#view.setInt32(slot + SLOT.heat, this.heat, true);
+    this.#view.setInt32(slot + SLOT.host, layout.blocksBase + page * PAGE_SIZE, true);
     this.#pages[index] = page;
     this.#view.setInt32(layout.codeSlots + page * 4, slot, true);
     this.#memory.setPageFlag(page, PAGE_FLAG.code, true);
@@ -60,6 +61,14 @@ export class CodeCache {
   /** Byte offset of the page's slot; 0 if it has none. */
   slotAt(page: number): number {
     return this.#view.getInt32(this.#memory.layout.codeSlots + page * 4, true);
+  }
+
+  /** Keeps the entry of the instruction across a page's end, with its bits. */
+  keepStraddle(page: number, bits: number, word: number, immediate: number): void {
+    const slot = this.slotAt(page);
+    this.#view.setUint32(slot + SLOT.straddle, word, true);
+    this.#view.setInt32(slot + SLOT.straddle + 4, immediate, true);
+    this.#view.setUint32(slot + SLOT.straddleBits, bits, true);
   }
 
   /** Forgets, on every page, the entry of the instruction at this offset: a breakpoint may stand there. */
@@ -98,6 +107,8 @@ export class CodeCache {
       break;
     }
     this.onForget(page, first, last);
+    // What the next page holds of it is compared with that page; but a breakpoint may stand here now.
+    if (last === PAGE_SIZE / 2 - 1) this.#view.setInt32(slot + SLOT.straddleBits, 0, true);
     this.#clear(slot + first * ENTRY_SIZE, (last + 1 - first) * ENTRY_SIZE);
   }
 }

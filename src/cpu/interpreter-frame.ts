@@ -310,4 +310,38 @@ export class InterpreterFrame implements ActionFrame {
     f.op('i32.add');
     f.set(this.left);
   }
+
+  /** The pc and the count, for a call to the host side. */
+  spill(pc: Local): void {
+    const f = this.f;
+    f.get(this.hart);
+    f.get(pc);
+    f.store('i64.store', HART.pc);
+    f.get(this.hart);
+    f.get(this.left);
+    f.store('i32.store', HART.remaining);
+  }
+
+  /** What that call may have changed. */
+  reload(): void {
+    const f = this.f;
+    f.get(this.hart);
+    f.load('i32.load', HART.remaining);
+    f.set(this.left);
+    this.loadContext();
+  }
+
+  /** What a trap, a return or a CSR may have changed. */
+  loadContext(): void {
+    const f = this.f;
+    f.get(this.hart);
+    f.load('i64.load', HART.pc);
+    f.set(this.target);
+    f.get(this.hart);
+    f.load('i32.load', HART.dataTlbs);
+    f.set(this.dataTlbs);
+    f.get(this.hart);
+    f.load('i32.load', HART.fetchTlbs);
+    f.set(this.fetchTlbs);
+  }
 }

@@ -26,6 +26,7 @@ import {
   type PairOperation,
 } from './operations.ts';
 import { RESUME } from './resume.ts';
+import { emitStraddling, enterStraddle } from './straddle.ts';
 import { NOT_DONE, type QuickWay, quickWay, type SystemCode } from './system-code.ts';
 
 /** Which dispatcher to generate. */
@@ -85,7 +86,7 @@ class Interpreter {
 
   emit(dispatch: Dispatch): void {
     const f = this.#f;
-    this.#loadContext();
+    this.#frame.loadContext();
     f.i64(1n); // no page begins there
     f.set(this.#frame.slotPc);
     f.i32(ARRIVAL.unmarked);
@@ -158,11 +159,11 @@ class Interpreter {
     f.get(this.#frame.target);
     f.call(this.#miss.refillFetch);
     f.brIf(this.#frame.goto);
-    this.#spill(this.#frame.target);
+    this.#frame.spill(this.#frame.target);
     f.get(this.#frame.hart);
     f.call(this.#host.fetch);
     f.drop(); // either way: on from the hart's pc
-    this.#reload();
+    this.#frame.reload();
     f.br(this.#frame.goto);
     f.end();
     f.get(this.#frame.scratch);
@@ -235,6 +236,9 @@ class Interpreter {
     const f = this.#f;
     switch (operation.kind) {
       case 'undecoded':
+        emitStraddling(this.#frame);
+        this.#frame.slow();
+        return;
       case 'illegal':
         this.#frame.slow();
         return;
@@ -432,12 +436,12 @@ class Interpreter {
     const f = this.#f;
     this.#frame.pc();
     f.set(this.#frame.target);
-    this.#spill(this.#frame.target);
+    this.#frame.spill(this.#frame.target);
     f.get(this.#frame.hart);
     f.get(this.#frame.entry);
     f.call(this.#host.slow);
     f.set(this.#frame.scratch);
-    this.#reload();
+    this.#frame.reload();
     const is = (answer: number): void => {
       f.get(this.#frame.scratch);
       f.i32(answer);
@@ -449,24 +453,7 @@ class Interpreter {
     f.brIf(this.#frame.exit);
     is(RESUME.straddle);
     f.if();
-    f.get(this.#frame.hart);
-    f.i32(HART.straddle);
-    f.op('i32.add');
-    f.tee(this.#frame.entry);
-    // Half a halfword earlier, as slotPc is below: no page begins at an odd address, so `goto` never stays here.
-    f.i32(ENTRY_SIZE / 2);
-    f.op('i32.sub');
-    f.set(this.#frame.slotBase);
-    // 2 GiB away: no branch stays within a page of it.
-    f.get(this.#frame.slotBase);
-    f.i32(-0x8000_0000);
-    f.op('i32.add');
-    f.set(this.#frame.pageBase);
-    f.get(this.#frame.target);
-    f.i64(1);
-    f.op('i64.sub');
-    f.set(this.#frame.slotPc);
-    f.br(this.#frame.next);
+    enterStraddle(this.#frame);
     f.end();
     // Retry adds nothing, anything else is the distance to the next entry.
     if (this.#jit === undefined) {
@@ -484,37 +471,5 @@ class Interpreter {
     this.#frame.pc();
     f.set(this.#frame.target);
     f.br(this.#frame.goto);
-  }
-
-  #spill(pc: Local): void {
-    const f = this.#f;
-    f.get(this.#frame.hart);
-    f.get(pc);
-    f.store('i64.store', HART.pc);
-    f.get(this.#frame.hart);
-    f.get(this.#frame.left);
-    f.store('i32.store', HART.remaining);
-  }
-
-  #reload(): void {
-    const f = this.#f;
-    f.get(this.#frame.hart);
-    f.load('i32.load', HART.remaining);
-    f.set(this.#frame.left);
-    this.#loadContext();
-  }
-
-  /** What a trap, a return or a CSR may have changed. */
-  #loadContext(): void {
-    const f = this.#f;
-    f.get(this.#frame.hart);
-    f.load('i64.load', HART.pc);
-    f.set(this.#frame.target);
-    f.get(this.#frame.hart);
-    f.load('i32.load', HART.dataTlbs);
-    f.set(this.#frame.dataTlbs);
-    f.get(this.#frame.hart);
-    f.load('i32.load', HART.fetchTlbs);
-    f.set(this.#frame.fetchTlbs);
   }
 }

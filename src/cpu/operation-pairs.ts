@@ -6,8 +6,8 @@
 import type { PairOperation, SingleOperation } from './operations.ts';
 
 /**
- * Those that Linux's boot interprets most often, `c.` for the short form: 41 % of what it interprets is the first of one.
- * The first goes on to the next instruction whatever happens.
+ * Those that Linux's boot interprets most often, `c.` for the short form. The first goes on to the next instruction whatever
+ * happens.
  */
 const PAIRS = [
   'c.ld c.ld',

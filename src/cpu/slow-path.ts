@@ -231,12 +231,13 @@ export class SlowPath {
     const { pc } = hart;
     const { blocksBase } = this.#memory.layout;
     const low = this.#view.getUint16(blocksBase + page * PAGE_SIZE + inPage, true);
-    // The second half lies on the next page, which may be another one by the next time: decoded anew each time.
+    // The second half lies on the next page, which may be another one by the next time: generated code looks.
     const second = this.#codeAt(hart, pc + 2n);
     if (typeof second !== 'number') return this.#trap(hart, second.cause, second.address);
     const both = ((this.#view.getUint16(second, true) << 16) | low) >>> 0;
     trace.decoded?.(hart, pc, both);
     const { word, immediate } = this.#predecoder.decode(both);
+    if (!breakable && trace.decoded === undefined) this.#code.keepStraddle(page, both, word, immediate);
     hart.setStraddle(word, immediate, END_WORD);
     return this.#again(hart, RESUME.straddle);
   }

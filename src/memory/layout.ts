@@ -224,8 +224,13 @@ export const SLOT = {
   heat: SLOT_ENTRIES * ENTRY_SIZE + 4,
   /** i64: address of the page less that of the region's base page. */
   delta: SLOT_ENTRIES * ENTRY_SIZE + 8,
+  /** u32: byte offset of the page's contents. */
+  host: SLOT_ENTRIES * ENTRY_SIZE + 16,
+  /** u32: the instruction that lies across the page's end, as it was decoded last, or 0; and its entry. */
+  straddleBits: SLOT_ENTRIES * ENTRY_SIZE + 20,
+  straddle: SLOT_ENTRIES * ENTRY_SIZE + 24,
   /** u16 per halfword: the region's state that begins there, or 0. */
-  states: SLOT_ENTRIES * ENTRY_SIZE + 16,
+  states: SLOT_ENTRIES * ENTRY_SIZE + 32,
 } as const;
 export const SLOT_SIZE = align(SLOT.states + PAGE_SIZE, 64);
 /** How many pages of code are kept predecoded. */
