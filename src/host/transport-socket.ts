@@ -1,4 +1,5 @@
 /** A migration over a socket or one end of a pipe. */
+import { readvSync } from 'node:fs';
 import type { OnReadOpts, Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { GodwitError } from '../error.ts';
@@ -21,11 +22,17 @@ export function readInto(socket: Socket, onread: OnReadOpts): Socket {
 }
 
 /**
- * Bytes are read into a ring of fixed buffers, which halves the cost of receiving: a fresh buffer per read is fresh
- * memory to be found by the system. A buffer is used again only after the reader has asked for the next.
+ * The event loop reads into a ring of fixed buffers: a fresh buffer per read is fresh memory to be found by the system. A
+ * buffer is used again only after the reader has asked for the next.
+ *
+ * That wakes the reader, and is all that comes by way of the loop if he has a place for the bytes: the rest he gets from the
+ * system right there, as long as there is more, and what stands behind it, the next header, with the same call.
  */
 const RING_BUFFERS = 4;
-const BUFFER_SIZE = 256 * 1024;
+const BUFFER_SIZE = 4096;
+const AHEAD_SIZE = 512;
+/** Bytes that are read in a turn of the loop before everybody else in this thread has one. */
+const TURN_BYTES = 4 * 1024 * 1024;
 
 export class SocketTransport implements Transport {
   readonly duplex: boolean;
@@ -41,6 +48,10 @@ export class SocketTransport implements Transport {
   /** Buffers that the reader may be looking at: 0 or 1. */
   #lent = 0;
   #full = false;
+  /** For what stands behind the place that is filled. */
+  readonly #ahead = new Uint8Array(AHEAD_SIZE);
+  /** What may be read before the loop has said again that there is something. */
+  #allowed = 0;
   #ended = false;
   #error: GodwitError | undefined;
   readonly #readers: (() => void)[] = [];
@@ -90,7 +101,7 @@ export class SocketTransport implements Transport {
     });
   }
 
-  async read(): Promise<Uint8Array | undefined> {
+  async read(into?: Uint8Array): Promise<Uint8Array | undefined> {
     this.#lent = 0;
     this.#resume();
     for (;;) {
@@ -99,6 +110,8 @@ export class SocketTransport implements Transport {
         this.#lent = 1;
         return chunk;
       }
+      const filled = into === undefined ? 0 : this.#fill(into);
+      if (filled > 0) return into?.subarray(0, filled);
       if (this.#ended) return undefined;
       if (this.#error !== undefined) throw this.#error;
       await new Promise<void>((resolve) => this.#readers.push(resolve));
@@ -131,9 +144,8 @@ export class SocketTransport implements Transport {
 
   /** Of a plain socket: what TLS or a pipe brings, this thread alone can read. */
   lend(): LentConnection | undefined {
-    const handle = (this.#socket as unknown as { _handle: PlainHandle | null })._handle;
-    const plain = this.duplex && !(this.#socket instanceof TLSSocket) && handle !== null && handle.fd >= 0;
-    if (!plain || this.#socket.writableLength > 0) return undefined;
+    const handle = this.#plainHandle;
+    if (!this.duplex || handle === undefined || this.#socket.writableLength > 0) return undefined;
     handle.readStop();
     if (this.#chunks.length > 0 || this.#ended || this.#error !== undefined) {
       handle.readStart();
@@ -148,8 +160,33 @@ export class SocketTransport implements Transport {
     this.#socket.destroy();
   }
 
+  /** What can be read past Node: the system's own descriptor, without TLS or buffers of a stream before it. */
+  get #plainHandle(): PlainHandle | undefined {
+    const handle = (this.#socket as unknown as { _handle: PlainHandle | null })._handle;
+    const plain = !(this.#socket instanceof TLSSocket) && this.#socket.listenerCount('data') === 0;
+    return plain && handle !== null && handle.fd >= 0 ? handle : undefined;
+  }
+
+  /** Reads what has come; 0 if the loop is to say when there is more. */
+  #fill(into: Uint8Array): number {
+    const handle = this.#allowed > 0 && this.#error === undefined ? this.#plainHandle : undefined;
+    if (handle === undefined) return 0;
+    try {
+      const count = readvSync(handle.fd, [into, this.#ahead]);
+      // A call that brings less than it could has brought all. The end is the loop's to tell.
+      this.#allowed = count < into.length + AHEAD_SIZE ? 0 : this.#allowed - count;
+      if (count > into.length) this.#chunks.push(this.#ahead.subarray(0, count - into.length));
+      return Math.min(count, into.length);
+    } catch (error) {
+      this.#allowed = 0;
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') this.#fail(this.#broken(error as Error));
+      return 0;
+    }
+  }
+
   /** Returns whether there is a buffer to read more into. */
   #received(chunk: Uint8Array): boolean {
+    this.#allowed = chunk.length < BUFFER_SIZE ? 0 : TURN_BYTES;
     this.#chunks.push(chunk);
     this.#next = (this.#next + 1) % RING_BUFFERS;
     this.#full = this.#chunks.length + this.#lent >= RING_BUFFERS - 1;

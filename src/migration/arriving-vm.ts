@@ -53,7 +53,7 @@ export class ArrivingVm {
     this.features = features;
     this.#kernels = new Kernels(vm.memory, vm.layout.scratch);
     this.#ram = new RamLoad(this.#kernels, vm.layout, undefined, receivedPages(vm.memory, vm.layout));
-    this.#arriving = new RamReceiver(vm, this.#ram, interrupt, features.includes('xbzrle'));
+    this.#arriving = new RamReceiver(vm, this.#kernels, this.#ram, interrupt, features.includes('xbzrle'));
     reader.landIn(this.#arriving.slots);
     this.land(reader);
   }
@@ -176,6 +176,7 @@ export class ArrivingVm {
       throw GodwitError.unexpected('format', 'migration stream', EXPECTED.active, `"${type}"`, offset);
     }
     await this.#arriving.settled();
+    this.#arriving.finish();
     const { vm } = this;
     const { postcopy } = vm;
     if (postcopy === undefined) throw new GodwitError('internal', 'migration: no post-copy');

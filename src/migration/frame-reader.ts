@@ -5,7 +5,7 @@
 import { GodwitError } from '../error.ts';
 import { CHECKED_SIZE, checkOpening, HEADER_SIZE, OPENING_SIZE } from './frame.ts';
 import { headerCheck } from './frame-writer.ts';
-import { Kernels } from './kernels.ts';
+import { addPiece, Kernels, type Piece } from './kernels.ts';
 import { type Direction, FRAMES, type FrameName, frameName } from './protocol.ts';
 import type { Transport } from './transport.ts';
 
@@ -13,20 +13,34 @@ export interface Frame {
   readonly type: FrameName;
   /** Byte offset of the frame's header in the stream. */
   readonly offset: number;
-  /** Valid until the next frame is asked for if it stands in the shared memory. */
+  /** Valid until the next frame is asked for if it stands in the shared memory. Of one in pieces, the first. */
   readonly payload: Uint8Array;
   /** Address of the payload in the shared memory, if it was read to there. */
   readonly at: number | undefined;
-  /** What the payload is yet to be checked with, if it was put into a slot: the hash's seed, and what it must be. */
-  readonly proof?: { readonly seed: number; readonly checksum: bigint };
+  /** What the payload is yet to be checked with, if it was put into a slot. */
+  readonly proof?: Proof;
+}
+
+/** The checksum of a payload. Plain data. */
+export interface Proof {
+  /** Of the hash. */
+  readonly seed: number;
+  readonly checksum: bigint;
+  /** Where the payload stands: what stands together is one. */
+  readonly pieces: readonly Piece[];
 }
 
 /** Where bulky payloads are put, to be checked and used by somebody else while the next one is read. */
 export interface LandingSlots {
   readonly types: readonly FrameName[];
   readonly memory: WebAssembly.Memory;
-  /** A byte offset in the memory, a multiple of 8, with room for the largest payload of the types and 8 bytes. */
+  /** A byte offset in the memory, with room for the largest payload of the types. */
   acquire(): Promise<number>;
+  /**
+   * Where a payload is to be read to, from the slot on. Each piece has been filled when the next one is asked for, so that what
+   * has come may say where the rest belongs.
+   */
+  pieces(type: FrameName, slot: number, length: number): Iterable<Piece>;
 }
 
 /** Where payloads of some types are to be put: directly into the shared memory. */
@@ -34,8 +48,7 @@ export interface Landing {
   readonly types: readonly FrameName[];
   readonly kernels: Kernels;
   /**
-   * Says where the next one is to be: a byte offset in the kernels' memory, a multiple of 8, with room for the largest
-   * payload of the type and 8 bytes.
+   * Says where the next one is to be: a byte offset in the kernels' memory, with room for the largest payload of the type.
    */
   readonly at: () => number;
 }
@@ -127,13 +140,16 @@ export class FrameReader {
     const checksum = new DataView(header.buffer).getBigUint64(16, true);
     const named = `${where} "${type}"`;
     if (this.#slots?.types.includes(type) === true) {
-      const to = await this.#slots.acquire();
-      // Copies into shared memory are five times faster between places that are equal modulo 8.
-      const at = to + (this.#chunk.byteOffset & 7);
-      const payload = new Uint8Array(this.#slots.memory.buffer, at, length);
-      await this.#fill(payload, named, false);
+      const { memory } = this.#slots;
+      const at = await this.#slots.acquire();
+      const pieces: Piece[] = [];
+      for (const piece of this.#slots.pieces(type, at, length)) {
+        await this.#fill(new Uint8Array(memory.buffer, piece.at, piece.length), named, false);
+        addPiece(pieces, piece);
+      }
+      const payload = new Uint8Array(memory.buffer, at, pieces[0]?.length ?? 0);
       this.#sequence = (this.#sequence + 1) >>> 0;
-      return { type, offset, payload, at, proof: { seed: check, checksum } };
+      return { type, offset, payload, at, proof: { seed: check, checksum, pieces } };
     }
     const landing = this.#landings.get(type);
     let at: number | undefined;
@@ -143,8 +159,7 @@ export class FrameReader {
       payload = await this.#collect(length, named);
       hash = this.#kernels.hash(payload, check);
     } else {
-      // Copies into shared memory are five times faster between places that are equal modulo 8.
-      at = landing.at() + (this.#chunk.byteOffset & 7);
+      at = landing.at();
       payload = new Uint8Array(landing.kernels.memory.buffer, at, length);
       await this.#fill(payload, named, false);
       hash = landing.kernels.hashAt(at, length, check);
@@ -214,18 +229,22 @@ export class FrameReader {
     let have = 0;
     while (have < target.length) {
       if (this.#chunk.length === 0) {
-        const chunk = await this.#transport.read();
+        const rest = target.subarray(have);
+        const chunk = await this.#transport.read(rest);
         if (chunk === undefined) {
           if (mayEnd && have === 0) return false;
           throw GodwitError.unexpected(
             'format',
             where,
-            `${target.length - have} more bytes`,
+            `${rest.length} more bytes`,
             'the end of the stream',
             this.#offset,
           );
         }
-        this.#chunk = chunk;
+        if (chunk.buffer === rest.buffer && chunk.byteOffset === rest.byteOffset) {
+          have += chunk.length;
+          this.#offset += chunk.length;
+        } else this.#chunk = chunk;
         continue;
       }
       const piece = this.#chunk.subarray(0, target.length - have);

@@ -27,6 +27,21 @@ const P3 = 0x165667b19e3779f9n;
 const P4 = 0x85ebca77c2b2ae63n;
 const P5 = 0x27d4eb2f165667c5n;
 
+/** Some of this memory. */
+export interface Piece {
+  /** Byte offset. */
+  readonly at: number;
+  readonly length: number;
+}
+
+/** Adds what stands right behind the last piece to it. */
+export function addPiece(pieces: Piece[], piece: Piece): void {
+  const last = pieces.at(-1);
+  if (last !== undefined && last.at + last.length === piece.at) {
+    pieces[pieces.length - 1] = { at: last.at, length: last.length + piece.length };
+  } else pieces.push(piece);
+}
+
 interface Exports {
   zeroPages(address: number, pages: number): number;
   dataPages(address: number, pages: number): number;
@@ -73,11 +88,34 @@ export class Kernels {
 
   /** xxh64 of bytes in this memory. `seed` is a u32. */
   hashAt(address: number, length: number, seed: number): bigint {
+    return this.hashPieces([{ at: address, length }], seed);
+  }
+
+  /** xxh64 of pieces of this memory as if they stood one behind the other. `seed` is a u32. */
+  hashPieces(pieces: readonly Piece[], seed: number): bigint {
+    const { begin, stripes, copy, finish } = this.#exports;
     const state = this.#scratch + STATE;
-    const count = Math.floor(length / STRIPE);
-    this.#exports.begin(state, seed);
-    this.#exports.stripes(state, address, count);
-    return this.#exports.finish(state, seed, address + count * STRIPE, length % STRIPE, length);
+    const bounce = this.#scratch + BOUNCE;
+    /** Bytes in `bounce`, which are the beginning of a stripe. */
+    let held = 0;
+    let total = 0;
+    begin(state, seed);
+    for (const { at, length } of pieces) {
+      const joined = held === 0 ? 0 : Math.min(STRIPE - held, length);
+      copy(bounce + held, at, joined);
+      held += joined;
+      total += length;
+      if (held === STRIPE) {
+        stripes(state, bounce, 1);
+        held = 0;
+      }
+      if (joined === length) continue;
+      const count = Math.floor((length - joined) / STRIPE);
+      stripes(state, at + joined, count);
+      held = (length - joined) % STRIPE;
+      copy(bounce, at + length - held, held);
+    }
+    return finish(state, seed, bounce, held, total);
   }
 
   /** xxh64 of bytes anywhere. `seed` is a u32. */

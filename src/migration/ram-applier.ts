@@ -4,6 +4,7 @@
  */
 import { GodwitError } from '../error.ts';
 import { ARRIVAL_SIZE, type Layout, PAGE_SIZE } from '../memory/layout.ts';
+import type { Proof } from './frame-reader.ts';
 import { KERNEL_SCRATCH, Kernels } from './kernels.ts';
 import { PageBitmap } from './page-bitmap.ts';
 import { MAX_PAGES_PAYLOAD } from './pages-frame.ts';
@@ -35,8 +36,7 @@ export interface RamJob {
   readonly channel: number;
 }
 
-/** Room for a payload, and to shift it by up to 7 bytes. */
-const SLOT_SIZE = Math.ceil((MAX_RAM_PAYLOAD + 8192) / 4096) * 4096;
+const SLOT_SIZE = Math.ceil(MAX_RAM_PAYLOAD / 4096) * 4096;
 export const ARRIVAL_SLOTS = 8;
 /** What an applier has for itself: its kernels' scratch, and a place for what was compressed. */
 const APPLIER_SIZE = Math.ceil((KERNEL_SCRATCH + SLOT_SIZE) / 4096) * 4096;
@@ -66,6 +66,23 @@ export function fetcherPlaces({ arrival }: Layout): { readonly scratch: number; 
   return { scratch, landing: scratch + KERNEL_SCRATCH };
 }
 
+/** Names a frame in errors. */
+export const frameOver = (channel: number, type: string): string =>
+  `${channel === 0 ? '' : `channel ${channel}, `}frame "${type}"`;
+
+/** @throws GodwitError kind "format" if it is not what was sent. */
+export function checkProof(
+  kernels: Kernels,
+  { seed, checksum, pieces }: Proof,
+  where: string,
+  offset: number,
+): void {
+  const hash = BigInt.asUintN(64, kernels.hashPieces(pieces, seed));
+  if (hash === checksum) return;
+  const [expected, got] = [checksum.toString(16), hash.toString(16)];
+  throw GodwitError.unexpected('format', `${where}, checksum`, expected, got, offset);
+}
+
 export class RamApplier {
   readonly #bytes: Uint8Array;
   readonly #kernels: Kernels;
@@ -86,12 +103,8 @@ export class RamApplier {
 
   /** @throws GodwitError kind "format"; then nothing of the frame was applied. */
   apply({ type, at, length, seed, checksum, pass, deltas, offset, channel }: RamJob): RamCounts {
-    const where = `${channel === 0 ? '' : `channel ${channel}, `}frame "${type}"`;
-    const hash = BigInt.asUintN(64, this.#kernels.hashAt(at, length, seed));
-    if (hash !== checksum) {
-      const [expected, got] = [checksum.toString(16), hash.toString(16)];
-      throw GodwitError.unexpected('format', `${where}, checksum`, expected, got, offset);
-    }
+    const where = frameOver(channel, type);
+    checkProof(this.#kernels, { seed, checksum, pieces: [{ at, length }] }, where, offset);
     const payload = this.#bytes.subarray(at, at + length);
     const load = this.#loadOf(deltas);
     if (type === 'ram') return load.applyFor({ type, offset, payload, at }, pass);

@@ -5,7 +5,7 @@
 import { GodwitError } from '../error.ts';
 import { type Layout, PAGE_SIZE } from '../memory/layout.ts';
 import type { Frame } from './frame-reader.ts';
-import type { Kernels } from './kernels.ts';
+import type { Kernels, Piece } from './kernels.ts';
 import { PageBitmap } from './page-bitmap.ts';
 import type { Message } from './protocol.ts';
 import { MAX_RUNS, RAM_HEADER_SIZE, RUN_KIND, RUN_SIZE } from './ram-stream.ts';
@@ -24,6 +24,9 @@ export interface RamCounts {
   readonly pages: number;
   readonly zeroPages: number;
 }
+
+/** Pages of a run from which on it is better read straight into its pages: each run is a call to the system. */
+const LONG_RUN = 8;
 
 export class RamLoad {
   readonly #kernels: Kernels;
@@ -97,20 +100,49 @@ export class RamLoad {
   }
 
   /**
+   * Where the pages of a payload can be read to so that nothing is left to copy; undefined if it has none, or is to be read in
+   * one piece: because its runs are short, its pages have to be decoded, or something is wrong with it.
+   * @param at address of its table, or of as much of it as a table can be.
+   * @param length of all of it.
+   */
+  placement(at: number, length: number): Piece[] | undefined {
+    const view = new DataView(this.#kernels.memory.buffer, at);
+    const count = view.getUint32(4, true);
+    if (this.#final || view.getUint32(0, true) !== this.#passes + 1 || count > MAX_RUNS) return undefined;
+    const pieces: Piece[] = [];
+    let bytes = 0;
+    for (let i = 0; i < count; i++) {
+      const entry = RAM_HEADER_SIZE + i * RUN_SIZE;
+      const page = view.getUint32(entry, true);
+      const pages = view.getUint16(entry + 4, true);
+      const kind = view.getUint16(entry + 6, true);
+      if (page >= this.#layout.pages || pages > this.#layout.pages - page) return undefined;
+      if (kind === RUN_KIND.data) {
+        pieces.push({ at: this.#layout.blocksBase + page * PAGE_SIZE, length: pages * PAGE_SIZE });
+        bytes += pages * PAGE_SIZE;
+      } else if (kind !== RUN_KIND.zero) return undefined;
+    }
+    const long = bytes >= pieces.length * LONG_RUN * PAGE_SIZE;
+    return bytes > 0 && long && RAM_HEADER_SIZE + count * RUN_SIZE + bytes === length ? pieces : undefined;
+  }
+
+  /**
    * Applies a frame whose payload stands in the shared memory.
+   * @param placed bytes of it that stand in their pages already (`placement`).
    * @throws GodwitError kind "format"; then nothing of the frame was applied.
    */
-  apply(frame: Frame): void {
+  apply(frame: Frame, placed = 0): void {
     const { at } = frame;
     if (at === undefined) throw new GodwitError('internal', 'a ram frame was read to the wrong memory');
-    for (const { page, count, kind, from } of this.#runs(frame, at)) {
+    for (const { page, count, kind, from } of this.#runs(frame, at, placed)) {
       const to = this.#layout.blocksBase + page * PAGE_SIZE;
       if (kind === RUN_KIND.coming) {
         this.#touch(to, count);
         continue;
       }
-      if (kind === RUN_KIND.data) this.#kernels.copy(to, at + from, count * PAGE_SIZE);
-      else if (kind === RUN_KIND.delta) this.#codec?.apply(at + from, count, to);
+      if (kind === RUN_KIND.data) {
+        if (placed === 0) this.#kernels.copy(to, at + from, count * PAGE_SIZE);
+      } else if (kind === RUN_KIND.delta) this.#codec?.apply(at + from, count, to);
       else {
         this.#zero(page, count);
         this.#passZeroPages += count;
@@ -154,8 +186,11 @@ export class RamLoad {
     }
   }
 
-  /** @param at address of the payload. */
-  #runs({ payload, offset }: Frame, at: number): Run[] {
+  /**
+   * @param at address of the payload.
+   * @param elsewhere bytes of it that stand in another place.
+   */
+  #runs({ payload, offset }: Frame, at: number, elsewhere: number): Run[] {
     const fail = (what: string, expected: string, got: number): GodwitError =>
       unexpected(`frame "ram", ${what}`, expected, String(got), offset);
     if (payload.length < RAM_HEADER_SIZE) {
@@ -199,7 +234,8 @@ export class RamLoad {
       next = run.page + run.count;
       runs.push(run);
     }
-    if (from !== payload.length) throw fail('length', `${from} bytes`, payload.length);
+    const length = payload.length + elsewhere;
+    if (from !== length) throw fail('length', `${from} bytes`, length);
     return runs;
   }
 

@@ -25,8 +25,12 @@ export interface Transport {
    * may be used again. @throws GodwitError kind "transport".
    */
   write(chunks: readonly Uint8Array[]): Promise<void>;
-  /** The next bytes, at least one; undefined at a clean end. The memory may be used again at the next call. */
-  read(): Promise<Uint8Array | undefined>;
+  /**
+   * The next bytes, at least one; undefined at a clean end. The memory may be used again at the next call.
+   * @param into where the reader would have them. Where that can be done without a copy, the first of them are put there, and
+   * the part of it that was filled is returned.
+   */
+  read(into?: Uint8Array): Promise<Uint8Array | undefined>;
   /**
    * Flushes what was written (to a file: to the disk; to a command: until it has ended well) and closes this side's
    * direction.

@@ -98,6 +98,59 @@ describe.each(['unix', 'tcp'] as const)('%s', (kind) => {
     destination.destroy();
   });
 
+  test('a reader who has a place for the bytes gets them there, in order, and what stands behind it afterwards', async () => {
+    const { source, destination } = await pair(uri());
+    const sent = new Uint8Array(3_000_000).map((_, i) => (i * 13) >> 4);
+    const writing = source.write([sent]).then(() => source.end());
+    const memory = new Uint8Array(new SharedArrayBuffer(sent.length));
+    let at = 0;
+    let inPlace = 0;
+    for (let size = 1; at < sent.length; size = (size * 5) % 300_007) {
+      const place = memory.subarray(at, at + size);
+      const piece = (await destination.read(place)) as Uint8Array;
+      expect(piece.length).toBeGreaterThan(0);
+      if (piece.buffer === memory.buffer) {
+        expect(piece.byteOffset).toBe(at);
+        expect(piece.length).toBeLessThanOrEqual(place.length);
+        inPlace += piece.length;
+        at += piece.length;
+      } else {
+        // As a reader does: what is more than it has room for belongs to the next place.
+        memory.set(piece, at);
+        at += piece.length;
+      }
+    }
+    expect(Buffer.compare(memory, sent)).toBe(0);
+    expect(inPlace, 'most of it').toBeGreaterThan(sent.length / 2);
+    expect(await destination.read(memory)).toBeUndefined();
+    await writing;
+    source.destroy();
+    destination.destroy();
+  });
+
+  test('a reader who is never out of bytes leaves turns to others', async () => {
+    const { source, destination } = await pair(uri());
+    const block = new Uint8Array(4 * 1024 * 1024);
+    let writing = true;
+    const writes = (async () => {
+      while (writing) await source.write([block]);
+    })();
+    let turns = 0;
+    const place = new Uint8Array(64 * 1024);
+    const reading = (async () => {
+      while (turns < 3) await destination.read(place);
+    })();
+    while (turns < 3) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turns++;
+    }
+    await reading;
+    writing = false;
+    destination.destroy();
+    await writes.catch(() => {});
+    source.destroy();
+  });
+
   test('a reader that does not read holds the writer up, and a dropped connection frees it', async () => {
     const { source, destination } = await pair(uri());
     let taken = 0;

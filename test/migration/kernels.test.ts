@@ -98,6 +98,25 @@ test('xxh64 equals the specification for every length up to 130 and around the b
   }
 });
 
+test('pieces of memory have the hash of what they come to, wherever they are cut', () => {
+  const kernels = Kernels.standalone();
+  const memory = new Uint8Array(kernels.memory.buffer);
+  const bytes = pattern(200);
+  const expected = reference(bytes, 7);
+  const places = [KERNEL_SCRATCH - 3000, KERNEL_SCRATCH - 2003, KERNEL_SCRATCH - 1009];
+  for (let first = 0; first <= bytes.length; first++) {
+    for (const second of [0, 1, 8, 31, 32, 33, bytes.length]) {
+      const cuts = [0, first, Math.min(bytes.length, first + second), bytes.length];
+      const pieces = places.map((at, i) => {
+        const piece = bytes.subarray(cuts[i], cuts[i + 1]);
+        memory.set(piece, at);
+        return { at, length: piece.length };
+      });
+      expect(unsigned(kernels.hashPieces(pieces, 7)), cuts.join()).toBe(expected);
+    }
+  }
+});
+
 test('the zero tests find any one byte, at any place of a page', () => {
   const memory = new WebAssembly.Memory({ initial: 3, maximum: 3, shared: true });
   const kernels = new Kernels(memory, 0);

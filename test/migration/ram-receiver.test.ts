@@ -19,7 +19,7 @@ function setUp(applyRam?: (job: RamJob) => Promise<RamCounts>) {
   const kernels = new Kernels(memory, layout.scratch);
   const ram = new RamLoad(kernels, layout, undefined, receivedPages(memory, layout));
   const vm = { memory, layout, ...(applyRam === undefined ? {} : { applyRam }) } as DestinationVm;
-  const receiver = new RamReceiver(vm, ram, new Interrupt(new VirtualTime()), false);
+  const receiver = new RamReceiver(vm, kernels, ram, new Interrupt(new VirtualTime()), false);
   /** A frame of pass `pass` with page `page`, all ones, as a reader leaves it in a slot. */
   const arrive = async (pass: number, page: number): Promise<Frame> => {
     const at = await receiver.slots.acquire();
@@ -31,7 +31,8 @@ function setUp(applyRam?: (job: RamJob) => Promise<RamCounts>) {
     view.setUint16(12, 1, true);
     view.setUint16(14, RUN_KIND.data, true);
     const checksum = BigInt.asUintN(64, kernels.hashAt(at, payload.length, 5));
-    return { type: 'ram', offset: 100, payload, at, proof: { seed: 5, checksum } };
+    const pieces = [{ at, length: payload.length }];
+    return { type: 'ram', offset: 100, payload, at, proof: { seed: 5, checksum, pieces } };
   };
   return { layout, memory, ram, receiver, arrive };
 }
