@@ -11,7 +11,6 @@ import type { StreamPlace } from '../migration/frame-reader.ts';
 import type { LentConnection } from '../migration/transport.ts';
 import { hostClock } from './clock.ts';
 import { OwnPages } from './own-pages.ts';
-import { beFirstAwake } from './prompt-thread.ts';
 
 /** How often a connection of this thread's own is looked at while nobody waits, and nothing runs. */
 const LOOK_MS = 5;
@@ -83,7 +82,6 @@ export class LateMemory {
     this.endFetching();
     const own = new OwnPages(this.#machine.memory, connection, from, confirms);
     this.#own = own;
-    beFirstAwake(true);
     this.#looks = setInterval(() => this.#look(), LOOK_MS);
     try {
       await own.done;
@@ -98,7 +96,6 @@ export class LateMemory {
     clearInterval(this.#looks);
     this.#own.close();
     this.#own = undefined;
-    beFirstAwake(false);
     this.#askedNs.clear();
     for (const page of this.#machine.memory.missing.wanted) this.#port?.postMessage(page);
   }

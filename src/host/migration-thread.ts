@@ -31,7 +31,6 @@ import { deferOptimizing } from './compiler-flags.ts';
 import type { WantedChunks } from './late-drives.ts';
 import type { MachineApi } from './machine-api.ts';
 import { pageRelease } from './page-release.ts';
-import { beFirstAwake } from './prompt-thread.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
 import { RamHelpers } from './ram-helpers.ts';
 import { describeMachine } from './rom-hashes.ts';
@@ -194,8 +193,6 @@ class MigrationThread implements MigrationApi {
     });
     this.#sender = sender;
     deferOptimizing(parameters.postcopy === true);
-    // Until it ends: it has one migration.
-    if (parameters.postcopyPreempt === true) beFirstAwake(true);
     try {
       await sender.run();
     } finally {
