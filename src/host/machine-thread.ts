@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
+import type { Accelerator } from '../cpu/accelerator.ts';
 import type { Hart } from '../cpu/hart.ts';
 import { GodwitError } from '../error.ts';
 import type { MachineCheckpoint } from '../machine/checkpoints.ts';
@@ -17,6 +18,7 @@ import { type BurstEnd, Machine } from '../machine/machine.ts';
 import { deviceTreeLines, memoryTreeLines } from '../machine/machine-trees.ts';
 import { pciLines } from '../machine/pci-info.ts';
 import { registerLines, registerValues } from '../machine/register-dump.ts';
+import { Rehearsal } from '../machine/rehearsal.ts';
 import { translationLines } from '../machine/translation-dump.ts';
 import type { RunPlan } from '../machine/turns.ts';
 import type { WaitFigures } from '../machine/wait-times.ts';
@@ -49,6 +51,9 @@ const SHORT_SLEEP_NS = 2e6;
 /** How long a thread with networks sleeps between two looks at its sockets. */
 const NAP_NS = 0.2e6;
 
+/** How long a machine that waits for its guest runs another one. */
+const REHEARSAL_NS = 100e6;
+
 class MachineThread implements MachineApi {
   #machine!: Machine;
   #attention!: Attention;
@@ -56,6 +61,8 @@ class MachineThread implements MachineApi {
   readonly #main: Remote<MachineListener>;
   #disks = new MachineDisks([], () => {});
   #arriving!: ArrivingState;
+  #accel!: Accelerator;
+  #rehearsal: Rehearsal | undefined;
   readonly #networks = new MachineNetworks();
   #output: number[] = [];
   #log!: GuestLog;
@@ -81,6 +88,7 @@ class MachineThread implements MachineApi {
 
   build({ configuration, memory, accel, icount, rtc, drives, log }: MachineBlueprint): void {
     this.#disks = new MachineDisks(drives, (error) => void this.#main.blockError(error));
+    this.#accel = accel;
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
       random: randomBytes,
@@ -272,9 +280,17 @@ class MachineThread implements MachineApi {
 
   rehearse(): void {
     this.checkState(this.saveState());
+    const { configuration } = this.#machine;
+    this.#rehearsal = new Rehearsal(configuration, this.#accel, hostClock, REHEARSAL_NS);
+    const next = (): void => {
+      if (this.#rehearsal?.burst(BURST_NS) === true) setImmediate(next);
+      else this.#rehearsal = undefined;
+    };
+    setImmediate(next);
   }
 
   checkState(state: Uint8Array): void {
+    this.#rehearsal = undefined;
     this.#arriving = new ArrivingState(this.#machine, state);
   }
 
