@@ -73,14 +73,14 @@ const WORTH = 2 / 3;
 /**
  * Whether a guest that could be stopped is better let run for another pass: each takes as long as its pages do, so while
  * they get shorter, all of them together take no more than three times the first.
- * @param sentPages in the last pass, without those of zeros. @param pendingPages that it has left.
+ * @param pagesBefore that were pending before the last pass, without those of zeros. @param pendingPages that it has left.
  */
 export function isWorthAnotherPass(
   { expectedDowntimeMs }: Decision,
-  sentPages: number,
+  pagesBefore: number,
   pendingPages: number,
 ): boolean {
-  return expectedDowntimeMs > SHORT_PAUSE_MS && pendingPages < WORTH * sentPages;
+  return expectedDowntimeMs > SHORT_PAUSE_MS && pendingPages < WORTH * pagesBefore;
 }
 
 export interface Progress {

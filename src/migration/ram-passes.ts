@@ -99,6 +99,8 @@ export class RamPasses {
   #pagesSent = 0;
   #lastTurnNs = 0;
   #lookedNs = 0;
+  /** Pages that were pending after the sync before. */
+  #pendingBefore = 0;
 
   constructor(options: RamPassesOptions) {
     const { vm, clock, kernels } = options;
@@ -311,12 +313,14 @@ export class RamPasses {
 
   /** Whether a guest that could be stopped now runs on for another pass, because that will make the pause shorter. */
   #goesOn({ counts }: PassResult, decision: Decision): boolean {
+    // What is zero is not known before the first pass has seen it.
+    const before = this.#pass === 1 ? counts.whole + counts.delta + counts.equal : this.#pendingBefore;
+    this.#pendingBefore = this.#ram.remaining;
     const { deadlineMs, downtimeLimitMs } = this.#options.parameters();
     if (!decision.converged || deadlineMs > 0 || this.#disks !== undefined) return false;
     // What is slowed down for the migration's sake is not to be slow any longer.
     if (this.#statistics.throttle > 0) return false;
-    const sent = counts.whole + counts.delta + counts.equal;
-    if (!isWorthAnotherPass(decision, sent, this.#ram.remaining)) return false;
+    if (!isWorthAnotherPass(decision, before, this.#ram.remaining)) return false;
     const pause = `expected pause ${Math.round(decision.expectedDowntimeMs)} ms of ${downtimeLimitMs} ms`;
     this.#statistics.decided(`pass ${this.#pass}: ${pause}, and passes get shorter: one more`);
     return true;
