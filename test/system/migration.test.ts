@@ -102,7 +102,8 @@ describe('the hand-over', () => {
     const from = source.events.length;
     await move(source, target, uri);
     const events = source.eventNames(from);
-    expect(events.filter((name) => !name.startsWith('MIGRATION_PASS'))).toEqual([
+    // How many passes there are, and whether one more is worth its time, is the machine's.
+    expect(events.filter((name) => !/^MIGRATION_(PASS|DECISION)/.test(name))).toEqual([
       'MIGRATION setup',
       'MIGRATION active',
       'STOP',
