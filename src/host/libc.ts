@@ -14,8 +14,6 @@ export interface Libc {
   madvise(address: bigint, length: number, advice: number): number;
   /** fallocate(2), in a thread of Node's pool. */
   fallocate(fd: number, mode: number, offset: number, length: number): Promise<number>;
-  /** sched_setscheduler(2), with the priority that all but the real-time policies have. @param thread 0 for the caller's. */
-  setScheduler(thread: number, policy: number): number;
 }
 
 let loaded: { readonly libc: Libc | undefined } | undefined;
@@ -32,7 +30,6 @@ function load(): Libc | undefined {
     const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
     const library = koffi.load(null);
     const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
-    const setScheduler = library.func('int sched_setscheduler(int thread, int policy, int *priority)');
     return {
       addressOf: (bytes) => koffi.address(bytes),
       pageSize: library.func('int getpagesize()')(),
@@ -43,7 +40,6 @@ function load(): Libc | undefined {
             error ? reject(error) : resolve(result),
           );
         }),
-      setScheduler: (thread, policy) => setScheduler(thread, policy, [0]),
     };
   } catch {
     return undefined;
