@@ -50,7 +50,6 @@ const BURST_NS = 2e6;
 const SHORT_SLEEP_NS = 2e6;
 /** How long a thread with networks sleeps between two looks at its sockets. */
 const NAP_NS = 0.2e6;
-
 /** How long a machine that waits for its guest runs another one. */
 const REHEARSAL_NS = 100e6;
 

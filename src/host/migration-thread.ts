@@ -29,6 +29,7 @@ import { yieldThisThread } from './background-threads.ts';
 import { hostClock } from './clock.ts';
 import { deferOptimizing } from './compiler-flags.ts';
 import type { WantedChunks } from './late-drives.ts';
+import { libc } from './libc.ts';
 import type { MachineApi } from './machine-api.ts';
 import { pageRelease } from './page-release.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
@@ -182,6 +183,8 @@ class MigrationThread implements MigrationApi {
     parameters: Partial<MigrationParameters>,
     disks?: TravellingDisks,
   ): Promise<void> {
+    // Not when the guest asks for its first pages, which would wait for that.
+    if (parameters.releaseRam === true) libc();
     const sender = new Sender({
       vm: this.#source(machine, disks),
       open: () => connectTransport(uri, settings),

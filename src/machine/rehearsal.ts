@@ -3,7 +3,6 @@
  * while nobody waits for it. Both have the same code, of which V8 has one copy. Without this the first million instructions
  * of a guest that has arrived take 30 to 50 ms.
  */
-
 import type { Clock } from '../clock.ts';
 import type { Accelerator } from '../cpu/accelerator.ts';
 import { createSharedMemory } from '../memory/layout.ts';

@@ -65,6 +65,7 @@ export class PageRelease {
       const expected = `page ${lost}, which it has confirmed`;
       throw GodwitError.unexpected('format', 'frame "received", pages', expected, 'none', offset);
     }
+    this.#due.clear();
     for (let page = 0; page < pages; ) {
       const here = pending.gapLength(page, pages - page);
       this.#due.addRange(page, here);

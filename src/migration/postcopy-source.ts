@@ -179,10 +179,13 @@ export class PostcopySource {
     // A guest that has just started will.
     this.#askedNs = this.#options.clock.nowNs();
     this.#sweptNs = this.#askedNs;
-    this.#window = new SweepWindow(this.#options.clock);
+    // What was said over another link before says nothing about this one.
+    const window = new SweepWindow(this.#options.clock);
+    const unconfirmed = this.#release?.unconfirmed();
+    this.#window = window;
+    this.#unconfirmed = unconfirmed;
     [this.#ring, this.#urgentRing] = this.#rings();
     this.#pumping = undefined;
-    this.#unconfirmed = this.#release?.unconfirmed();
     const urgentUnconfirmed = this.#release?.unconfirmed();
     this.#urgentUnconfirmed = urgentUnconfirmed;
     if (link.urgent !== undefined) {
@@ -198,9 +201,9 @@ export class PostcopySource {
     link.hear('whole', {
       request: (frame) => this.#requested(frame, interrupt),
       placed: (frame) => {
-        if (!this.#window.placed()) interrupt.fire(unexpectedPlaced(frame, 'pages'));
+        if (!window.placed()) interrupt.fire(unexpectedPlaced(frame, 'pages'));
         else {
-          this.#unconfirmed?.placed();
+          unconfirmed?.placed();
           this.#wake();
         }
       },

@@ -99,8 +99,6 @@ export class RamPasses {
   #pagesSent = 0;
   #lastTurnNs = 0;
   #lookedNs = 0;
-  /** Pages that were pending after the sync before. */
-  #pendingBefore = 0;
 
   constructor(options: RamPassesOptions) {
     const { vm, clock, kernels } = options;
@@ -168,6 +166,7 @@ export class RamPasses {
     statistics.setupDone();
     for (;;) {
       const startNs = this.#now();
+      const before = this.#ram.remaining;
       const pass = await this.#sendPass(false);
       const durationMs = (this.#now() - startNs) / 1e6;
       const wait = MIN_PASS_MS - durationMs;
@@ -184,7 +183,7 @@ export class RamPasses {
       let decision = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
       this.#recordPass(pass, durationMs, rate);
-      if (this.#goesOn(pass, decision)) continue;
+      if (this.#goesOn(before, pass, decision)) continue;
       decision = this.#pilot?.choose(this.#pass, decision, pass.counts) ?? decision;
       if (decision.converged || pass.cut === 'deadline') return 'converged';
       await this.#pace.adjust(this.#ram.remaining);
@@ -311,11 +310,13 @@ export class RamPasses {
     return result(cut);
   }
 
-  /** Whether a guest that could be stopped now runs on for another pass, because that will make the pause shorter. */
-  #goesOn({ counts }: PassResult, decision: Decision): boolean {
+  /**
+   * Whether a guest that could be stopped now runs on for another pass, because that will make the pause shorter.
+   * @param pending pages before the last pass.
+   */
+  #goesOn(pending: number, { counts }: PassResult, decision: Decision): boolean {
     // What is zero is not known before the first pass has seen it.
-    const before = this.#pass === 1 ? counts.whole + counts.delta + counts.equal : this.#pendingBefore;
-    this.#pendingBefore = this.#ram.remaining;
+    const before = this.#pass === 1 ? counts.whole + counts.delta + counts.equal : pending;
     const { deadlineMs, downtimeLimitMs } = this.#options.parameters();
     if (!decision.converged || deadlineMs > 0 || this.#disks !== undefined) return false;
     // What is slowed down for the migration's sake is not to be slow any longer.
