@@ -5,6 +5,7 @@ import type { MachinePlan } from '../machine/configuration.ts';
 import { machineLayout } from '../machine/machine-layout.ts';
 import { RamApplier, type RamJob } from '../migration/ram-applier.ts';
 import type { RamCounts } from '../migration/ram-load.ts';
+import { yieldThisThread } from './background-threads.ts';
 import { unpackRam } from './ram-compression.ts';
 import { connect } from './rpc.ts';
 
@@ -19,6 +20,8 @@ class RamHelper implements RamHelperApi {
 
   attach(memory: WebAssembly.Memory, configuration: MachinePlan, index: number): void {
     this.#applier = new RamApplier(memory, machineLayout(configuration), index, unpackRam);
+    // Nearly all of its work is done while guests run, on this host, too, and among them perhaps the one that is coming.
+    yieldThisThread();
   }
 
   apply(job: RamJob): RamCounts {
