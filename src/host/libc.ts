@@ -12,6 +12,8 @@ export interface Libc {
   readonly pageSize: number;
   /** madvise(2). */
   madvise(address: bigint, length: number, advice: number): number;
+  /** setsockopt(2), of an option that is a whole number. */
+  setsockopt(fd: number, level: number, name: number, value: number): number;
   /** fallocate(2), in a thread of Node's pool. */
   fallocate(fd: number, mode: number, offset: number, length: number): Promise<number>;
 }
@@ -30,10 +32,14 @@ function load(): Libc | undefined {
     const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
     const library = koffi.load(null);
     const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+    const setsockopt = library.func(
+      'int setsockopt(int fd, int level, int name, const int32_t *value, uint32_t size)',
+    );
     return {
       addressOf: (bytes) => koffi.address(bytes),
       pageSize: library.func('int getpagesize()')(),
       madvise: library.func('int madvise(uintptr_t address, size_t length, int advice)'),
+      setsockopt: (fd, level, name, value) => setsockopt(fd, level, name, Int32Array.of(value), 4),
       fallocate: (...call) =>
         new Promise((resolve, reject) => {
           fallocate.async(...call, (error: unknown, result: number) =>

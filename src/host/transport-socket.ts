@@ -4,6 +4,7 @@ import type { OnReadOpts, Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { GodwitError } from '../error.ts';
 import type { LentConnection, Transport } from '../migration/transport.ts';
+import { libc } from './libc.ts';
 
 /** What Node keeps to itself of a socket: net.Socket can't be told to leave reading to somebody else. */
 interface PlainHandle {
@@ -31,6 +32,15 @@ export function readInto(socket: Socket, onread: OnReadOpts): Socket {
 const RING_BUFFERS = 4;
 const BUFFER_SIZE = 4096;
 const AHEAD_SIZE = 512;
+/**
+ * A unix socket holds 208 KiB, so that writer and reader take turns: each waits to be woken some five times for each frame of
+ * pages. Who writes much asks for room for a frame; that takes the system's word by way of a library which is to be loaded,
+ * while small migrations would be over. What TCP holds, the system adapts by itself, unless it is told.
+ */
+const MUCH_BYTES = 16 * 1024 * 1024;
+const SEND_BUFFER = 1024 * 1024;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
 /** Bytes that are read in a turn of the loop before everybody else in this thread has one. */
 const TURN_BYTES = 4 * 1024 * 1024;
 
@@ -52,6 +62,8 @@ export class SocketTransport implements Transport {
   readonly #ahead = new Uint8Array(AHEAD_SIZE);
   /** What may be read before the loop has said again that there is something. */
   #allowed = 0;
+  /** Bytes written, up to MUCH_BYTES. */
+  #written = 0;
   #ended = false;
   #error: GodwitError | undefined;
   readonly #readers: (() => void)[] = [];
@@ -85,6 +97,7 @@ export class SocketTransport implements Transport {
         reject(this.#error);
         return;
       }
+      this.#enlarge(chunks);
       const last = chunks.length - 1;
       if (last > 0) this.#socket.cork();
       chunks.forEach((chunk, i) => {
@@ -165,6 +178,15 @@ export class SocketTransport implements Transport {
     const handle = (this.#socket as unknown as { _handle: PlainHandle | null })._handle;
     const plain = !(this.#socket instanceof TLSSocket) && this.#socket.listenerCount('data') === 0;
     return plain && handle !== null && handle.fd >= 0 ? handle : undefined;
+  }
+
+  /** Asks for a larger buffer, once. Nothing depends on whether it is given. */
+  #enlarge(chunks: readonly Uint8Array[]): void {
+    if (this.#written >= MUCH_BYTES) return;
+    for (const { length } of chunks) this.#written += length;
+    const handle = this.#plainHandle;
+    if (this.#written < MUCH_BYTES || handle === undefined || this.#socket.remoteFamily !== undefined) return;
+    libc()?.setsockopt(handle.fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER);
   }
 
   /** Reads what has come; 0 if the loop is to say when there is more. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { GodwitError } from '../../src/error.ts';
+import { libc } from '../../src/host/libc.ts';
 import { formatTransportAddress, parseTransportAddress } from '../../src/host/transport-address.ts';
 import { connectTransport, listenTransport } from '../../src/host/transport-open.ts';
 import type { Transport } from '../../src/migration/transport.ts';
@@ -72,6 +73,22 @@ test.each([
 ])('the address "%s" is refused with the forms known', (uri, message) => {
   expect(() => parseTransportAddress(uri)).toThrow(message);
   expect(() => parseTransportAddress(uri)).toThrow(expect.objectContaining({ kind: 'usage' }));
+});
+
+test.runIf(libc() !== undefined)('a unix socket through which much has gone holds more', async () => {
+  const { source, destination } = await pair(`unix:${freshPath()}`);
+  const frame = new Uint8Array(1024 * 1024);
+  const sent = 16;
+  const writing = (async () => {
+    for (let i = 0; i < sent; i++) await source.write([frame]);
+  })();
+  for (let missing = sent * frame.length; missing > 0; )
+    missing -= (await destination.read())?.length ?? missing;
+  await writing;
+  // Nobody reads: more than a socket takes by itself.
+  await source.write([frame.subarray(0, 320 * 1024)]);
+  source.destroy();
+  destination.destroy();
 });
 
 describe.each(['unix', 'tcp'] as const)('%s', (kind) => {
