@@ -115,7 +115,7 @@ async function send(mib, fill) {
       syncDirtyLog: none,
       stopDirtyLog: none,
       instructions: () => 0,
-      stop: async () => true,
+      stop: async () => ({ ran: true }),
       resume: none,
       saveState: async () => new Uint8Array(1000),
     },

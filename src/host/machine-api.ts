@@ -49,6 +49,8 @@ export interface MachineApi {
   start(plan?: RunPlan): void;
   /** Harts and time stand still, requests to disks are done, and all console output so far has been sent. */
   stop(): Promise<void>;
+  /** Stops, syncs the dirty log and takes the state. */
+  stopAndSave(): Promise<Uint8Array>;
   /** Once all that it needs of memory has arrived. */
   reset(): Promise<void>;
   /** The registers of each hart, as lines of text. */

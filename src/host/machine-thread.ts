@@ -40,7 +40,7 @@ import { MachineNetworks } from './machine-networks.ts';
 import { netdevAddress } from './netdev.ts';
 import type { NetworkSpecs } from './netdev-open.ts';
 import { realTime } from './real-time.ts';
-import { connect, type Port, type Remote } from './rpc.ts';
+import { connect, type Port, type Told } from './rpc.ts';
 
 /** Characters of log that are written at once at the latest. */
 const MAX_LOG_TEXT = 64 * 1024;
@@ -57,7 +57,7 @@ class MachineThread implements MachineApi {
   #machine!: Machine;
   #attention!: Attention;
   #late!: LateMemory;
-  readonly #main: Remote<MachineListener>;
+  readonly #main: Told<MachineListener>;
   #disks = new MachineDisks([], () => {});
   #arriving!: ArrivingState;
   #accel!: Accelerator;
@@ -75,18 +75,18 @@ class MachineThread implements MachineApi {
   #attached: MessagePort | undefined;
 
   constructor(port: Port) {
-    this.#main = connect<MachineListener>(port, this).remote;
+    this.#main = connect<MachineListener>(port, this).told;
   }
 
   async openNetworks(specs: NetworkSpecs): Promise<void> {
     await this.#networks.open(specs, {
-      connected: (id, address) => void this.#main.netdevConnected(id, netdevAddress(address)),
-      disconnected: (id) => void this.#main.netdevDisconnected(id),
+      connected: (id, address) => this.#main.netdevConnected(id, netdevAddress(address)),
+      disconnected: (id) => this.#main.netdevDisconnected(id),
     });
   }
 
   build({ configuration, memory, accel, icount, rtc, drives, log }: MachineBlueprint): void {
-    this.#disks = new MachineDisks(drives, (error) => void this.#main.blockError(error));
+    this.#disks = new MachineDisks(drives, (error) => this.#main.blockError(error));
     this.#accel = accel;
     this.#machine = new Machine(configuration, memory, {
       clock: hostClock,
@@ -99,14 +99,14 @@ class MachineThread implements MachineApi {
         netdev: (id) => this.#networks.backend(id),
       },
       transmit: (byte) => this.#output.push(byte),
-      guestError: (text) => void this.#main.guestError(text),
+      guestError: (text) => this.#main.guestError(text),
       powerOff: (code) => this.#later(() => this.#main.poweredOff(code)),
       interrupted: () => this.#schedule(),
       resetRequested: () => this.#later(() => this.#main.resetRequested()),
       debugStopped: (stop) => {
         // At once: the main thread is to know before a stop that it asks for is answered.
         this.#flushOutput();
-        void this.#main.debugStopped(stop);
+        this.#main.debugStopped(stop);
       },
     });
     this.#networks.watch(this.#machine.cables);
@@ -132,6 +132,12 @@ class MachineThread implements MachineApi {
     } finally {
       this.#flushOutput();
     }
+  }
+
+  async stopAndSave(): Promise<Uint8Array> {
+    await this.stop();
+    this.syncDirtyLog();
+    return this.saveState();
   }
 
   async reset(): Promise<void> {
@@ -410,7 +416,7 @@ class MachineThread implements MachineApi {
   #flushOutput(): void {
     this.#flushLog();
     if (this.#output.length === 0) return;
-    void this.#main.console(Uint8Array.from(this.#output));
+    this.#main.console(Uint8Array.from(this.#output));
     this.#output = [];
   }
 

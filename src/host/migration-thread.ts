@@ -13,6 +13,7 @@ import type {
   DestinationBuilder,
   DestinationVm,
   SourceVm,
+  StoppedVm,
 } from '../migration/migratable-vm.ts';
 import type { MigrationParameters } from '../migration/parameters.ts';
 import { NO_RESCUE } from '../migration/postcopy-source.ts';
@@ -35,7 +36,7 @@ import { pageRelease } from './page-release.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
 import { RamHelpers } from './ram-helpers.ts';
 import { describeMachine } from './rom-hashes.ts';
-import { connect, type Remote } from './rpc.ts';
+import { connect, type Remote, type Told } from './rpc.ts';
 import type { TlsSettings } from './tls-credentials.ts';
 import { connectTransport, listenTransport, type TransportListener } from './transport-open.ts';
 import { hostTimers } from './transport-timers.ts';
@@ -110,8 +111,8 @@ export interface MigrationListener {
   event(event: MigrationEvent): void;
   /** A connection was sent away; others may come. */
   connectionRefused(reason: string): void;
-  /** Stops the VM for the hand-over. Resolves with whether it ran. */
-  stopForMigration(): Promise<boolean>;
+  /** Stops the VM for the hand-over (SourceVm.stop). */
+  stopForMigration(take: boolean): Promise<StoppedVm>;
   /** Undoes that. */
   resumeAfterMigration(): Promise<void>;
   /** The guest is here again: the network is to know. */
@@ -162,6 +163,7 @@ const takesFurther = ({ multifd, preempt }: ConnectionSettings): boolean =>
 
 class MigrationThread implements MigrationApi {
   readonly #main: Remote<MigrationListener>;
+  readonly #told: Told<MigrationListener>;
   #listener: TransportListener | undefined;
   #helpers: RamHelpers | undefined;
   /** Whether there may be more than one connection of who sends a guest here. */
@@ -173,7 +175,9 @@ class MigrationThread implements MigrationApi {
   #arriving: MessagePort | undefined;
 
   constructor(port: NonNullable<typeof parentPort>) {
-    this.#main = connect<MigrationListener>(port, this).remote;
+    const { remote, told } = connect<MigrationListener>(port, this);
+    this.#main = remote;
+    this.#told = told;
   }
 
   async send(
@@ -192,7 +196,7 @@ class MigrationThread implements MigrationApi {
       clock: hostClock,
       timers: hostTimers,
       parameters,
-      onEvent: (event) => void this.#main.event(event),
+      onEvent: (event) => this.#told.event(event),
     });
     this.#sender = sender;
     deferOptimizing(parameters.postcopy === true);
@@ -209,7 +213,7 @@ class MigrationThread implements MigrationApi {
     this.#listener = await listenTransport(uri, {
       ...settings,
       channels: () => this.#further,
-      onRefused: (reason) => void this.#main.connectionRefused(reason),
+      onRefused: (reason) => this.#told.connectionRefused(reason),
     });
     this.#helpers = new RamHelpers();
     return this.#listener.address;
@@ -235,7 +239,7 @@ class MigrationThread implements MigrationApi {
       clock: hostClock,
       timers: hostTimers,
       parameters: this.#incoming,
-      onEvent: (event) => void this.#main.event(event),
+      onEvent: (event) => this.#told.event(event),
     });
     this.#receiver = receiver;
     deferOptimizing(this.#incoming.postcopy === true);
@@ -286,7 +290,7 @@ class MigrationThread implements MigrationApi {
     const listener = await listenTransport(uri, {
       ...settings,
       channels: () => further,
-      onRefused: (reason) => void this.#main.connectionRefused(reason),
+      onRefused: (reason) => this.#told.connectionRefused(reason),
     });
     this.#receiver.recover({
       accept: () => listener.accept(),
@@ -333,7 +337,7 @@ class MigrationThread implements MigrationApi {
       setThrottle: (percentage) => remote.setThrottle(percentage),
       setDirtyLimit: (limit) => remote.setDirtyLimit('migration', limit),
       saveState: () => remote.saveState(),
-      stop: () => this.#main.stopForMigration(),
+      stop: (take) => this.#main.stopForMigration(take),
       resume: () => this.#main.resumeAfterMigration(),
       checkState: (state) => remote.checkState(state),
       rescue: async (state) => {

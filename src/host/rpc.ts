@@ -17,7 +17,13 @@ export type Remote<T> = {
     : never;
 };
 
+/** The same, for who wants no answer: what goes wrong is the other side's defect. */
+export type Told<T> = {
+  readonly [K in keyof T]: T[K] extends (...args: infer A) => unknown ? (...args: A) => void : never;
+};
+
 interface Call {
+  /** 0 if nobody waits for an answer. */
   readonly call: number;
   readonly method: string;
   readonly args: readonly unknown[];
@@ -36,6 +42,8 @@ interface Waiting {
 
 export interface Connection<T> {
   readonly remote: Remote<T>;
+  /** Calls without an answer, which would only wake this thread. */
+  readonly told: Told<T>;
   /** Rejects every call that has no answer yet, and every further one: the other thread is gone. */
   close(reason: GodwitError): void;
 }
@@ -69,18 +77,14 @@ export function connect<T extends object>(
     ring();
     return result;
   };
-  const remote = new Proxy(
-    {},
-    {
-      // A remote is no promise, whatever asks it.
-      get: (_target, method) =>
-        method === 'then' || typeof method !== 'string'
-          ? undefined
-          : (...args: unknown[]) => call(method, args),
-    },
-  ) as Remote<T>;
+  const tell = (method: string, args: readonly unknown[]): void => {
+    if (closed !== undefined) return;
+    port.postMessage({ call: 0, method, args } satisfies Call, transferables(args));
+    ring();
+  };
   return {
-    remote,
+    remote: methods(call) as Remote<T>,
+    told: methods(tell) as Told<T>,
     close(reason) {
       closed = reason;
       for (const { reject } of waiting.values()) reject(reason);
@@ -89,9 +93,22 @@ export function connect<T extends object>(
   };
 }
 
+/** An object with every method, each of which is `call` with its name. */
+function methods(call: (method: string, args: readonly unknown[]) => unknown): object {
+  const get = (_target: object, method: string | symbol): unknown =>
+    // It is no promise, whatever asks it.
+    method === 'then' || typeof method !== 'string' ? undefined : (...args: unknown[]) => call(method, args);
+  return new Proxy({}, { get });
+}
+
 async function serve(port: Port, local: object, { call, method, args }: Call): Promise<void> {
+  const run = (): unknown => (local as Record<string, (...args: unknown[]) => unknown>)[method]?.(...args);
+  if (call === 0) {
+    await run();
+    return;
+  }
   try {
-    const value = await (local as Record<string, (...args: unknown[]) => unknown>)[method]?.(...args);
+    const value = await run();
     port.postMessage({ answer: call, value } satisfies Answer, transferables([value]));
   } catch (thrown) {
     const error =

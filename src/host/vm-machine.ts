@@ -304,11 +304,12 @@ export class VmMachine {
   /**
    * Stops the machine. Resolves with the state that this ended: not 'running' if somebody else has stopped it, too.
    * If a disk could not be flushed, that is told when all the rest has been done.
+   * @param stop what stops it.
    */
-  async halt(state: RunState): Promise<RunState> {
+  async halt(state: RunState, stop: () => Promise<unknown> = () => this.thread.stop()): Promise<RunState> {
     let found = this.#state;
     try {
-      await this.thread.stop();
+      await stop();
     } finally {
       found = this.#state;
       // Of two that stop it at once, what the other one did it for may count more.

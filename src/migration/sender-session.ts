@@ -51,6 +51,8 @@ export class SenderSession {
   readonly statistics: Statistics;
   #stateBytes = 0;
   #stopped = false;
+  /** The guest's state, if it was taken when it was stopped. */
+  #taken: Uint8Array | undefined;
   /** Whether the guest is to run at the destination; fixed when that has been told. */
   #running = false;
   #toldRunning = false;
@@ -171,7 +173,10 @@ export class SenderSession {
     this.#pauseStartNs = this.#now();
     this.statistics.stopped();
     this.#stopped = true;
-    this.#running = await this.#vm.stop();
+    // While it is held, somebody may yet look into it, and change it.
+    const { ran, state } = await this.#vm.stop(!this.#options.parameters().pauseBeforeSwitchover);
+    this.#running = ran;
+    this.#taken = state;
     this.#interrupt.check();
   }
 
@@ -201,35 +206,44 @@ export class SenderSession {
   async switchOver(): Promise<void> {
     const { pause } = this.statistics;
     const held = (pause.heldMs ?? 0) * 1e6;
-    // It does not change any more: it is taken while the rest of memory is sent.
-    const saved = this.#vm.saveState();
-    saved.catch(() => {});
-    await this.#ram.finalPass(this.#pauseStartNs + held);
+    const saved = this.#save();
+    const pass = await this.#ram.finalPass(this.#pauseStartNs + held, this.#taken !== undefined);
     const t1 = this.#now();
     pause.finalPassMs = (t1 - this.#pauseStartNs - held) / 1e6;
     const state = await saved;
     this.#interrupt.check();
     const t2 = this.#now();
     pause.takeStateMs = (t2 - t1) / 1e6;
-    await this.#link.send('state', state);
     const { pages, passes } = this.#ram.counts;
     this.#toldRunning = true;
     const running = this.#running;
-    await this.#link.send('end', encodeMessage('end', { pagesSent: pages >>> 0, passes, running }));
+    // In one breath: each write that is waited for wakes both sides once more.
+    const sent = Promise.all([
+      pass.ended,
+      this.#link.send('state', state),
+      this.#link.send('end', encodeMessage('end', { pagesSent: pages >>> 0, passes, running })),
+    ]);
+    pass.record();
+    await sent;
     const t3 = this.#now();
     pause.sendStateMs = (t3 - t2) / 1e6;
     await this.#link.expect('ready', 'get ready');
     pause.loadAndReadyMs = (this.#now() - t3) / 1e6;
   }
 
+  /** The state of the guest, which stands still. It does not change any more: it is taken while other things are done. */
+  #save(): Promise<Uint8Array> {
+    const saved = this.#taken === undefined ? this.#vm.saveState() : Promise.resolve(this.#taken);
+    saved.catch(() => {});
+    return saved;
+  }
+
   /** Tells the destination what it lacks, and sends the device state. Returns when it is ready to run without the rest. */
   async switchToPostcopy(): Promise<void> {
     const { pause } = this.statistics;
     const held = (pause.heldMs ?? 0) * 1e6;
-    // It does not change any more: it is taken while the log is read.
-    const saved = this.#vm.saveState();
-    saved.catch(() => {});
-    await this.#ram.syncLast();
+    const saved = this.#save();
+    await this.#ram.syncLast(this.#taken !== undefined);
     const t0 = this.#now();
     pause.finalPassMs = (t0 - this.#pauseStartNs - held) / 1e6;
     const state = await saved;

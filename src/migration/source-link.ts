@@ -135,8 +135,10 @@ export class SourceLink {
     const writer = this.#connected();
     const startNs = this.#now();
     const before = writer.bytes;
-    await this.guard(writer.send(type, payload), 'take more data');
-    if (account) this.sent(writer.bytes - before, 0, startNs, 0);
+    const sending = writer.send(type, payload);
+    const bytes = writer.bytes - before;
+    await this.guard(sending, 'take more data');
+    if (account) this.sent(bytes, 0, startNs, 0);
   }
 
   /** Starts to write a frame whose payload stands in the shared memory (FrameWriter.sendInPlace). */

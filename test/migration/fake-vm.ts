@@ -8,6 +8,7 @@ import type {
   DestinationVm,
   SourceDisks,
   SourceVm,
+  StoppedVm,
 } from '../../src/migration/migratable-vm.ts';
 import type { FakeDestinationDisk, FakeSourceDisk } from './fake-disks.ts';
 import type { VirtualTime } from './virtual-time.ts';
@@ -282,13 +283,15 @@ export class FakeSourceVm implements SourceVm {
     this.guest.logging = false;
   }
 
-  async stop(): Promise<boolean> {
+  async stop(take: boolean): Promise<StoppedVm> {
     await this.#call('stop');
     this.guest.running = false;
     this.stopped = true;
     this.atStop = contents(this.memory, this.layout);
     this.disksAtStop = this.fakeDisks.map((disk) => disk.contents.slice());
-    return !this.paused;
+    if (!take || this.paused) return { ran: !this.paused };
+    await this.syncDirtyLog();
+    return { ran: true, state: await this.saveState() };
   }
 
   async resume(): Promise<void> {
