@@ -109,6 +109,7 @@ class MachineThread implements MachineApi {
         this.#main.debugStopped(stop);
       },
     });
+    this.#arriving = new ArrivingState(this.#machine);
     this.#networks.watch(this.#machine.cables);
     this.#attention = new Attention(memory, this.#machine.memory.layout);
     this.#late = new LateMemory(this.#machine, () => this.#schedule());
@@ -284,7 +285,7 @@ class MachineThread implements MachineApi {
   }
 
   rehearse(): void {
-    this.checkState(this.saveState());
+    this.#arriving.rehearse();
     const { configuration } = this.#machine;
     this.#rehearsal = new Rehearsal(configuration, this.#accel, hostClock, REHEARSAL_NS);
     const next = (): void => {
@@ -296,7 +297,7 @@ class MachineThread implements MachineApi {
 
   checkState(state: Uint8Array): void {
     this.#rehearsal = undefined;
-    this.#arriving = new ArrivingState(this.#machine, state);
+    this.#arriving.check(state);
   }
 
   loadState(state: Uint8Array): void {

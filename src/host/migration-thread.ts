@@ -19,6 +19,7 @@ import type { MigrationParameters } from '../migration/parameters.ts';
 import { NO_RESCUE } from '../migration/postcopy-source.ts';
 import type { RamJob } from '../migration/ram-applier.ts';
 import { Receiver } from '../migration/receiver.ts';
+import { MigrationRehearsal } from '../migration/rehearsal.ts';
 import type { MigrationSample } from '../migration/samples.ts';
 import { type MigrationEvent, Sender } from '../migration/sender.ts';
 import type { ChannelOptions } from '../migration/sender-channels.ts';
@@ -161,9 +162,15 @@ function channelOptions(uri: string, settings: ConnectionSettings): { channels?:
 const takesFurther = ({ multifd, preempt }: ConnectionSettings): boolean =>
   multifd !== undefined || preempt === true;
 
+/** How long a thread that has nothing to do waits before it rehearses: its VM may be starting a guest. */
+const IDLE_MS = 600;
+
 class MigrationThread implements MigrationApi {
   readonly #main: Remote<MigrationListener>;
   readonly #told: Told<MigrationListener>;
+  readonly #rehearsal = new MigrationRehearsal(hostClock, hostTimers);
+  readonly #idle: NodeJS.Timeout;
+  #rehearsed: Promise<number> | undefined;
   #listener: TransportListener | undefined;
   #helpers: RamHelpers | undefined;
   /** Whether there may be more than one connection of who sends a guest here. */
@@ -178,6 +185,19 @@ class MigrationThread implements MigrationApi {
     const { remote, told } = connect<MigrationListener>(port, this);
     this.#main = remote;
     this.#told = told;
+    this.#idle = setTimeout(() => this.#rehearse(), IDLE_MS);
+  }
+
+  /** Nobody waits for this thread. */
+  #rehearse(): void {
+    clearTimeout(this.#idle);
+    // Whatever is wrong with a migration, the next one will say.
+    this.#rehearsed ??= this.#rehearsal.run().catch(() => 0);
+  }
+
+  #endRehearsal(): void {
+    clearTimeout(this.#idle);
+    this.#rehearsal.stop();
   }
 
   async send(
@@ -187,6 +207,7 @@ class MigrationThread implements MigrationApi {
     parameters: Partial<MigrationParameters>,
     disks?: TravellingDisks,
   ): Promise<void> {
+    this.#endRehearsal();
     // Not when the guest asks for its first pages, which would wait for that.
     if (parameters.releaseRam === true) libc();
     const sender = new Sender({
@@ -229,7 +250,9 @@ class MigrationThread implements MigrationApi {
     const listener = this.#listener;
     if (listener === undefined) throw new GodwitError('internal', 'receive before listen');
     this.#incoming = parameters;
+    this.#rehearse();
     const transport = await listener.accept();
+    this.#endRehearsal();
     const receiver = new Receiver({
       builder: this.#builder(),
       transport,

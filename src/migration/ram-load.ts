@@ -35,6 +35,8 @@ export class RamLoad {
   readonly #codec: XbzrleCodec | undefined;
   /** Pages that have arrived at least once. */
   readonly received: PageBitmap;
+  /** All pages before this one have arrived, as far as that has been looked at: not all of it while the guest stands still. */
+  #whole = 0;
   /** Passes that have ended. */
   #passes = 0;
   #passPages = 0;
@@ -168,6 +170,14 @@ export class RamLoad {
     this.#passes++;
     this.#passPages = 0;
     this.#passZeroPages = 0;
+    this.#absent();
+  }
+
+  /** The first page that has not arrived; -1 if there is none. Once they have, they stay. */
+  #absent(): number {
+    const absent = this.received.nextAbsent(this.#whole);
+    this.#whole = absent < 0 ? this.received.pages : absent;
+    return absent;
   }
 
   /** @throws GodwitError kind "format" if anything is missing. */
@@ -180,7 +190,7 @@ export class RamLoad {
     if (message.passes !== this.#passes) {
       throw unexpected('frame "end", passes', String(this.#passes), String(message.passes), offset);
     }
-    const missing = this.received.nextAbsent(0);
+    const missing = this.#absent();
     if (missing >= 0) {
       throw unexpected('frame "end"', 'every page to have arrived', `nothing for page ${missing}`, offset);
     }
