@@ -83,6 +83,29 @@ export function isWorthAnotherPass(
   return expectedDowntimeMs > SHORT_PAUSE_MS && pendingPages < WORTH * pagesBefore;
 }
 
+/** The least part of its rest that is worth to be sent before a guest is stopped, and of that, the part that may be written again. */
+const WORTH_SPRINTING = 1 / 4;
+const WRITTEN_AGAIN = 1 / 2;
+
+/**
+ * Whether a guest that could be stopped is better let run until what may be sent without a wait for the cap has been: that takes
+ * no longer than the pause would.
+ * @param roomBytes that may be.
+ */
+export function isWorthSprinting(
+  { expectedDowntimeMs, remainingBytes }: Decision,
+  roomBytes: number,
+  dirtyBytesPerSecond: number,
+): boolean {
+  const writtenBytes = (dirtyBytesPerSecond * expectedDowntimeMs) / 1000;
+  return (
+    expectedDowntimeMs > SHORT_PAUSE_MS &&
+    roomBytes !== Infinity &&
+    roomBytes >= WORTH_SPRINTING * remainingBytes &&
+    writtenBytes < WRITTEN_AGAIN * remainingBytes
+  );
+}
+
 export interface Progress {
   /** Pages of this pass that have yet to be sent, and pages written meanwhile. */
   readonly pendingPages: number;

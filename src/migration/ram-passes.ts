@@ -8,7 +8,7 @@ import { PAGE_SIZE } from '../memory/layout.ts';
 import type { AutoMode } from './auto-mode.ts';
 import { AutoPilot } from './auto-pilot.ts';
 import { type Bandwidth, isBulky } from './bandwidth.ts';
-import { type Decision, isWorthAnotherPass } from './convergence.ts';
+import { type Decision, isWorthAnotherPass, isWorthSprinting } from './convergence.ts';
 import type { DiskPasses } from './disk-passes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { GuestPace } from './guest-pace.ts';
@@ -57,7 +57,7 @@ interface PassResult {
   readonly bytes: number;
   readonly diskBytes: number;
   /** Why it was broken off, if it was: what has not been sent is still pending. */
-  readonly cut: 'futile' | 'deadline' | 'postcopy' | undefined;
+  readonly cut: 'futile' | 'spent' | 'deadline' | 'postcopy' | undefined;
   /** Resolves when its last frame has been taken. */
   readonly ended: Promise<void>;
 }
@@ -174,10 +174,11 @@ export class RamPasses {
       return this.#outlook.forecast(remaining, remainingAndDirty, this.#ram.dirty);
     };
     statistics.setupDone();
+    let more: 'pass' | 'sprint' | undefined;
     for (;;) {
       const startNs = this.#now();
       const before = this.#ram.remaining;
-      const pass = await this.#sendPass(false);
+      const pass = await this.#sendPass(false, more === 'sprint');
       const durationMs = (this.#now() - startNs) / 1e6;
       const wait = MIN_PASS_MS - durationMs;
       const written = this.#ram.dirty;
@@ -193,7 +194,9 @@ export class RamPasses {
       let decision = await this.#sync(rate);
       statistics.dirtyPagesRate = rate;
       this.#recordPass(pass, durationMs, rate);
-      if (this.#goesOn(before, pass, decision)) continue;
+      // What a sprint leaves is stopped for: it has no more to send before a wait.
+      more = more === 'sprint' ? undefined : this.#more(before, pass, decision, rate);
+      if (more !== undefined) continue;
       decision = this.#pilot?.choose(this.#pass, decision, pass.counts) ?? decision;
       if (decision.converged || pass.cut === 'deadline') return 'converged';
       await this.#pace.adjust(this.#ram.remaining);
@@ -249,8 +252,9 @@ export class RamPasses {
   /**
    * Sends all that is pending, as one pass, and waits until the destination has it (but not after the final one, nor if
    * post-copy breaks it off).
+   * @param sprint whether it is broken off where it would have to wait for the cap.
    */
-  async #sendPass(final: boolean): Promise<PassResult> {
+  async #sendPass(final: boolean, sprint = false): Promise<PassResult> {
     const statistics = this.#statistics;
     const link = this.#link;
     const number = ++this.#pass;
@@ -273,6 +277,7 @@ export class RamPasses {
       const step = final ? undefined : await this.#pace.look(() => this.#ram.remainingAndDirty);
       if (step === 'pause') cut = 'deadline';
       else if (!final && this.#isFutile()) cut = 'futile';
+      else if (sprint && this.#limiter.room === 0) cut = 'spent';
       if (cut !== undefined) break;
       if (step === 'postcopy') this.#options.wantPostcopy();
       const waitedNs = final ? 0 : await this.#limiter.ready(this.#interrupt, this.#options.postcopyWanted);
@@ -332,20 +337,32 @@ export class RamPasses {
   }
 
   /**
-   * Whether a guest that could be stopped now runs on for another pass, because that will make the pause shorter.
+   * What a guest that could be stopped now runs on for, because that will make the pause shorter: another pass, or what of one
+   * can be sent without a wait.
    * @param pending pages before the last pass.
+   * @param dirtyPagesPerSecond during it.
    */
-  #goesOn(pending: number, { counts }: PassResult, decision: Decision): boolean {
+  #more(
+    pending: number,
+    { counts }: PassResult,
+    decision: Decision,
+    dirtyPagesPerSecond: number,
+  ): 'pass' | 'sprint' | undefined {
     // What is zero is not known before the first pass has seen it.
     const before = this.#pass === 1 ? counts.whole + counts.delta + counts.equal : pending;
     const { deadlineMs, downtimeLimitMs } = this.#options.parameters();
-    if (!decision.converged || deadlineMs > 0 || this.#disks !== undefined) return false;
+    if (!decision.converged || deadlineMs > 0 || this.#disks !== undefined) return undefined;
     // What is slowed down for the migration's sake is not to be slow any longer.
-    if (this.#statistics.throttle > 0) return false;
-    if (!isWorthAnotherPass(decision, before, this.#ram.remaining)) return false;
+    if (this.#statistics.throttle > 0) return undefined;
+    const dirtyBytes = dirtyPagesPerSecond * this.#outlook.mix.bytesPerPage;
+    const another = isWorthAnotherPass(decision, before, this.#ram.remaining);
+    if (!another && !isWorthSprinting(decision, this.#limiter.room, dirtyBytes)) return undefined;
     const pause = `expected pause ${Math.round(decision.expectedDowntimeMs)} ms of ${downtimeLimitMs} ms`;
-    this.#statistics.decided(`pass ${this.#pass}: ${pause}, and passes get shorter: one more`);
-    return true;
+    const why = another
+      ? 'and passes get shorter: one more'
+      : 'and the bandwidth limit leaves room: that much goes first';
+    this.#statistics.decided(`pass ${this.#pass}: ${pause}, ${why}`);
+    return another ? 'pass' : 'sprint';
   }
 
   /**

@@ -61,6 +61,11 @@ export class RateLimiter {
     }
   }
 
+  /** Bytes that may be sent before it has to be waited; Infinity without a cap. */
+  get room(): number {
+    return this.#leftNs() > 0 ? 0 : this.budget - this.#used;
+  }
+
   /** Milliseconds until something may be sent; 0 or less for now. */
   get leftMs(): number {
     return this.#leftNs() / 1e6;

@@ -143,6 +143,24 @@ test.each([
   done(outcome);
 });
 
+test('what the cap allows at once goes before a guest is stopped, and nothing that it does not', async () => {
+  const parameters = { downtimeLimitMs: 300, maxBandwidth: 0.6e6 };
+  const outcome = await migrate({ nsPerPage: 4.5e6, link: { rate: 2.5e6 }, parameters });
+  expect(outcome.sent).toBeUndefined();
+  const { passes = [], decisions = [] } = outcome.sender.info();
+  expect(decisions.map(({ text }) => text)).toEqual([
+    expect.stringMatching(/^pass 1: expected pause 7\d ms of 300 ms, and the bandwidth limit leaves room: /),
+  ]);
+  // A tenth of a second's bytes, without a wait for the next one; the guest writes some pages meanwhile.
+  const [, sprint, final] = passes;
+  expect(passes).toHaveLength(3);
+  expect(sprint?.pages).toBe(14);
+  expect(sprint?.durationMs).toBeLessThan(50);
+  expect(final?.pages).toBeLessThan(40);
+  checkSafe(outcome);
+  done(outcome);
+});
+
 test('a cancel at every step of a migration leaves the guest at the source, or comes too late', async () => {
   const endings: string[] = [];
   for (let step = 0; ; step++) {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { GodwitError } from '../../src/error.ts';
 import { Bandwidth } from '../../src/migration/bandwidth.ts';
-import { decide, mixOf, timeLeft, WHOLE_PAGES } from '../../src/migration/convergence.ts';
+import { decide, isWorthSprinting, mixOf, timeLeft, WHOLE_PAGES } from '../../src/migration/convergence.ts';
 import { Interrupt } from '../../src/migration/interrupt.ts';
 import { noPages } from '../../src/migration/page-counts.ts';
 import { changedParameters, DEFAULT_PARAMETERS } from '../../src/migration/parameters.ts';
@@ -204,4 +204,29 @@ test('parameters out of range change nothing', () => {
     'downtimeLimitMs: expected 0 to 2000000, got -1',
   );
   expect(() => changedParameters(DEFAULT_PARAMETERS, { maxBandwidth: Number.NaN })).toThrow(GodwitError);
+});
+
+test('what a window has left may be sent at once; without a cap, all', () => {
+  const clock = new ManualClock();
+  const limiter = new RateLimiter(clock, 1_000_000);
+  expect(limiter.room).toBe(100_000);
+  limiter.charge(70_000);
+  expect(limiter.room).toBe(30_000);
+  limiter.charge(70_000);
+  expect(limiter.room).toBe(0);
+  clock.advance(100e6);
+  expect(limiter.room).toBe(60_000);
+  expect(new RateLimiter(clock, 0).room).toBe(Infinity);
+});
+
+test.each([
+  { what: 'is worth its time', worth: true },
+  { what: 'is none for a short pause', pauseMs: 10, worth: false },
+  { what: 'is none without a cap, which is another pass', room: Infinity, worth: false },
+  { what: 'is none for a small part of the rest', room: 2 * MiB, worth: false },
+  { what: 'is none for a guest that writes as fast', dirty: 150 * MiB, worth: false },
+])('what may be sent before a wait, while the guest could be stopped, $what', (setting) => {
+  const { pauseMs = 40, room = 4 * MiB, dirty = 50 * MiB, worth } = setting;
+  const decision = { remainingBytes: 10 * MiB, expectedDowntimeMs: pauseMs, converged: true };
+  expect(isWorthSprinting(decision, room, dirty)).toBe(worth);
 });
