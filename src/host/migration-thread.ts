@@ -29,7 +29,7 @@ import { type ArrivingDisk, destinationDisk } from './arriving-disks.ts';
 import { Attention } from './attention.ts';
 import { yieldThisThread } from './background-threads.ts';
 import { hostClock } from './clock.ts';
-import { deferOptimizing } from './compiler-flags.ts';
+import { deferBackgroundWork } from './compiler-flags.ts';
 import type { WantedChunks } from './late-drives.ts';
 import { libc } from './libc.ts';
 import type { MachineApi } from './machine-api.ts';
@@ -220,11 +220,11 @@ class MigrationThread implements MigrationApi {
       onEvent: (event) => this.#told.event(event),
     });
     this.#sender = sender;
-    deferOptimizing(parameters.postcopy === true);
+    deferBackgroundWork(parameters.postcopy === true);
     try {
       await sender.run();
     } finally {
-      deferOptimizing(false);
+      deferBackgroundWork(false);
       machine.port.close();
     }
   }
@@ -265,11 +265,11 @@ class MigrationThread implements MigrationApi {
       onEvent: (event) => this.#told.event(event),
     });
     this.#receiver = receiver;
-    deferOptimizing(this.#incoming.postcopy === true);
+    deferBackgroundWork(this.#incoming.postcopy === true);
     try {
       await receiver.run();
     } finally {
-      deferOptimizing(false);
+      deferBackgroundWork(false);
       listener.close();
       this.#helpers?.close();
     }

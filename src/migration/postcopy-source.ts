@@ -35,8 +35,11 @@ import { unexpectedPlaced } from './unexpected-placed.ts';
 const ASKING_NS = 20e6;
 const ASKING_PAGES = 16;
 const ASKING_CHUNKS = 1;
-/** Pages with bytes in a frame that is sent ahead of what is asked for next, which may come at any moment. */
-const AHEAD_PAGES = 16;
+/**
+ * Pages with bytes in a frame that is sent ahead of what is asked for next, which may come at any moment. Where the machine's
+ * thread fetches pages by itself, such a frame comes with one of its reads, of 64 KiB.
+ */
+const AHEAD_PAGES = 15;
 /**
  * For so long after something went over the connection for requests, the source looks for the next one all the time (so many
  * times at most: a turn of the event loop takes a microsecond). To be woken would take longer than to answer.
