@@ -162,7 +162,7 @@ export class DiskPasses {
   /** Starts to send the frame that is ready. Returns its bytes. */
   submit(): number {
     const { slot, payload } = this.#queue.shift() as Ready;
-    this.#ring.submit(slot, this.#link.submit('disk', payload.at, payload.length));
+    this.#ring.submit(slot, this.#link.submit('disk', [payload]));
     const bytes = FrameWriter.size(payload.length);
     this.#credit = Math.max(-MAX_CREDIT, this.#credit - bytes);
     this.#passBytes += payload.covered;

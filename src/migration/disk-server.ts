@@ -161,7 +161,7 @@ export class DiskServer {
     const { slot, payload } = (this.#asked.ready.shift() ?? this.#swept.ready.shift()) as Ready;
     this.#window.sent();
     const ring = this.#ring;
-    const write = link.submit('disk', payload.at, payload.length);
+    const write = link.submit('disk', [payload]);
     ring.submit(slot, write);
     void write.then(
       () => this.#readAhead(),

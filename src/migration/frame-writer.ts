@@ -1,6 +1,7 @@
 /** Writes one direction of a migration stream: the opening, then frames with their numbers and checksums. */
-import { CHECKED_SIZE, HEADER_SIZE, OPENING_SIZE, opening } from './frame.ts';
-import type { Kernels } from './kernels.ts';
+import { GodwitError } from '../error.ts';
+import { CHECKED_SIZE, HEADER_SIZE, opening } from './frame.ts';
+import { type Kernels, type Piece, sizeOf } from './kernels.ts';
 import { type Direction, FRAMES, type FrameName } from './protocol.ts';
 import type { Transport } from './transport.ts';
 
@@ -48,18 +49,17 @@ export class FrameWriter {
   }
 
   /**
-   * Writes a frame whose payload already stands in the shared memory, with HEADER_SIZE bytes free before it. The
-   * memory may be used again when the promise resolves.
+   * Writes a frame whose payload already stands in the shared memory, in one piece or more, with HEADER_SIZE bytes free before
+   * the first. The memory may be used again, and changed, when the promise resolves.
    */
-  sendInPlace(type: FrameName, payloadAt: number, length: number): Promise<void> {
-    const frame = this.#memory.subarray(payloadAt - HEADER_SIZE, payloadAt + length);
-    const check = this.#header(frame, type, length);
-    new DataView(frame.buffer, frame.byteOffset).setBigUint64(
-      16,
-      this.#kernels.hashAt(payloadAt, length, check),
-      true,
-    );
-    return this.#write(frame);
+  sendInPlace(type: FrameName, payload: readonly Piece[]): Promise<void> {
+    const [first, ...others] = payload.map(({ at, length }) => this.#memory.subarray(at, at + length));
+    if (first === undefined) throw new GodwitError('internal', 'a frame in no piece');
+    const frame = this.#memory.subarray(first.byteOffset - HEADER_SIZE, first.byteOffset + first.length);
+    const check = this.#header(frame, type, sizeOf(payload));
+    const checksum = this.#kernels.hashPieces(payload, check);
+    new DataView(frame.buffer, frame.byteOffset).setBigUint64(16, checksum, true);
+    return this.#write(frame, ...others);
   }
 
   /** Fills the header but for the payload's checksum; returns the header check. */
@@ -75,9 +75,9 @@ export class FrameWriter {
     return check;
   }
 
-  async #write(frame: Uint8Array): Promise<void> {
-    const chunks = this.#opening === undefined ? [frame] : [this.#opening, frame];
-    this.#bytes += frame.length + (this.#opening === undefined ? 0 : OPENING_SIZE);
+  async #write(...frame: Uint8Array[]): Promise<void> {
+    const chunks = this.#opening === undefined ? frame : [this.#opening, ...frame];
+    for (const { length } of chunks) this.#bytes += length;
     this.#opening = undefined;
     this.#writing++;
     try {

@@ -42,6 +42,11 @@ export function addPiece(pieces: Piece[], piece: Piece): void {
   } else pieces.push(piece);
 }
 
+/** Bytes of all of them. */
+export function sizeOf(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
+}
+
 interface Exports {
   zeroPages(address: number, pages: number): number;
   dataPages(address: number, pages: number): number;
@@ -84,6 +89,20 @@ export class Kernels {
 
   copy(to: number, from: number, length: number): void {
     this.#exports.copy(to, from, length);
+  }
+
+  /** Pieces of this memory in one. A single one is where it was. */
+  gather(pieces: readonly Piece[]): Uint8Array {
+    const parts = pieces.map(({ at, length }) => new Uint8Array(this.memory.buffer, at, length));
+    const [only, ...others] = parts;
+    if (only !== undefined && others.length === 0) return only;
+    const whole = new Uint8Array(sizeOf(pieces));
+    let at = 0;
+    for (const part of parts) {
+      whole.set(part, at);
+      at += part.length;
+    }
+    return whole;
   }
 
   /** xxh64 of bytes in this memory. `seed` is a u32. */

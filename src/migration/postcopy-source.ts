@@ -354,7 +354,7 @@ export class PostcopySource {
     }
     this.#window.sent();
     this.#unconfirmed?.sent(slot);
-    this.#ring.submit(slot, link.submit('pages', slot, payload.length));
+    this.#ring.submit(slot, link.submit('pages', [{ at: slot, length: payload.length }]));
     return this.#count(link, payload, startNs);
   }
 
@@ -423,7 +423,7 @@ export class PostcopySource {
       return 0;
     }
     this.#urgentUnconfirmed?.sent(slot);
-    this.#urgentRing.submit(slot, link.urgent.submit(slot, payload.length));
+    this.#urgentRing.submit(slot, link.urgent.submit({ at: slot, length: payload.length }));
     this.#answeredNs = clock.nowNs();
     this.#turns = 0;
     return this.#count(link, payload, startNs);

@@ -8,7 +8,7 @@ import type { Frame } from './frame-reader.ts';
 import type { Kernels, Piece } from './kernels.ts';
 import { PageBitmap } from './page-bitmap.ts';
 import type { Message } from './protocol.ts';
-import { MAX_RUNS, RAM_HEADER_SIZE, RUN_KIND, RUN_SIZE } from './ram-stream.ts';
+import { LONG_RUN, MAX_RUNS, RAM_HEADER_SIZE, RUN_KIND, RUN_SIZE } from './ram-stream.ts';
 import { explainDeltas, type XbzrleCodec } from './xbzrle-codec.ts';
 
 interface Run {
@@ -24,9 +24,6 @@ export interface RamCounts {
   readonly pages: number;
   readonly zeroPages: number;
 }
-
-/** Pages of a run from which on it is better read straight into its pages: each run is a call to the system. */
-const LONG_RUN = 8;
 
 export class RamLoad {
   readonly #kernels: Kernels;
@@ -275,7 +272,8 @@ export class RamLoad {
 
   /** Makes the operating system find memory for pages that stay as they are. */
   #touch(at: number, pages: number): void {
-    for (let i = 0; i < pages; i++) Atomics.or(this.#bytes, at + i * PAGE_SIZE, 0);
+    // A read first, as of Atomics.or, would let the host find memory twice: to be read, and then to be written.
+    for (let i = 0; i < pages; i++) Atomics.compareExchange(this.#bytes, at + i * PAGE_SIZE, 0, 0);
   }
 
   /** The memory was made for this migration, all zero: only a page that has arrived before can be anything else. */

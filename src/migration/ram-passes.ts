@@ -13,7 +13,7 @@ import type { DiskPasses } from './disk-passes.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { GuestPace } from './guest-pace.ts';
 import type { Interrupt } from './interrupt.ts';
-import type { Kernels } from './kernels.ts';
+import { type Kernels, sizeOf } from './kernels.ts';
 import type { SourceVm } from './migratable-vm.ts';
 import { addPages, noPages, type PageCounts, sentPages } from './page-counts.ts';
 import type { MigrationParameters } from './parameters.ts';
@@ -301,14 +301,14 @@ export class RamPasses {
         ramLeft = false;
         continue;
       }
-      const { at, length, pages } = payload;
+      const { pieces, pages } = payload;
       addPages(counts, pages);
       this.#outlook.packed(pages, this.#now() - packNs, counts, number === 1);
       statistics.packed(pages);
       statistics.remainingPages = this.#ram.remaining;
-      if (length === 0) this.#ring.release(slot);
-      else this.#ring.submit(slot, link.submit('ram', at, length));
-      const bytes = length === 0 ? 0 : FrameWriter.size(length);
+      if (pieces.length === 0) this.#ring.release(slot);
+      else this.#ring.submit(slot, link.submit('ram', pieces));
+      const bytes = pieces.length === 0 ? 0 : FrameWriter.size(sizeOf(pieces));
       if (!final) this.#limiter.charge(bytes);
       this.#disks?.credit(bytes);
       await this.#turn();

@@ -6,10 +6,11 @@
  * what is hashed and sent is the copy.
  */
 import { type Layout, PAGE_SIZE } from '../memory/layout.ts';
-import type { Kernels } from './kernels.ts';
+import { addPiece, type Kernels, type Piece } from './kernels.ts';
 import { PageBitmap } from './page-bitmap.ts';
 import { noPages, type PageCounts } from './page-counts.ts';
 import {
+  LONG_RUN,
   MAX_COMPARED_PAGES,
   MAX_DATA_PAGES,
   MAX_RAM_TABLE,
@@ -22,11 +23,10 @@ import {
 import { ENCODED, XbzrleCache } from './xbzrle-cache.ts';
 import { DELTA_HEADER } from './xbzrle-codec.ts';
 
-/** What was packed: a payload that stands in the shared memory, unless nothing has to be sent (`length` 0). */
+/** What was packed: a payload that stands in the shared memory, unless nothing has to be sent (no piece). */
 export interface RamPayload {
-  /** Byte offset in the memory. */
-  readonly at: number;
-  readonly length: number;
+  /** The first begins with the table, and has room for a header before it. */
+  readonly pieces: readonly Piece[];
   readonly pages: PageCounts;
 }
 
@@ -133,14 +133,17 @@ export class RamSave {
   /**
    * Packs the next pages of the pass, at most as many bytes of them as `maxDataPages` whole ones have.
    *
-   * A page that was written again while it waited is left for the next pass, once: it will have to be sent then anyway.
+   * A page that was written again while it waited is left for the next pass, once: it will have to be sent then anyway. Of a
+   * guest that stands still, long runs of pages are part of the payload where they are.
    * @param slot byte offset of MAX_RAM_PAYLOAD bytes to work in.
    * @returns undefined when the pass is over.
    */
   pack(slot: number, maxDataPages = MAX_DATA_PAGES): RamPayload | undefined {
     const cache = this.#pass > 1 ? this.#cache : undefined;
     const dataAt = slot + MAX_RAM_TABLE;
-    const dataEnd = dataAt + maxDataPages * PAGE_SIZE;
+    let dataEnd = dataAt + maxDataPages * PAGE_SIZE;
+    // The table's place, for now.
+    const pieces: Piece[] = [{ at: dataAt, length: 0 }];
     const pages = noPages();
     const runs: Run[] = [];
     let to = dataAt;
@@ -171,6 +174,8 @@ export class RamSave {
       }
       let count = Math.max(zero, 1);
       let kind: number = RUN_KIND.data;
+      let stands = false;
+      let bytes = 0;
       if (zero > 0) {
         kind = RUN_KIND.zero;
         pages.zero += zero;
@@ -178,7 +183,8 @@ export class RamSave {
       } else if (cache === undefined) {
         const room = Math.floor((dataEnd - to) / PAGE_SIZE);
         count = this.#wholePages(page, Math.min(pending, room));
-        this.#kernels.copy(to, address, count * PAGE_SIZE);
+        if (this.#final && count >= LONG_RUN) stands = true;
+        else this.#kernels.copy(to, address, count * PAGE_SIZE);
       } else {
         cache.stage(page, pending);
         // Nothing is compared after the final pass: the cache need not follow.
@@ -195,7 +201,7 @@ export class RamSave {
           pages.deltaBytes += DELTA_HEADER + encoded;
           this.#view.setUint16(to, encoded, true);
           cache.copyDelta(to + DELTA_HEADER, encoded);
-          to += DELTA_HEADER + encoded;
+          bytes = DELTA_HEADER + encoded;
         } else {
           pages[encoded === ENCODED.miss ? 'miss' : 'overflow']++;
           cache.copyPage(to, page);
@@ -203,16 +209,20 @@ export class RamSave {
       }
       if (kind === RUN_KIND.data) {
         pages.whole += count;
-        to += count * PAGE_SIZE;
+        bytes = count * PAGE_SIZE;
       }
+      addPiece(pieces, { at: stands ? address : to, length: bytes });
+      if (stands) dataEnd -= bytes;
+      else to += bytes;
       this.#cursor = page + count;
       this.#done(page, count);
       addRun(runs, { page, kind, count });
     }
     if (!examined) return undefined;
-    if (runs.length === 0) return { at: dataAt, length: 0, pages };
+    if (runs.length === 0) return { pieces: [], pages };
+    const [first, ...others] = pieces as [Piece, ...Piece[]];
     const at = this.#table(dataAt, runs);
-    return { at, length: to - at, pages };
+    return { pieces: [{ at, length: dataAt - at + first.length }, ...others], pages };
   }
 
   /**

@@ -11,8 +11,8 @@
  *                         delta (u16, at least 1) and the delta (xbzrle-codec.ts)
  *
  * A run of zero pages costs 8 bytes however long it is. Pages that were left for the next pass are announced in the first:
- * the destination gets memory for them while it has the time for that. They don't count as sent. A delta is applied to what the destination has of the page; only
- * a stream with the feature "xbzrle" has any.
+ * the destination gets memory for them while it has the time for that. They don't count as sent. A delta is applied to what
+ * the destination has of the page; only a stream with the feature "xbzrle" has any.
  */
 import { PAGE_SIZE } from '../memory/layout.ts';
 
@@ -25,6 +25,8 @@ export const RUN_SIZE = 8;
 export const MAX_RUNS = 511;
 /** Whole pages that one frame has room for. */
 export const MAX_DATA_PAGES = 256;
+/** Pages of a run from which on they are better not copied but sent from and read to where they belong: each run costs a call. */
+export const LONG_RUN = 8;
 /** Zero pages, and pages that are compared with an older copy, for one frame: bounds the time it takes to make or to apply. */
 export const MAX_ZERO_PAGES = 8192;
 export const MAX_COMPARED_PAGES = 1024;

@@ -2,7 +2,7 @@
 import { GodwitError } from '../error.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { asGodwitError, type Interrupt } from './interrupt.ts';
-import type { Kernels } from './kernels.ts';
+import { type Kernels, type Piece, sizeOf } from './kernels.ts';
 import { encodeMessage } from './protocol.ts';
 import type { RamFrame } from './ram-applier.ts';
 import type { Transport } from './transport.ts';
@@ -75,11 +75,12 @@ export class SenderChannels {
   }
 
   /**
-   * Sends a frame of memory, which stands in the shared memory with HEADER_SIZE bytes before it, over the channel that
-   * has least to do. The memory may be used again when the promise resolves.
+   * Sends a frame of memory (as FrameWriter.sendInPlace) over the channel that has least to do. The memory may be used again
+   * when the promise resolves.
    * @returns bytes that it took.
    */
-  async submit(payloadAt: number, length: number): Promise<number> {
+  async submit(payload: readonly Piece[]): Promise<number> {
+    const length = sizeOf(payload);
     const [first, ...others] = this.#channels;
     if (first === undefined) throw new GodwitError('internal', 'migration: no channels');
     const channel = others.reduce((least, other) => (other.waiting < least.waiting ? other : least), first);
@@ -87,11 +88,10 @@ export class SenderChannels {
     try {
       const { compression } = this.#options;
       if (compression === undefined) {
-        await channel.writer.sendInPlace('ram', payloadAt, length);
+        await channel.writer.sendInPlace('ram', payload);
         return FrameWriter.size(length);
       }
-      const payload = new Uint8Array(this.#kernels.memory.buffer, payloadAt, length);
-      const packed = await compression.compress(payload);
+      const packed = await compression.compress(this.#kernels.gather(payload));
       const framed = new Uint8Array(4 + packed.length);
       new DataView(framed.buffer).setUint32(0, length, true);
       framed.set(packed, 4);

@@ -8,7 +8,7 @@ import type { Bandwidth } from './bandwidth.ts';
 import { type Frame, FrameReader } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import type { Interrupt, Patience } from './interrupt.ts';
-import type { Kernels } from './kernels.ts';
+import { type Kernels, type Piece, sizeOf } from './kernels.ts';
 import type { MigrationParameters } from './parameters.ts';
 import { encodeMessage, type ForwardFrame, type ReturnFrame } from './protocol.ts';
 import { type FrameHandlers, ReturnPath } from './return-path.ts';
@@ -142,17 +142,17 @@ export class SourceLink {
   }
 
   /** Starts to write a frame whose payload stands in the shared memory (FrameWriter.sendInPlace). */
-  submit(type: ForwardFrame, payloadAt: number, length: number): Promise<void> {
-    if (this.#channels !== undefined && type === 'ram') return this.#submitToChannel(payloadAt, length);
-    return this.#connected().sendInPlace(type, payloadAt, length);
+  submit(type: ForwardFrame, payload: readonly Piece[]): Promise<void> {
+    if (this.#channels !== undefined && type === 'ram') return this.#submitToChannel(payload);
+    return this.#connected().sendInPlace(type, payload);
   }
 
-  async #submitToChannel(payloadAt: number, length: number): Promise<void> {
-    const bytes = (await this.#channels?.submit(payloadAt, length)) ?? 0;
+  async #submitToChannel(payload: readonly Piece[]): Promise<void> {
+    const bytes = (await this.#channels?.submit(payload)) ?? 0;
     const { statistics } = this.#options;
     statistics.multifdBytes += bytes;
     // It was counted as it stands in memory.
-    statistics.transferred += bytes - FrameWriter.size(length);
+    statistics.transferred += bytes - FrameWriter.size(sizeOf(payload));
   }
 
   /** `bytes` with `pages` pages took from `startNs` until now to send, after `waitedNs` of waiting for the cap. */

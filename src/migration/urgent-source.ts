@@ -6,7 +6,7 @@ import { GodwitError } from '../error.ts';
 import { type Frame, FrameReader } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import { asGodwitError, type Interrupt } from './interrupt.ts';
-import type { Kernels } from './kernels.ts';
+import type { Kernels, Piece } from './kernels.ts';
 import { encodeMessage } from './protocol.ts';
 import type { Transport } from './transport.ts';
 
@@ -45,8 +45,8 @@ export class UrgentSource {
   }
 
   /** As FrameWriter.sendInPlace. */
-  submit(payloadAt: number, length: number): Promise<void> {
-    return this.#writer.sendInPlace('pages', payloadAt, length);
+  submit(payload: Piece): Promise<void> {
+    return this.#writer.sendInPlace('pages', [payload]);
   }
 
   /** Nothing more comes over it. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createLayout, createSharedMemory, PAGE_SIZE } from '../../src/memory/layout.ts';
 import type { Frame } from '../../src/migration/frame-reader.ts';
-import { KERNEL_SCRATCH, Kernels } from '../../src/migration/kernels.ts';
+import { KERNEL_SCRATCH, Kernels, type Piece, sizeOf } from '../../src/migration/kernels.ts';
 import { PageBitmap } from '../../src/migration/page-bitmap.ts';
 import { addPages, noPages, type PageCounts, sentPages } from '../../src/migration/page-counts.ts';
 import { RamLoad } from '../../src/migration/ram-load.ts';
@@ -48,8 +48,8 @@ class Pair {
       const payload = this.save.pack(slot, 3);
       if (payload === undefined) break;
       addPages(counts, payload.pages);
-      counts.bytes += payload.length;
-      if (payload.length > 0) this.load.apply(this.#carry(payload.at, payload.length));
+      counts.bytes += sizeOf(payload.pieces);
+      if (payload.pieces.length > 0) this.load.apply(this.#carry(payload.pieces));
     }
     const [pages, zeroPages] = [sentPages(counts), counts.zero];
     this.load.endPass({ number: this.#pass, pages, zeroPages, final }, 0);
@@ -72,9 +72,9 @@ class Pair {
     }
   }
 
-  #carry(at: number, length: number): Frame {
-    const payload = new Uint8Array(this.target.buffer, slot, length);
-    payload.set(new Uint8Array(this.source.buffer, at, length));
+  #carry(pieces: readonly Piece[]): Frame {
+    const payload = new Uint8Array(this.target.buffer, slot, sizeOf(pieces));
+    payload.set(new Kernels(this.source, layout.scratch).gather(pieces));
     return { type: 'ram', offset: 0, payload, at: slot };
   }
 

@@ -2,12 +2,13 @@ import { expect, test } from 'vitest';
 import { GodwitError } from '../../src/error.ts';
 import { createLayout, createSharedMemory, PAGE_SIZE } from '../../src/memory/layout.ts';
 import type { Frame } from '../../src/migration/frame-reader.ts';
-import { KERNEL_SCRATCH, Kernels } from '../../src/migration/kernels.ts';
+import { KERNEL_SCRATCH, Kernels, type Piece, sizeOf } from '../../src/migration/kernels.ts';
 import { PageBitmap } from '../../src/migration/page-bitmap.ts';
 import { sentPages } from '../../src/migration/page-counts.ts';
 import { RamLoad } from '../../src/migration/ram-load.ts';
 import { RamSave } from '../../src/migration/ram-save.ts';
 import {
+  LONG_RUN,
   MAX_COMPARED_PAGES,
   MAX_DATA_PAGES,
   MAX_RAM_PAYLOAD,
@@ -21,11 +22,12 @@ const layout = createLayout(1, [{ name: 'ram', size: PAGES * PAGE_SIZE }]);
 const source = createSharedMemory(layout);
 const target = createSharedMemory(layout);
 const slot = layout.scratch + KERNEL_SCRATCH;
+const kernels = new Kernels(source, layout.scratch);
 
 /** Carries one payload from the source's scratch area to the destination's. */
-function carry(at: number, length: number): Frame {
-  const bytes = new Uint8Array(target.buffer, slot, length);
-  bytes.set(new Uint8Array(source.buffer, at, length));
+function carry(pieces: readonly Piece[]): Frame {
+  const bytes = new Uint8Array(target.buffer, slot, sizeOf(pieces));
+  bytes.set(kernels.gather(pieces));
   return { type: 'ram', offset: 0, payload: bytes, at: slot };
 }
 
@@ -33,7 +35,7 @@ const page = (memory: WebAssembly.Memory, index: number): Uint8Array =>
   new Uint8Array(memory.buffer, layout.blocksBase + index * PAGE_SIZE, PAGE_SIZE);
 
 test('all pages travel, whatever the mix of zero and other pages; zero pages cost next to nothing', () => {
-  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const save = new RamSave(kernels, layout);
   const load = new RamLoad(new Kernels(target, layout.scratch), layout);
   for (let i = 0; i < 2000; i += 2) page(source, i).fill(i & 0xff || 1);
   for (let i = 2000; i < 2300; i++) page(source, i)[i] = 1;
@@ -44,11 +46,12 @@ test('all pages travel, whatever the mix of zero and other pages; zero pages cos
   for (;;) {
     const payload = save.pack(slot);
     if (payload === undefined) break;
-    expect(payload.length).toBeLessThanOrEqual(MAX_RAM_PAYLOAD);
-    load.apply(carry(payload.at, payload.length));
+    const length = sizeOf(payload.pieces);
+    expect(length).toBeLessThanOrEqual(MAX_RAM_PAYLOAD);
+    load.apply(carry(payload.pieces));
     totals.pages += sentPages(payload.pages);
     totals.zeroPages += payload.pages.zero;
-    totals.bytes += payload.length;
+    totals.bytes += length;
     totals.frames++;
   }
   expect(totals.pages).toBe(PAGES);
@@ -64,7 +67,7 @@ test('all pages travel, whatever the mix of zero and other pages; zero pages cos
   );
   save.beginPass(2);
   const second = save.pack(slot);
-  if (second !== undefined) load.apply(carry(second.at, second.length));
+  if (second !== undefined) load.apply(carry(second.pieces));
   load.endPass({ number: 2, pages: 2, zeroPages: 2, final: true }, 0);
   load.verifyComplete({ pagesSent: PAGES + 2, passes: 2, running: true }, 0);
   const all = (memory: WebAssembly.Memory): Uint8Array =>
@@ -73,7 +76,7 @@ test('all pages travel, whatever the mix of zero and other pages; zero pages cos
 });
 
 test('a frame holds at most so many pages, runs and zero pages', () => {
-  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const save = new RamSave(kernels, layout);
   const bitmap = new PageBitmap(
     new Uint32Array(source.buffer, layout.pendingBitmap, layout.bitmapSize / 4),
     PAGES,
@@ -97,14 +100,14 @@ test('a frame holds at most so many pages, runs and zero pages', () => {
 });
 
 test('pages that were written again while they waited are left out of the run that they stand in, once', () => {
-  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const save = new RamSave(kernels, layout);
   const bitmap = (at: number): PageBitmap =>
     new PageBitmap(new Uint32Array(source.buffer, at, layout.bitmapSize / 4), PAGES);
   const dirty = bitmap(layout.dirtyBitmap);
   const runs = (): number[][] => {
     const payload = save.pack(slot);
     if (payload === undefined) return [];
-    const view = new DataView(source.buffer, payload.at);
+    const view = new DataView(source.buffer, payload.pieces[0]?.at);
     return Array.from({ length: view.getUint32(4, true) }, (_, i) => [
       view.getUint32(8 + 8 * i, true),
       view.getUint16(12 + 8 * i, true),
@@ -137,7 +140,7 @@ test('pages that were written again while they waited are left out of the run th
 });
 
 test('what is written all the time is left for the next pass in long runs, and comes in long runs then', () => {
-  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const save = new RamSave(kernels, layout);
   const bitmap = (at: number): PageBitmap =>
     new PageBitmap(new Uint32Array(source.buffer, at, layout.bitmapSize / 4), PAGES);
   const [first, count] = [64, MAX_COMPARED_PAGES + 100];
@@ -147,7 +150,7 @@ test('what is written all the time is left for the next pass in long runs, and c
     save.beginPass(pass);
     const list: number[][][] = [];
     for (let payload = save.pack(slot); payload !== undefined; payload = save.pack(slot)) {
-      const view = new DataView(source.buffer, payload.at);
+      const view = new DataView(source.buffer, payload.pieces[0]?.at);
       list.push(
         Array.from({ length: view.getUint32(4, true) }, (_, i) => [
           view.getUint32(8 + 8 * i, true),
@@ -290,6 +293,45 @@ test('bitmaps find, count and fill as sets do', () => {
   expect(bitmap.gapLength(3, 100)).toBe(80);
 });
 
+test('of a guest that stands still, long runs are sent from where they are, and arrive the same', () => {
+  const memory = createSharedMemory(layout);
+  const own = new Kernels(memory, layout.scratch);
+  const save = new RamSave(own, layout);
+  const pending = new PageBitmap(
+    new Uint32Array(memory.buffer, layout.pendingBitmap, layout.bitmapSize / 4),
+    PAGES,
+  );
+  const runs: [number, number][] = [
+    [10, LONG_RUN - 1],
+    [30, LONG_RUN],
+    [50, 1],
+    [60, 400],
+    [5000, 3],
+  ];
+  for (const [first, count] of runs) {
+    pending.addRange(first, count);
+    for (let i = first; i < first + count; i++) page(memory, i).fill(i & 0xff || 1);
+  }
+  save.count();
+  save.beginPass(2, true);
+  const load = new RamLoad(new Kernels(target, layout.scratch), layout);
+  load.endPass({ number: 1, pages: 0, zeroPages: 0, final: false }, 0);
+  let inPlace = 0;
+  for (let payload = save.pack(slot); payload !== undefined; payload = save.pack(slot)) {
+    for (const { at, length } of payload.pieces) if (at >= layout.blocksBase) inPlace += length;
+    const [first] = payload.pieces as [Piece];
+    expect(first.at).toBeLessThan(slot + MAX_RAM_PAYLOAD);
+    expect(sizeOf(payload.pieces)).toBeLessThanOrEqual(MAX_RAM_PAYLOAD);
+    const bytes = new Uint8Array(target.buffer, slot, sizeOf(payload.pieces));
+    bytes.set(own.gather(payload.pieces));
+    load.apply({ type: 'ram', offset: 0, payload: bytes, at: slot });
+  }
+  expect(inPlace).toBe((LONG_RUN + 400) * PAGE_SIZE);
+  for (const [first, count] of runs)
+    for (let i = first; i < first + count; i++)
+      expect(Buffer.compare(page(target, i), page(memory, i))).toBe(0);
+});
+
 test('of pages that nothing has touched, the first pass reads none; the others read all', () => {
   const memory = createSharedMemory(layout);
   const save = new RamSave(new Kernels(memory, layout.scratch), layout);
@@ -315,7 +357,7 @@ test('of pages that nothing has touched, the first pass reads none; the others r
 });
 
 test('pages that the first pass leaves for the next are announced: they get memory, and have not arrived', () => {
-  const save = new RamSave(new Kernels(source, layout.scratch), layout);
+  const save = new RamSave(kernels, layout);
   const load = new RamLoad(new Kernels(target, layout.scratch), layout);
   const bitmap = (at: number): PageBitmap =>
     new PageBitmap(new Uint32Array(source.buffer, at, layout.bitmapSize / 4), PAGES);
@@ -327,7 +369,7 @@ test('pages that the first pass leaves for the next are announced: they get memo
   save.beginPass(1);
   const first = save.pack(slot);
   expect(first).toMatchObject({ pages: { whole: 6, zero: 0 } });
-  const frame = carry(first?.at ?? 0, first?.length ?? 0);
+  const frame = carry(first?.pieces ?? []);
   const view = new DataView(frame.payload.buffer, frame.payload.byteOffset);
   const runs = [0, 1, 2].map((i) =>
     [8, 12, 14].map((at, j) => view[j === 0 ? 'getUint32' : 'getUint16'](at + 8 * i, true)),
