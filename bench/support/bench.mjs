@@ -12,7 +12,7 @@ const DIST = pathToFileURL(`${process.env.GODWIT_DIST ?? join(ROOT, 'dist')}/`);
 
 export const GODWIT = {
   name: 'godwit',
-  command: [process.execPath, join(ROOT, 'bin', 'godwit-system-riscv64')],
+  command: [join(ROOT, 'bin', 'godwit-system-riscv64')],
 };
 export const QEMU = { name: 'qemu', command: ['qemu-system-riscv64'] };
 

@@ -102,8 +102,7 @@ export class VmProcess {
   constructor(args: readonly string[], qmpPath: string | undefined, program?: string) {
     this.#args = args;
     this.#qmpPath = qmpPath;
-    this.child =
-      program === undefined ? spawn(process.execPath, [SYSTEM, ...args]) : spawn(program, [...args]);
+    this.child = spawn(program ?? SYSTEM, [...args]);
     for (const name of ['stdout', 'stderr'] as const) {
       this.child[name].setEncoding('utf8').on('data', (chunk: string) => this[name].add(chunk));
     }
