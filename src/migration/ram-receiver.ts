@@ -6,7 +6,7 @@ import { GodwitError } from '../error.ts';
 import type { Frame, LandingSlots, Proof } from './frame-reader.ts';
 import type { Interrupt } from './interrupt.ts';
 import { asGodwitError } from './interrupt.ts';
-import type { Kernels, Piece } from './kernels.ts';
+import { type Kernels, type Piece, sizeOf } from './kernels.ts';
 import type { DestinationVm } from './migratable-vm.ts';
 import {
   arrivalSlots,
@@ -157,8 +157,7 @@ export class RamReceiver {
   /** @throws GodwitError kind "format". */
   #takePlaced(frame: Frame, proof: Proof, channel: number): void {
     checkProof(this.#kernels, proof, frameOver(channel, frame.type), frame.offset);
-    const bytes = proof.pieces.reduce((sum, { length }) => sum + length, 0);
-    this.#ram.apply(frame, bytes - frame.payload.length);
+    this.#ram.apply(frame, sizeOf(proof.pieces) - frame.payload.length);
   }
 
   /** Waits until all that was taken is in place. @throws what was wrong with any of it. */

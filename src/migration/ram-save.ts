@@ -3,7 +3,7 @@
  *
  * The guest writes while this reads. That is harmless: a page written after the sync of the dirty log that marked it is
  * marked again and sent again. Only the checksum and the bytes that travel must agree, so a page is copied first, and
- * what is hashed and sent is the copy.
+ * what is hashed and sent is the copy. Of a guest that stands still, long runs of pages are hashed and sent where they are.
  */
 import { type Layout, PAGE_SIZE } from '../memory/layout.ts';
 import { addPiece, type Kernels, type Piece } from './kernels.ts';
@@ -142,7 +142,7 @@ export class RamSave {
     const cache = this.#pass > 1 ? this.#cache : undefined;
     const dataAt = slot + MAX_RAM_TABLE;
     let dataEnd = dataAt + maxDataPages * PAGE_SIZE;
-    // The table's place, for now.
+    // The first begins with the table, whose place is known when its length is.
     const pieces: Piece[] = [{ at: dataAt, length: 0 }];
     const pages = noPages();
     const runs: Run[] = [];
@@ -174,7 +174,7 @@ export class RamSave {
       }
       let count = Math.max(zero, 1);
       let kind: number = RUN_KIND.data;
-      let stands = false;
+      let at = to;
       let bytes = 0;
       if (zero > 0) {
         kind = RUN_KIND.zero;
@@ -183,7 +183,7 @@ export class RamSave {
       } else if (cache === undefined) {
         const room = Math.floor((dataEnd - to) / PAGE_SIZE);
         count = this.#wholePages(page, Math.min(pending, room));
-        if (this.#final && count >= LONG_RUN) stands = true;
+        if (this.#final && count >= LONG_RUN) at = address;
         else this.#kernels.copy(to, address, count * PAGE_SIZE);
       } else {
         cache.stage(page, pending);
@@ -211,9 +211,9 @@ export class RamSave {
         pages.whole += count;
         bytes = count * PAGE_SIZE;
       }
-      addPiece(pieces, { at: stands ? address : to, length: bytes });
-      if (stands) dataEnd -= bytes;
-      else to += bytes;
+      if (bytes > 0) addPiece(pieces, { at, length: bytes });
+      if (at === to) to += bytes;
+      else dataEnd -= bytes;
       this.#cursor = page + count;
       this.#done(page, count);
       addRun(runs, { page, kind, count });

@@ -312,13 +312,20 @@ test('of a guest that stands still, long runs are sent from where they are, and 
     pending.addRange(first, count);
     for (let i = first; i < first + count; i++) page(memory, i).fill(i & 0xff || 1);
   }
+  // Zero pages between two long runs have no bytes.
+  pending.addRange(460, 5);
+  pending.addRange(465, LONG_RUN);
+  for (let i = 465; i < 465 + LONG_RUN; i++) page(memory, i).fill(7);
   save.count();
   save.beginPass(2, true);
   const load = new RamLoad(new Kernels(target, layout.scratch), layout);
   load.endPass({ number: 1, pages: 0, zeroPages: 0, final: false }, 0);
   let inPlace = 0;
   for (let payload = save.pack(slot); payload !== undefined; payload = save.pack(slot)) {
-    for (const { at, length } of payload.pieces) if (at >= layout.blocksBase) inPlace += length;
+    for (const { at, length } of payload.pieces) {
+      expect(length).toBeGreaterThan(0);
+      if (at >= layout.blocksBase) inPlace += length;
+    }
     const [first] = payload.pieces as [Piece];
     expect(first.at).toBeLessThan(slot + MAX_RAM_PAYLOAD);
     expect(sizeOf(payload.pieces)).toBeLessThanOrEqual(MAX_RAM_PAYLOAD);
@@ -326,7 +333,7 @@ test('of a guest that stands still, long runs are sent from where they are, and 
     bytes.set(own.gather(payload.pieces));
     load.apply({ type: 'ram', offset: 0, payload: bytes, at: slot });
   }
-  expect(inPlace).toBe((LONG_RUN + 400) * PAGE_SIZE);
+  expect(inPlace).toBe((LONG_RUN + 400 + LONG_RUN) * PAGE_SIZE);
   for (const [first, count] of runs)
     for (let i = first; i < first + count; i++)
       expect(Buffer.compare(page(target, i), page(memory, i))).toBe(0);

@@ -1,4 +1,7 @@
-/** V8 has as many threads as there are processors to spare, and they give way to the harts: the machine's own threads keep the niceness that the process was given. */
+/**
+ * V8 has as many threads as there are processors to spare, and they give way to the harts: the machine's own threads keep the
+ * niceness that the process was given.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { describe, expect } from 'vitest';
