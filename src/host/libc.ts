@@ -20,10 +20,15 @@ export interface Libc {
 
 let loaded: { readonly libc: Libc | undefined } | undefined;
 
-/** To load it takes some 10 ms, in each thread that asks for it. */
+/** To load it takes 10 to 20 ms, in each thread that asks for it. */
 export function libc(): Libc | undefined {
   loaded ??= { libc: load() };
   return loaded.libc;
+}
+
+/** The same, if it is here without a wait. */
+export function loadedLibc(): Libc | undefined {
+  return loaded?.libc;
 }
 
 function load(): Libc | undefined {

@@ -185,14 +185,21 @@ class MigrationThread implements MigrationApi {
     const { remote, told } = connect<MigrationListener>(port, this);
     this.#main = remote;
     this.#told = told;
-    this.#idle = setTimeout(() => this.#rehearse(), IDLE_MS);
+    this.#idle = setTimeout(() => this.#prepare(), IDLE_MS);
+  }
+
+  /** What a source would otherwise do while its guest waits. */
+  async #prepare(): Promise<void> {
+    await this.#rehearse();
+    if (this.#sender === undefined) libc();
   }
 
   /** Nobody waits for this thread. */
-  #rehearse(): void {
+  #rehearse(): Promise<unknown> {
     clearTimeout(this.#idle);
     // Whatever is wrong with a migration, the next one will say.
     this.#rehearsed ??= this.#rehearsal.run().catch(() => 0);
+    return this.#rehearsed;
   }
 
   #endRehearsal(): void {
@@ -250,7 +257,7 @@ class MigrationThread implements MigrationApi {
     const listener = this.#listener;
     if (listener === undefined) throw new GodwitError('internal', 'receive before listen');
     this.#incoming = parameters;
-    this.#rehearse();
+    void this.#rehearse();
     const transport = await listener.accept();
     this.#endRehearsal();
     const receiver = new Receiver({

@@ -4,7 +4,7 @@ import type { OnReadOpts, Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { GodwitError } from '../error.ts';
 import type { LentConnection, Transport } from '../migration/transport.ts';
-import { libc } from './libc.ts';
+import { libc, loadedLibc } from './libc.ts';
 
 /** What Node keeps to itself of a socket: net.Socket can't be told to leave reading to somebody else. */
 interface PlainHandle {
@@ -34,9 +34,10 @@ const BUFFER_SIZE = 4096;
 const AHEAD_SIZE = 512;
 /**
  * A unix socket holds 208 KiB, so that writer and reader take turns: each waits to be woken some five times for each frame of
- * pages. Who writes much asks for room for a frame; that takes the system's word by way of a library which is to be loaded,
- * while small migrations would be over. What TCP holds, the system adapts by itself, unless it is told.
+ * pages. Who writes more asks for room for a frame; that takes the system's word by way of a library, and if that is not
+ * loaded yet, small migrations are over before it is. What TCP holds, the system adapts by itself, unless it is told.
  */
+const SOME_BYTES = 1024 * 1024;
 const MUCH_BYTES = 16 * 1024 * 1024;
 const SEND_BUFFER = 1024 * 1024;
 const SOL_SOCKET = 1;
@@ -62,8 +63,9 @@ export class SocketTransport implements Transport {
   readonly #ahead = new Uint8Array(AHEAD_SIZE);
   /** What may be read before the loop has said again that there is something. */
   #allowed = 0;
-  /** Bytes written, up to MUCH_BYTES. */
+  /** Bytes written, until the system has been asked for a larger buffer. */
   #written = 0;
+  #enlarged = false;
   #ended = false;
   #error: GodwitError | undefined;
   readonly #readers: (() => void)[] = [];
@@ -182,11 +184,14 @@ export class SocketTransport implements Transport {
 
   /** Asks for a larger buffer, once. Nothing depends on whether it is given. */
   #enlarge(chunks: readonly Uint8Array[]): void {
-    if (this.#written >= MUCH_BYTES) return;
+    if (this.#enlarged) return;
     for (const { length } of chunks) this.#written += length;
+    if (this.#written < SOME_BYTES) return;
+    const library = this.#written < MUCH_BYTES ? loadedLibc() : libc();
+    this.#enlarged = library !== undefined || this.#written >= MUCH_BYTES;
     const handle = this.#plainHandle;
-    if (this.#written < MUCH_BYTES || handle === undefined || this.#socket.remoteFamily !== undefined) return;
-    libc()?.setsockopt(handle.fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER);
+    if (handle === undefined || this.#socket.remoteFamily !== undefined) return;
+    library?.setsockopt(handle.fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER);
   }
 
   /** Reads what has come; 0 if the loop is to say when there is more. */

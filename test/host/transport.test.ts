@@ -75,21 +75,24 @@ test.each([
   expect(() => parseTransportAddress(uri)).toThrow(expect.objectContaining({ kind: 'usage' }));
 });
 
-test.runIf(libc() !== undefined)('a unix socket through which much has gone holds more', async () => {
-  const { source, destination } = await pair(`unix:${freshPath()}`);
-  const frame = new Uint8Array(1024 * 1024);
-  const sent = 16;
-  const writing = (async () => {
-    for (let i = 0; i < sent; i++) await source.write([frame]);
-  })();
-  for (let missing = sent * frame.length; missing > 0; )
-    missing -= (await destination.read())?.length ?? missing;
-  await writing;
-  // Nobody reads: more than a socket takes by itself.
-  await source.write([frame.subarray(0, 320 * 1024)]);
-  source.destroy();
-  destination.destroy();
-});
+test.runIf(libc() !== undefined)(
+  'a unix socket through which some has gone holds more, once the library is loaded that asks for it',
+  async () => {
+    const { source, destination } = await pair(`unix:${freshPath()}`);
+    const frame = new Uint8Array(1024 * 1024);
+    const sent = 2;
+    const writing = (async () => {
+      for (let i = 0; i < sent; i++) await source.write([frame]);
+    })();
+    for (let missing = sent * frame.length; missing > 0; )
+      missing -= (await destination.read())?.length ?? missing;
+    await writing;
+    // Nobody reads: more than a socket takes by itself.
+    await source.write([frame.subarray(0, 320 * 1024)]);
+    source.destroy();
+    destination.destroy();
+  },
+);
 
 describe.each(['unix', 'tcp'] as const)('%s', (kind) => {
   const uri = (): string => (kind === 'unix' ? `unix:${freshPath()}` : 'tcp:127.0.0.1:0');
