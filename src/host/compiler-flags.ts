@@ -16,21 +16,25 @@ const HINTS_BY_DEFAULT = 14;
 /** Versions from this one on have a single register allocator. */
 const ONE_ALLOCATOR = 12;
 
-/** V8 11: after so many bytes of bytecode a function is optimized. Later versions go another way. */
-const BUDGET_VERSION = 11;
-const BUDGET = 132 * 1024;
-
-/** So many times as long as usual, some 50 ms of its own, a function runs first while optimizing is deferred. */
-const DEFERRED = 256;
+/** The version whose defaults these are. Later ones go another way. */
+const TICKS_VERSION = 11;
+/**
+ * How often a function is found to have run for some 30 µs before it is optimized, and how many bytes of bytecode it may have to
+ * be optimized the first time: as usual, and while that is deferred, for about half a second of its own.
+ */
+const TICKS = { usual: { ticks: 3, small: 81 }, deferred: { ticks: 16384, small: 0 } } as const;
 
 /**
  * V8's threads are to stay out of the way, or no longer. Optimizing takes a processor for a third of a second in the quarter of
  * a second that a post-copy takes, most of it of code that does not run again: on two processors all that wait for pages
- * wait for that, too. A thread that collects garbage waits for those that help it, which give way to all others.
+ * wait for that, too, however nice that thread is: it has its processor for a millisecond or three. A thread that collects
+ * garbage waits for those that help it, which give way to all others.
  */
 export function deferBackgroundWork(on: boolean): void {
-  if (Number.parseInt(process.versions.v8, 10) !== BUDGET_VERSION) return;
-  setFlagsFromString(`--interrupt-budget=${on ? DEFERRED * BUDGET : BUDGET}`);
+  if (Number.parseInt(process.versions.v8, 10) !== TICKS_VERSION) return;
+  const { ticks, small } = on ? TICKS.deferred : TICKS.usual;
+  setFlagsFromString(`--ticks-before-optimization=${ticks}`);
+  setFlagsFromString(`--max-bytecode-size-for-early-opt=${small}`);
   setFlagsFromString(on ? '--no-parallel-scavenge' : '--parallel-scavenge');
 }
 
