@@ -17,7 +17,7 @@ const NICENESS = 10;
 export function yieldBackgroundThreads(): void {
   if (process.platform !== 'linux') return;
   try {
-    const own = ownThread();
+    const own = ownThread() ?? 0;
     const threads = readdirSync('/proc/self/task').map(Number);
     const older = threads.filter((thread) => thread !== process.pid && thread < own);
     for (const thread of older) setPriority(thread, NICENESS);
@@ -28,14 +28,20 @@ export function yieldBackgroundThreads(): void {
 
 /** The calling thread gives way to the others of this process, until it ends. */
 export function yieldThisThread(): void {
-  if (process.platform !== 'linux') return;
+  const own = process.platform === 'linux' ? ownThread() : undefined;
+  if (own === undefined) return;
   try {
-    setPriority(ownThread(), NICENESS);
+    setPriority(own, NICENESS);
   } catch {
     // Nothing depends on it.
   }
 }
 
-function ownThread(): number {
-  return Number(basename(readlinkSync('/proc/thread-self')));
+/** The calling thread's number in the system; undefined if it does not tell. */
+export function ownThread(): number | undefined {
+  try {
+    return Number(basename(readlinkSync('/proc/thread-self')));
+  } catch {
+    return undefined;
+  }
 }

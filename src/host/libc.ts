@@ -14,6 +14,9 @@ export interface Libc {
   madvise(address: bigint, length: number, advice: number): number;
   /** setsockopt(2), of an option that is a whole number. */
   setsockopt(fd: number, level: number, name: number, value: number): number;
+  /** sched_getaffinity(2) and sched_setaffinity(2) of the calling thread. The mask has a bit for each processor. */
+  getAffinity(mask: Uint8Array): number;
+  setAffinity(mask: Uint8Array): number;
   /** fallocate(2), in a thread of Node's pool. */
   fallocate(fd: number, mode: number, offset: number, length: number): Promise<number>;
 }
@@ -40,11 +43,15 @@ function load(): Libc | undefined {
     const setsockopt = library.func(
       'int setsockopt(int fd, int level, int name, const int32_t *value, uint32_t size)',
     );
+    const getaffinity = library.func('int sched_getaffinity(int pid, size_t size, _Out_ uint8_t *mask)');
+    const setaffinity = library.func('int sched_setaffinity(int pid, size_t size, const uint8_t *mask)');
     return {
       addressOf: (bytes) => koffi.address(bytes),
       pageSize: library.func('int getpagesize()')(),
       madvise: library.func('int madvise(uintptr_t address, size_t length, int advice)'),
       setsockopt: (fd, level, name, value) => setsockopt(fd, level, name, Int32Array.of(value), 4),
+      getAffinity: (mask) => getaffinity(0, mask.length, mask),
+      setAffinity: (mask) => setaffinity(0, mask.length, mask),
       fallocate: (...call) =>
         new Promise((resolve, reject) => {
           fallocate.async(...call, (error: unknown, result: number) =>

@@ -118,6 +118,8 @@ export interface MachineApi {
   stopBlockLog(): void;
   /** Bytes per second that each of these drives may write; 0 for no limit. */
   limitBlockWrites(bytesPerSecond: number): void;
+  /** This thread's number in the system; undefined if it does not tell. */
+  systemThread(): number | undefined;
   /** Serves the thread of a migration on this port; what it switches on ends with it, or with the next one. */
   attach(port: MessagePort): void;
   /** Serves a MachineDebugger on this port; to be called while the machine stands still. */

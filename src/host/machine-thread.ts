@@ -28,7 +28,7 @@ import type { BlockCounters } from '../monitor/block.ts';
 import type { AnnounceParameters } from '../monitor/target.ts';
 import { ArrivingState } from './arriving-state.ts';
 import { Attention } from './attention.ts';
-import { yieldBackgroundThreads } from './background-threads.ts';
+import { ownThread, yieldBackgroundThreads } from './background-threads.ts';
 import { hostClock } from './clock.ts';
 import { setCompilerFlags } from './compiler-flags.ts';
 import { reasonOf } from './drive.ts';
@@ -339,6 +339,10 @@ class MachineThread implements MachineApi {
 
   endLateDisks(): void {
     this.#disks.endLate();
+  }
+
+  systemThread(): number | undefined {
+    return ownThread();
   }
 
   attach(port: MessagePort): void {

@@ -34,6 +34,7 @@ import type { WantedChunks } from './late-drives.ts';
 import { libc } from './libc.ts';
 import type { MachineApi } from './machine-api.ts';
 import { pageRelease } from './page-release.ts';
+import { goToProcessor, processorOf } from './processors.ts';
 import { type CompressionName, compressionOf, unpackRam } from './ram-compression.ts';
 import { RamHelpers } from './ram-helpers.ts';
 import { describeMachine } from './rom-hashes.ts';
@@ -353,6 +354,12 @@ class MigrationThread implements MigrationApi {
 
   #source(machine: MachineHandle, disks: TravellingDisks | undefined): SourceVm {
     const { remote, layout } = machineAt(machine);
+    let thread: number | undefined;
+    const known = (found: number | undefined): void => {
+      thread = found;
+    };
+    // One that has gone answers nothing else either.
+    remote.systemThread().then(known, () => {});
     return {
       memory: machine.memory,
       layout,
@@ -368,6 +375,9 @@ class MigrationThread implements MigrationApi {
       setDirtyLimit: (limit) => remote.setDirtyLimit('migration', limit),
       saveState: () => remote.saveState(),
       stop: (take) => this.#main.stopForMigration(take),
+      takeProcessor: () => {
+        if (thread !== undefined) goToProcessor(processorOf(thread));
+      },
       resume: () => this.#main.resumeAfterMigration(),
       checkState: (state) => remote.checkState(state),
       rescue: async (state) => {

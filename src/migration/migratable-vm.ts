@@ -97,6 +97,8 @@ export interface SourceVm {
    * @param take whether the log may be synced and the state be taken there and then, which saves two visits to that thread.
    */
   stop(take: boolean): Promise<StoppedVm>;
+  /** The guest stands still, and all that is left is to be sent at once: the calling thread may have its processor. */
+  takeProcessor?(): void;
   /**
    * Undoes `stop`: the VM is as it was before (a VM that had been paused by the user stays paused). Also called when
    * `stop` rejected, so it does nothing if the VM was not stopped.

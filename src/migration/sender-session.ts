@@ -207,6 +207,7 @@ export class SenderSession {
     const { pause } = this.statistics;
     const held = (pause.heldMs ?? 0) * 1e6;
     const saved = this.#save();
+    this.#vm.takeProcessor?.();
     const pass = await this.#ram.finalPass(this.#pauseStartNs + held, this.#taken !== undefined);
     const t1 = this.#now();
     pause.finalPassMs = (t1 - this.#pauseStartNs - held) / 1e6;
