@@ -169,6 +169,10 @@ export class SocketTransport implements Transport {
     return { fd: handle.fd, peer: this.#peer };
   }
 
+  hurry(): void {
+    this.#enlarged = true;
+  }
+
   destroy(): void {
     this.#chunks.length = 0;
     this.#fail(new GodwitError('transport', `${this.#peer}: the connection was dropped here`));

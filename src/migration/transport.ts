@@ -42,6 +42,8 @@ export interface Transport {
    * yet: then nothing has changed.
    */
   lend?(): LentConnection | undefined;
+  /** From now on no room is asked for: what is written last is waited for most, and stands in line behind the rest. */
+  hurry?(): void;
   /** Drops the connection at once; pending reads and writes reject. Idempotent. */
   destroy(): void;
 }

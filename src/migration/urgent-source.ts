@@ -24,6 +24,7 @@ export class UrgentSource {
 
   constructor(transport: Transport, kernels: Kernels, interrupt: Interrupt) {
     this.#transport = transport;
+    transport.hurry?.();
     this.#writer = new FrameWriter(transport, kernels, 'forward', URGENT_CHANNEL);
     this.#interrupt = interrupt;
   }

@@ -75,11 +75,15 @@ test.each([
   expect(() => parseTransportAddress(uri)).toThrow(expect.objectContaining({ kind: 'usage' }));
 });
 
-test.runIf(libc() !== undefined)(
-  'a unix socket through which some has gone holds more, once the library is loaded that asks for it',
-  async () => {
+describe.runIf(libc() !== undefined)('a unix socket, once the library is loaded that asks for room', () => {
+  const frame = new Uint8Array(1024 * 1024);
+  /** More than a socket takes by itself. */
+  const more = frame.subarray(0, 320 * 1024);
+
+  /** A pair through which some has gone. */
+  async function used(hurry: boolean): Promise<{ source: Transport; destination: Transport }> {
     const { source, destination } = await pair(`unix:${freshPath()}`);
-    const frame = new Uint8Array(1024 * 1024);
+    if (hurry) source.hurry?.();
     const sent = 2;
     const writing = (async () => {
       for (let i = 0; i < sent; i++) await source.write([frame]);
@@ -87,12 +91,32 @@ test.runIf(libc() !== undefined)(
     for (let missing = sent * frame.length; missing > 0; )
       missing -= (await destination.read())?.length ?? missing;
     await writing;
-    // Nobody reads: more than a socket takes by itself.
-    await source.write([frame.subarray(0, 320 * 1024)]);
+    return { source, destination };
+  }
+
+  test('holds more when some has gone through', async () => {
+    const { source, destination } = await used(false);
+    // Nobody reads.
+    await source.write([more]);
     source.destroy();
     destination.destroy();
-  },
-);
+  });
+
+  test('holds no more if what goes through is in a hurry', async () => {
+    const { source, destination } = await used(true);
+    let written = false;
+    const writing = source.write([more]).then(() => {
+      written = true;
+    });
+    // All that the system took would have been noticed by then.
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(written).toBe(false);
+    for (let missing = more.length; missing > 0; ) missing -= (await destination.read())?.length ?? missing;
+    await writing;
+    source.destroy();
+    destination.destroy();
+  });
+});
 
 describe.each(['unix', 'tcp'] as const)('%s', (kind) => {
   const uri = (): string => (kind === 'unix' ? `unix:${freshPath()}` : 'tcp:127.0.0.1:0');
