@@ -22,7 +22,7 @@ export function jitLines(engine: Engine): string[] {
     `regions: ${regions} of at most ${statistics.maxRegions}, on ${pages} pages`,
     `guest code in them: ${instructions} instructions`,
     `WebAssembly: ${bytes} of at most ${statistics.maxBytes} bytes`,
-    `translated: ${statistics.translated} regions in ${statistics.modules} modules`,
+    `translated: ${statistics.translated} regions, and ${statistics.recalled} that were known`,
     `forgotten: ${statistics.invalidated} for new or changed code, ${statistics.evicted} for want of room`,
     `time: ${ms(statistics.generateNs)} ms to write, ${ms(statistics.compileNs)} ms to compile`,
     `instructions run: ${all}, translated ${percent(ran.instructions, all)}`,

@@ -34,6 +34,11 @@ export interface Callable {
   readonly index: number;
 }
 
+/** A constant that a module imports. */
+export interface Global {
+  readonly index: number;
+}
+
 /** A function type of a module. */
 export interface FunctionType {
   readonly index: number;
@@ -121,6 +126,10 @@ export class FunctionBuilder implements Callable {
 
   tee(local: Local): void {
     this.#indexed('local.tee', local.index);
+  }
+
+  global({ index }: Global): void {
+    this.#indexed('global.get', index);
   }
 
   i32(value: number): void {

@@ -3,7 +3,7 @@
  * WebAssembly core specification 2.0, §5.5, with the threads proposal's shared memory flag.
  */
 import { ByteWriter } from './bytes.ts';
-import { type Callable, FunctionBuilder, type FunctionType } from './function.ts';
+import { type Callable, FunctionBuilder, type FunctionType, type Global } from './function.ts';
 import { VALUE_TYPE_CODE, type ValueType } from './opcodes.ts';
 
 /** Bytes in a WebAssembly page. */
@@ -22,6 +22,7 @@ export class ModuleBuilder {
   readonly #functions: FunctionBuilder[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   readonly #memoryPages: number;
+  readonly #globals: { name: string; type: ValueType }[] = [];
   #table: { readonly name: string; readonly size: number } | undefined;
 
   /** @param memoryPages size of the shared memory that the module imports, in 64 KiB pages; minimum and maximum. */
@@ -34,6 +35,11 @@ export class ModuleBuilder {
     if (this.#functions.length > 0) throw new Error('imports come before functions');
     this.#imports.push({ name, typeIndex: this.#type({ params, results }) });
     return { index: this.#imports.length - 1 };
+  }
+
+  /** A constant imported as "env.NAME": what differs between instances of the same module. */
+  importGlobal(name: string, type: ValueType): Global {
+    return { index: this.#globals.push({ name, type }) - 1 };
   }
 
   /** A table of functions imported as "env.NAME", of at least `size` entries: what `callIndirect` calls into. */
@@ -95,7 +101,13 @@ export class ModuleBuilder {
               w.u32(table.size);
             },
           ];
-    this.#section(out, SECTION.import, [memory, ...tables, ...functions], (w, write) => {
+    const globals = this.#globals.map(({ name, type }) => (w: ByteWriter): void => {
+      w.name(name);
+      w.byte(0x03);
+      w.byte(VALUE_TYPE_CODE[type]);
+      w.byte(0x00); // constant
+    });
+    this.#section(out, SECTION.import, [memory, ...tables, ...functions, ...globals], (w, write) => {
       w.name('env');
       write(w);
     });

@@ -183,6 +183,7 @@ export const CONTROL = {
   drop: 0x1a,
   select: 0x1b,
   'local.get': 0x20,
+  'global.get': 0x23,
   'local.set': 0x21,
   'local.tee': 0x22,
   'i32.const': 0x41,

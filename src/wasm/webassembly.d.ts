@@ -17,7 +17,7 @@ declare namespace WebAssembly {
   class Module {
     constructor(bytes: Uint8Array<ArrayBuffer>);
   }
-  type Imports = Record<string, Record<string, Memory | Table | ((...args: never[]) => unknown)>>;
+  type Imports = Record<string, Record<string, Memory | Table | number | ((...args: never[]) => unknown)>>;
   class Instance {
     constructor(module: Module, imports: Imports);
     readonly exports: Record<string, unknown>;

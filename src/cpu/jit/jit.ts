@@ -3,22 +3,21 @@
  * when their code changes or there are too many.
  */
 import { type Clock, ManualClock } from '../../clock.ts';
-import { clearOf } from '../../memory/clear.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
-import { CONTROL, ENTRY_SIZE, PAGE_SIZE, SLOT } from '../../memory/layout.ts';
+import { CONTROL, PAGE_SIZE, SLOT } from '../../memory/layout.ts';
 import type { Tlbs } from '../../memory/tlb.ts';
-import { ModuleBuilder } from '../../wasm/module.ts';
 import type { CodeCache } from '../code-cache.ts';
 import type { DebugPoints } from '../debug-points.ts';
 import type { Hart } from '../hart.ts';
-import { ENTRY, type Predecode } from '../operations.ts';
+import type { Predecode } from '../operations.ts';
 import type { PagePredecoder } from '../page-predecoder.ts';
 import type { MainMemory } from '../physical-memory.ts';
+import { KeptTranslations, type TranslationStore } from './kept-translations.ts';
+import { LiveRegion } from './live-region.ts';
 import { PageHistory } from './page-history.ts';
-import { findRegion, type Region, type RegionPage, survey } from './region.ts';
-import { emitRegion, regionStates } from './region-code.ts';
-import type { RegionCalls } from './region-frame.ts';
+import { findRegion, type RegionPage, survey } from './region.ts';
 import { RepeatedCode } from './repeated-code.ts';
+import { link, type RegionImports, type Translation, translate } from './translation.ts';
 
 export interface JitOptions {
   /** Jumps into a page that make it hot. */
@@ -29,6 +28,8 @@ export interface JitOptions {
   readonly eager: boolean;
   /** To measure what translating costs. */
   readonly clock: Clock;
+  /** Where translations come from that other machines have made, and go to. */
+  readonly translations?: TranslationStore | undefined;
 }
 
 export const JIT_OPTIONS: JitOptions = {
@@ -38,11 +39,8 @@ export const JIT_OPTIONS: JitOptions = {
   clock: new ManualClock(),
 };
 
-/** The engine's functions that regions import. */
-export type RegionImports = Readonly<Record<keyof RegionCalls, (...args: never[]) => unknown>>;
-
-/** Regions in one module: a module costs about a millisecond, however small it is. */
-const MODULE_REGIONS = 16;
+/** After so much of the jumps that make a page hot it is lukewarm: a translation that was kept is used from then on. */
+const LUKEWARM = 1 / 64;
 /** A hot page that waits is looked at this often in the time that made it hot. */
 const LOOKS = 8;
 /** Bounds of a region: pages, and guest instructions. */
@@ -56,12 +54,6 @@ export const MAX_REGIONS = 2048;
 /** Bytes of WebAssembly that there can be at a time. */
 const MAX_BYTES = 64 * 1024 * 1024;
 
-interface LiveRegion extends Region {
-  readonly index: number;
-  /** Bytes of WebAssembly. */
-  readonly bytes: number;
-}
-
 /** What `info jit` shows. */
 export interface JitStatistics {
   /** Regions that are there now, their pages, guest instructions and bytes of WebAssembly, and the bounds. */
@@ -71,9 +63,9 @@ export interface JitStatistics {
   readonly bytes: number;
   readonly maxRegions: number;
   readonly maxBytes: number;
-  /** Since the start: modules compiled, regions translated, forgotten because code changed, and for want of room. */
-  readonly modules: number;
+  /** Since the start: regions translated, those whose translation was known, and those forgotten because code changed, or for want of room. */
   readonly translated: number;
+  readonly recalled: number;
   readonly invalidated: number;
   readonly evicted: number;
   /** Nanoseconds spent writing and compiling. */
@@ -85,6 +77,7 @@ export class Jit {
   readonly #memory: GuestMemory;
   readonly #code: CodeCache;
   readonly #predecode: Predecode;
+  readonly #predecoder: PagePredecoder;
   readonly #points: DebugPoints;
   readonly #tlbs: Tlbs;
   /** Host address − physical address of RAM, as an i32. */
@@ -100,12 +93,17 @@ export class Jit {
   readonly #freeIndices = Array.from({ length: MAX_REGIONS }, (_, i) => MAX_REGIONS - 1 - i);
   readonly #history: PageHistory;
   readonly #repeated: RepeatedCode;
+  readonly #kept: KeptTranslations | undefined;
+  /** Those of kept translations, whose code has not been predecoded. */
+  readonly #unrun = new Set<LiveRegion>();
+  /** Pages that have been lukewarm. */
+  readonly #lukewarm = new Set<number>();
   /** Pages that are hot, and how many slices they have waited; oldest first. */
   readonly #hot = new Map<number, number>();
   /** Pages of which all was forgotten that ran before they got hot. */
   readonly #watched = new Set<number>();
-  #modules = 0;
   #translated = 0;
+  #recalled = 0;
   #invalidated = 0;
   #evicted = 0;
   #bytes = 0;
@@ -129,6 +127,7 @@ export class Jit {
     this.#direct = (ram.offset - ram.base) | 0;
     this.#code = code;
     this.#predecode = predecode;
+    this.#predecoder = predecoder;
     this.#points = points;
     this.#table = table;
     this.#imports = imports;
@@ -137,7 +136,9 @@ export class Jit {
     this.#repeated = new RepeatedCode(memory, code, predecoder);
     this.#view = new DataView(memory.memory.buffer);
     this.#control = new Int32Array(memory.memory.buffer, memory.layout.control, PAGE_SIZE / 4);
-    code.heat = options.heat;
+    const { translations, heat } = options;
+    if (translations !== undefined) this.#kept = new KeptTranslations(memory, points, translations);
+    code.heat = translations === undefined ? heat : Math.ceil(LUKEWARM * heat);
     code.onTranslatedChange = (page) => this.#forget(page);
   }
 
@@ -149,7 +150,7 @@ export class Jit {
     for (let i = 0; i < count; i++) {
       const slot = this.#control[CONTROL.hotSlots / 4 + i] ?? 0;
       const page = this.#code.pageOfEntry(slot);
-      if (page < 0) continue;
+      if (page < 0 || (!this.#hot.has(page) && this.#isKnownOrLukewarm(page))) continue;
       if (patience > 0) this.#view.setInt32(slot + SLOT.heat, Math.ceil(this.#options.heat / LOOKS), true);
       if (this.#hot.has(page)) {
         this.#repeated.look(page);
@@ -166,8 +167,44 @@ export class Jit {
     for (const page of ready) this.#hot.delete(page);
     for (const page of this.#watched) this.#repeated.end(page);
     if (this.#hot.size === 0) this.#watched.clear();
-    for (let i = 0; i < ready.length; i += MODULE_REGIONS)
-      this.#translate(ready.slice(i, i + MODULE_REGIONS), hart);
+    this.#translate(ready, hart);
+  }
+
+  /** Whether a page need not be translated: its translation was known, or it is only lukewarm. */
+  #isKnownOrLukewarm(page: number): boolean {
+    if (this.#kept === undefined) return false;
+    if (this.#recall(page)) return true;
+    if (this.#lukewarm.has(page)) return false;
+    this.#lukewarm.add(page);
+    const slot = this.#code.slotAt(page);
+    this.#view.setInt32(slot + SLOT.heat, Math.ceil((1 - LUKEWARM) * this.#options.heat), true);
+    return true;
+  }
+
+  /** Uses a kept translation of what a page holds now, if it has more than what is there. */
+  #recall(page: number): boolean {
+    for (const { translation, base } of this.#kept?.find(page) ?? []) {
+      const pages = translation.pages.map((delta) => base + delta / PAGE_SIZE);
+      if (pages.some((member) => (this.#regions.get(member)?.translation.size ?? 0) >= translation.size))
+        continue;
+      const started = this.#options.clock.nowNs();
+      for (const member of pages) this.#code.slotOf(member);
+      const slots = pages.map((member) => this.#code.slotAt(member));
+      // A slot that one page got may have been another one's.
+      if (slots.includes(0)) return false;
+      for (const member of pages) {
+        if (this.#watched.delete(member)) this.#repeated.end(member);
+        this.#forget(member);
+      }
+      for (const slot of slots) this.#cool(slot);
+      this.#unrun.add(
+        this.#install(translation, slots, (this.#kept as KeptTranslations).compile(translation)),
+      );
+      this.#recalled += 1;
+      this.#compileNs += this.#options.clock.nowNs() - started;
+      return true;
+    }
+    return false;
   }
 
   /**
@@ -190,7 +227,7 @@ export class Jit {
 
   get statistics(): JitStatistics {
     let instructions = 0;
-    for (const region of this.#live) instructions += region.size;
+    for (const { translation } of this.#live) instructions += translation.size;
     return {
       regions: this.#live.size,
       pages: this.#regions.size,
@@ -198,8 +235,8 @@ export class Jit {
       bytes: this.#bytes,
       maxRegions: MAX_REGIONS,
       maxBytes: MAX_BYTES,
-      modules: this.#modules,
       translated: this.#translated,
+      recalled: this.#recalled,
       invalidated: this.#invalidated,
       evicted: this.#evicted,
       generateNs: this.#generateNs,
@@ -209,46 +246,38 @@ export class Jit {
 
   #translate(pages: readonly number[], hart: Hart): void {
     const direct = this.#tlbs.isMostlyDirect(hart.data.tlbs) ? this.#direct : undefined;
-    const started = this.#options.clock.nowNs();
-    const module = new ModuleBuilder(this.#memory.layout.wasmPages);
-    const calls = {
-      read: module.importFunction('read', ['i32', 'i64', 'i32'], ['i32']),
-      write: module.importFunction('write', ['i32', 'i64', 'i32', 'i64'], ['i32']),
-      store: module.importFunction('store', ['i32', 'i64', 'i64', 'i32', 'i64'], ['i32']),
-      sstatus: module.importFunction('sstatus', ['i32', 'i64', 'i32'], ['i64']),
-      fence: module.importFunction('fence', ['i32', 'i64', 'i64'], ['i32']),
-    };
-    const written: LiveRegion[] = [];
+    const now = (): number => this.#options.clock.nowNs();
+    const written = new Set<LiveRegion | undefined>();
     for (const page of pages) {
-      const slot = this.#code.slotAt(page);
-      if (slot === 0) continue;
-      if (written.some((region) => region.pages.some((other) => other.slot === slot))) continue;
+      if (this.#code.slotAt(page) === 0) continue;
+      const known = this.#regions.get(page);
+      if (known !== undefined && written.has(known)) continue;
+      const started = now();
       const group = this.#group(page);
       for (const member of group) this.#cool(member.slot);
       const region = findRegion(this.#view, this.#predecode, group);
       if (region.entries.length === 0) continue;
-      const known = this.#regions.get(page);
       // The compiler gets better at what it has had for longer: a region with nothing new in it stays.
-      if (known?.size === region.size && known.entries.length === region.entries.length) continue;
-      for (const member of group) this.#forget(this.#code.pageOfEntry(member.slot));
-      const index = this.#takeIndex();
-      const f = module.function(['i32', 'i32', 'i32', 'i64'], ['i32'], `r${index}`);
-      emitRegion(f, calls, region, index, direct);
-      written.push({ ...region, index, bytes: f.size });
+      const had = known?.translation;
+      if (had?.size === region.size && had.entries.length === region.entries.length) continue;
+      const members = group.map(({ slot }) => this.#code.pageOfEntry(slot));
+      for (const member of members) this.#forget(member);
+      const hashes = members.map((member) => this.#kept?.hash(member) ?? 0);
+      const translation = translate(this.#view, region, hashes, this.#memory.layout.wasmPages, direct);
+      const generated = now();
+      const module = new WebAssembly.Module(translation.module);
+      written.add(
+        this.#install(
+          translation,
+          group.map(({ slot }) => slot),
+          module,
+        ),
+      );
+      this.#kept?.keep(translation, module);
+      this.#translated += 1;
+      this.#generateNs += generated - started;
+      this.#compileNs += now() - generated;
     }
-    if (written.length === 0) return;
-    const bytes = module.bytes();
-    const generated = this.#options.clock.nowNs();
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
-      env: { memory: this.#memory.memory, ...this.#imports },
-    });
-    for (const region of written) {
-      this.#table.set(region.index, exports[`r${region.index}`]);
-      this.#install(region);
-    }
-    this.#modules += 1;
-    this.#generateNs += generated - started;
-    this.#compileNs += this.#options.clock.nowNs() - generated;
   }
 
   /**
@@ -266,6 +295,7 @@ export class Jit {
       const delta = (next - page) * PAGE_SIZE;
       const mayStraddle = !this.#points.mayBreakAt(PAGE_SIZE - 2);
       const member = { slot, delta, host: blocksBase + next * PAGE_SIZE, mayStraddle };
+      this.#predecodeKept(next);
       const surveyed = survey(this.#view, member);
       if (group.length > 0 && size + surveyed.size > MAX_SIZE) continue;
       group.push(member);
@@ -281,6 +311,12 @@ export class Jit {
     return group;
   }
 
+  /** What is translated again is to have what a kept translation had. */
+  #predecodeKept(page: number): void {
+    const region = this.#regions.get(page);
+    if (region !== undefined && this.#unrun.delete(region)) region.predecode(this.#predecoder);
+  }
+
   /** Code that is not in the region yet may get hot as well, but each time it takes more to try again. */
   #cool(slot: number): void {
     const page = this.#code.pageOfEntry(slot);
@@ -293,41 +329,20 @@ export class Jit {
   #isWarm(page: number): boolean {
     const slot = this.#code.slotAt(page);
     if (slot === 0 || this.#history.times(page) > MAX_JOINS) return false;
-    return this.#regions.has(page) || this.#view.getInt32(slot + SLOT.heat, true) <= this.#options.heat / 2;
+    if (this.#regions.has(page)) return true;
+    if (this.#kept !== undefined && !this.#lukewarm.has(page)) return false;
+    return this.#view.getInt32(slot + SLOT.heat, true) <= this.#options.heat / 2;
   }
 
-  #install(region: LiveRegion): void {
-    const view = this.#view;
-    const states = regionStates(region);
-    for (const { slot, delta } of region.pages) {
-      this.#regions.set(this.#code.pageOfEntry(slot), region);
-      view.setInt32(slot + SLOT.function, region.index, true);
-      view.setBigInt64(slot + SLOT.delta, BigInt(delta), true);
-    }
-    const slots = new Map(region.pages.map(({ slot, delta }) => [delta, slot]));
-    const place = (at: number): [slot: number, inPage: number] => {
-      const inPage = at & (PAGE_SIZE - 1);
-      return [slots.get(at - inPage) as number, inPage];
-    };
-    const mark = (at: number, bit: number): void => {
-      const [slot, inPage] = place(at);
-      const entry = slot + (inPage / 2) * ENTRY_SIZE;
-      view.setUint8(entry, view.getUint8(entry) | bit);
-    };
-    for (const [at, state] of states) {
-      const [slot, inPage] = place(at);
-      view.setUint16(slot + SLOT.states + inPage, state, true);
-      mark(at, ENTRY.begins);
-    }
-    for (const { instructions, end } of region.blocks) {
-      for (const instruction of 'instruction' in end ? [...instructions, end.instruction] : instructions) {
-        mark(instruction.at, ENTRY.translated);
-        if (instruction.straddles) mark(instruction.at + 2, ENTRY.translated);
-      }
-    }
+  #install(translation: Translation, slots: readonly number[], module: WebAssembly.Module): LiveRegion {
+    const { memory } = this.#memory;
+    const region = new LiveRegion(memory, translation, slots, this.#takeIndex());
+    for (const slot of slots) this.#regions.set(this.#code.pageOfEntry(slot), region);
+    this.#table.set(region.index, link(module, memory, this.#imports, slots, region.index));
+    region.mark();
     this.#live.add(region);
-    this.#translated += 1;
-    this.#bytes += region.bytes;
+    this.#bytes += translation.module.length;
+    return region;
   }
 
   /** An index for a new region; the oldest regions go if there is no room. */
@@ -349,17 +364,12 @@ export class Jit {
   }
 
   #drop(region: LiveRegion): void {
-    for (const { slot } of region.pages) {
-      this.#regions.delete(this.#code.pageOfEntry(slot));
-      clearOf(this.#memory.memory)(slot + SLOT.states, PAGE_SIZE);
-      for (let entry = 0; entry < PAGE_SIZE / 2; entry++) {
-        const at = slot + entry * ENTRY_SIZE;
-        this.#view.setUint8(at, this.#view.getUint8(at) & ~(ENTRY.translated | ENTRY.begins));
-      }
-    }
+    for (const slot of region.slots) this.#regions.delete(this.#code.pageOfEntry(slot));
+    region.unmark();
     this.#table.set(region.index, null);
     this.#freeIndices.push(region.index);
     this.#live.delete(region);
-    this.#bytes -= region.bytes;
+    this.#unrun.delete(region);
+    this.#bytes -= region.translation.module.length;
   }
 }

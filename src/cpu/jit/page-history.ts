@@ -46,13 +46,16 @@ export class PageHistory {
   #hash(page: number): Int32Array {
     const pieces = new Int32Array(PIECES);
     let at = this.#firstWord + page * (PAGE_SIZE / 4);
-    for (let piece = 0; piece < PIECES; piece++) {
-      let hash = 0;
-      for (const end = at + PIECE_WORDS; at < end; at++) {
-        hash = Math.imul(hash ^ (this.#words[at] as number), 0x01000193);
-      }
-      pieces[piece] = hash;
+    for (let piece = 0; piece < PIECES; piece++, at += PIECE_WORDS) {
+      pieces[piece] = hashWords(this.#words, at, at + PIECE_WORDS);
     }
     return pieces;
   }
+}
+
+/** A hash of words: FNV-1a, a word at a time. */
+export function hashWords(words: Int32Array, from: number, to: number): number {
+  let hash = 0;
+  for (let at = from; at < to; at++) hash = Math.imul(hash ^ (words[at] as number), 0x01000193);
+  return hash;
 }

@@ -8,7 +8,7 @@
  * run is given back.
  */
 import { PAGE_SIZE, SLOT, TLB } from '../../memory/layout.ts';
-import type { FunctionBuilder } from '../../wasm/function.ts';
+import type { FunctionBuilder, Global } from '../../wasm/function.ts';
 import { isStraight } from '../action-lowering.ts';
 import { quickWay } from '../system-code.ts';
 import { type Block, type BlockEnd, lengthOf, pageOf, type RegionInstruction } from './block.ts';
@@ -20,31 +20,34 @@ import { type RegionCalls, RegionFrame } from './region-frame.ts';
 import { ENTRANCE, RegionGraph } from './region-graph.ts';
 import { type WordsAt, wordFlow } from './word-flow.ts';
 
+/** What is known of a region only where it is used. */
+export interface RegionLinks {
+  /** Byte offsets of its pages' slots, in the order of its pages. */
+  readonly slots: readonly Global[];
+  /** The function's index in the table. */
+  readonly index: Global;
+}
+
 /**
- * @param index the function's index in the table.
  * @param direct if most pages of data are expected at their physical addresses: host address − guest address of those.
  */
 export function emitRegion(
   f: FunctionBuilder,
   calls: RegionCalls,
   region: Region,
-  index: number,
+  links: RegionLinks,
   direct: number | undefined,
 ): void {
-  new RegionCode(f, calls, region, index, direct).emit();
-}
-
-/** The state by which each entry of a region is entered: its node's number. */
-export function regionStates(region: Region): Map<number, number> {
-  return new Map(region.entries.map((at, i) => [at, i + 1]));
+  new RegionCode(f, calls, region, links, direct).emit();
 }
 
 class RegionCode {
   readonly #f: FunctionBuilder;
   readonly #frame: RegionFrame;
   readonly #region: Region;
-  readonly #index: number;
-  readonly #slots: ReadonlyMap<number, number>;
+  readonly #index: Global;
+  /** By the page's distance from the base page. */
+  readonly #slots: ReadonlyMap<number, Global>;
   readonly #graph: RegionGraph;
   readonly #budgets: readonly number[];
   readonly #words: readonly WordsAt[];
@@ -55,14 +58,14 @@ class RegionCode {
     f: FunctionBuilder,
     calls: RegionCalls,
     region: Region,
-    index: number,
+    links: RegionLinks,
     direct: number | undefined,
   ) {
     this.#f = f;
     this.#frame = new RegionFrame(f, calls, direct);
     this.#region = region;
-    this.#index = index;
-    this.#slots = new Map(region.pages.map(({ slot, delta }) => [delta, slot]));
+    this.#index = links.index;
+    this.#slots = new Map(region.pages.map(({ delta }, i) => [delta, links.slots[i] as Global]));
     this.#graph = new RegionGraph(region);
     this.#budgets = budgets(this.#graph);
     this.#words = wordFlow(this.#graph);
@@ -182,7 +185,7 @@ class RegionCode {
     f.op('i64.ne');
     f.get(this.#frame.entry);
     f.load('i32.load', TLB.fetch + 8);
-    f.i32(this.#slots.get(page) as number);
+    f.global(this.#slots.get(page) as Global);
     f.op('i32.ne', 'i32.or');
     f.ifUnlikely();
     leave();
@@ -192,7 +195,7 @@ class RegionCode {
   /** Goes to the address in `target`; inside the region if it is one of its entries. */
   #emitIndirect(jumps: Jumps): void {
     const f = this.#f;
-    const [only, ...others] = this.#region.pages;
+    const [only, ...others] = this.#slots.values();
     const inside = (): void => {
       f.tee(this.#frame.state);
       f.if();
@@ -213,7 +216,9 @@ class RegionCode {
       f.op('i64.lt_u');
       f.if();
       halfword();
-      f.load('i32.load16_u', only.slot + SLOT.states);
+      f.global(only);
+      f.op('i32.add');
+      f.load('i32.load16_u', SLOT.states);
       inside();
       f.end();
     } else {
@@ -232,7 +237,7 @@ class RegionCode {
       f.load('i32.load', TLB.fetch + 8);
       f.tee(slot);
       f.load('i32.load', SLOT.function);
-      f.i32(this.#index);
+      f.global(this.#index);
       f.op('i32.eq');
       f.if();
       f.get(page);

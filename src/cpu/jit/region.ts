@@ -29,6 +29,8 @@ export interface Region {
   readonly entries: readonly number[];
   /** Those of them that are entries only so that control can come back into a loop. */
   readonly resumptions: ReadonlySet<number>;
+  /** Addresses that jumps of the interpreter have led to. */
+  readonly reached: readonly number[];
   /** Instructions. */
   readonly size: number;
 }
@@ -80,7 +82,7 @@ class RegionFinder {
   readonly #decoded = new Map<number, RegionInstruction | undefined>();
   /** Where blocks begin. */
   readonly #leaders = new Set<number>();
-  readonly #entries: number[] = [];
+  readonly #reached: number[] = [];
 
   constructor(view: DataView, predecode: Predecode, pages: readonly RegionPage[]) {
     this.#view = view;
@@ -95,7 +97,7 @@ class RegionFinder {
       const next = byDelta.get(page.delta + PAGE_SIZE);
       if (next !== undefined && page.mayStraddle) this.#readStraddling(page, next);
     }
-    const entries = new Set(this.#entries);
+    const entries = new Set(this.#reached);
     for (const found of this.#decoded.values()) if (found !== undefined) this.#lead(found, entries);
     for (const entry of entries) this.#leaders.add(entry);
     const landings = new Set([...entries].filter((at) => this.#mayEnter(at)));
@@ -103,7 +105,7 @@ class RegionFinder {
     const chosen = [...landings, ...resumptions].sort((a, b) => a - b).slice(0, MAX_ENTRIES);
     const blocks = this.#blocks(chosen);
     const size = blocks.reduce((sum, block) => sum + block.instructions.length + 1, 0);
-    return { pages: this.#pages, blocks, entries: chosen, resumptions, size };
+    return { pages: this.#pages, blocks, entries: chosen, resumptions, reached: this.#reached, size };
   }
 
   #mayEnter(at: number): boolean {
@@ -132,7 +134,7 @@ class RegionFinder {
       const operation = OPERATIONS[word >>> ENTRY.operationShift];
       if (operation === undefined || operation.kind === 'undecoded' || operation.kind === 'end') continue;
       const at = delta + 2 * halfword;
-      if ((word & ENTRY.reached) !== 0) this.#entries.push(at);
+      if ((word & ENTRY.reached) !== 0) this.#reached.push(at);
       this.#add(at, { word, immediate: view.getInt32(entry + 4, true) });
     }
   }
