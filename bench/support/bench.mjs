@@ -16,6 +16,9 @@ export const GODWIT = {
 };
 export const QEMU = { name: 'qemu', command: ['qemu-system-riscv64'] };
 
+// No emulator that a bench starts finds translations of another one: each run is a guest's first.
+process.env.XDG_CACHE_HOME = '/dev/null';
+
 /** A module of the built emulator; `path` as below dist/. */
 export const load = (path) => import(new URL(path, DIST).href);
 

@@ -33,10 +33,11 @@ export class LinuxGuest {
   #text = '';
   #wake = () => {};
 
-  /** @param side what `emulators` lists; the guest starts to boot. */
-  constructor({ name, command: [program, ...first] }, args) {
+  /** @param side what `emulators` lists, and variables of its environment; the guest starts to boot. */
+  constructor({ name, command: [program, ...first], env = {} }, args) {
     this.#name = name;
-    this.#child = spawn(program, [...first, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const stdio = ['pipe', 'pipe', 'inherit'];
+    this.#child = spawn(program, [...first, ...args], { stdio, env: { ...process.env, ...env } });
     this.#child.stdin.on('error', () => {});
     this.#child.stdout.setEncoding('latin1').on('data', (chunk) => {
       this.#text += chunk;

@@ -31,7 +31,10 @@ const OPTIONS = {
   name: ['-name', "the machine's name"],
   uuid: ['-uuid', "the machine's UUID"],
   pidfile: ['-pidfile', "write the process's id there"],
-  accel: ['-accel', 'how guest code is run: jit (the default) or interp'],
+  accel: [
+    '-accel',
+    'how guest code is run: jit (the default; jit,cache=off keeps no translations) or interp',
+  ],
   icount: ['-icount', 'virtual time: 2^N ns an instruction'],
   log: ['-d', `log items: ${LOG_NAMES.join(', ')}`],
   'log-file': ['-D', 'log to a file instead of stderr'],

@@ -87,6 +87,7 @@ export interface Draft {
   uuid?: string;
   pidfile?: string;
   accel: Accelerator;
+  keepTranslations: boolean;
   icount?: number;
   rtc: RtcOptions;
   logItems: Set<LogItem>;
@@ -437,12 +438,13 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
   },
   {
     names: ['accel'],
-    value: ACCELERATORS.join('|'),
-    help: 'how guest code is run: translated where it is hot (jit, the default), or interpreted; tcg means jit',
+    value: 'jit[,cache=on|off]|interp',
+    help: 'how guest code is run: translated where it is hot (jit, the default; cache=off keeps no translations), or interpreted; tcg means jit',
     apply: (draft, value, option) => {
       // QEMU's other properties of tcg (thread=, tb-size=) have no meaning here.
-      const [name = ''] = value.split(',');
-      draft.accel = name === 'tcg' ? 'jit' : parseChoice(option, name, ACCELERATORS);
+      const { accel = '', cache = 'on' } = Object.fromEntries(parseKeyValues(option, value, 'any', 'accel'));
+      draft.accel = accel === 'tcg' ? 'jit' : parseChoice(option, accel, ACCELERATORS);
+      draft.keepTranslations = parseChoice(`${option} cache`, cache, ['on', 'off']) === 'on';
     },
   },
   {

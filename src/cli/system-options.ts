@@ -64,6 +64,8 @@ export interface MachineOptions {
   readonly uuid?: string;
   readonly pidfile?: string;
   readonly accel: Accelerator;
+  /** -accel jit,cache=: whether translations are kept from one run to the next. */
+  readonly keepTranslations: boolean;
   /** Virtual time: 2^icount ns an instruction. */
   readonly icount?: number;
   readonly rtc: RtcOptions;
@@ -114,6 +116,7 @@ function newDraft(): Draft {
     rtc: {},
     logItems: new Set(),
     accel: ACCELERATORS[0],
+    keepTranslations: true,
     noReboot: false,
     noShutdown: false,
     onlyMigratable: false,

@@ -61,6 +61,7 @@ export async function runSystem(options: MachineOptions, program: string): Promi
     noShutdown: options.noShutdown,
     onlyMigratable: options.onlyMigratable,
     accel: options.accel,
+    keepTranslations: options.keepTranslations,
     ...(options.icount === undefined ? {} : { icount: options.icount }),
     rtc: options.rtc,
     drives,

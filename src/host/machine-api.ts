@@ -1,6 +1,7 @@
 /** What the threads of a VM say to its machine's thread, and what that tells the main thread. */
 import type { MessagePort } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
+import type { Translation } from '../cpu/jit/translation.ts';
 import type { MachineCheckpoint } from '../machine/checkpoints.ts';
 import type { CodeLines } from '../machine/code-dump.ts';
 import type { MachinePlan } from '../machine/configuration.ts';
@@ -23,6 +24,8 @@ export interface MachineBlueprint {
   readonly configuration: MachinePlan;
   readonly memory: WebAssembly.Memory;
   readonly accel: Accelerator;
+  /** Whether translations are kept for the next machine, and those of others used. */
+  readonly keepTranslations: boolean;
   /** Virtual time: see MachineHost. */
   readonly icount?: number;
   readonly rtc: RtcOptions;
@@ -138,6 +141,8 @@ export interface MachineListener {
   /** A network back end has somebody at its other end, or nobody any more. */
   netdevConnected(id: string, address: NetdevAddress): void;
   netdevDisconnected(id: string): void;
+  /** A translation that the file of kept ones lacks. */
+  translated(file: string, translation: Translation, module: WebAssembly.Module): void;
   /** A request to a drive failed. */
   blockError(error: BlockError): void;
 }

@@ -3,6 +3,7 @@
  * therefore at a safe point.
  */
 import { randomBytes } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
 import type { Hart } from '../cpu/hart.ts';
@@ -30,6 +31,7 @@ import { ArrivingState } from './arriving-state.ts';
 import { Attention } from './attention.ts';
 import { ownThread, yieldBackgroundThreads } from './background-threads.ts';
 import { hostClock } from './clock.ts';
+import { canKeepCompiled } from './compiled-wasm.ts';
 import { setCompilerFlags } from './compiler-flags.ts';
 import { reasonOf } from './drive.ts';
 import { LateMemory } from './late-memory.ts';
@@ -41,7 +43,10 @@ import { netdevAddress } from './netdev.ts';
 import type { NetworkSpecs } from './netdev-open.ts';
 import { realTime } from './real-time.ts';
 import { connect, type Port, type Told } from './rpc.ts';
+import { cacheFile, TranslationCache } from './translation-cache.ts';
 
+/** What this thread runs, and so what makes translations. */
+const PROGRAM = fileURLToPath(new URL('./machine-thread.js', import.meta.url));
 /** Characters of log that are written at once at the latest. */
 const MAX_LOG_TEXT = 64 * 1024;
 /** How long a burst may keep calls waiting; one during which the host works for a device is as short as can be. */
@@ -85,7 +90,16 @@ class MachineThread implements MachineApi {
     });
   }
 
-  build({ configuration, memory, accel, icount, rtc, drives, log }: MachineBlueprint): void {
+  build({
+    configuration,
+    memory,
+    accel,
+    keepTranslations,
+    icount,
+    rtc,
+    drives,
+    log,
+  }: MachineBlueprint): void {
     this.#disks = new MachineDisks(drives, (error) => this.#main.blockError(error));
     this.#accel = accel;
     this.#machine = new Machine(configuration, memory, {
@@ -94,6 +108,9 @@ class MachineThread implements MachineApi {
       accel,
       realTime: realTime(rtc, icount !== undefined),
       ...(icount === undefined ? {} : { icount }),
+      ...(keepTranslations && canKeepCompiled
+        ? { translations: (machine) => this.#translations(machine) }
+        : {}),
       backends: {
         drive: (id) => this.#disks.backend(id),
         netdev: (id) => this.#networks.backend(id),
@@ -115,6 +132,12 @@ class MachineThread implements MachineApi {
     this.#late = new LateMemory(this.#machine, () => this.#schedule());
     this.#log = new GuestLog(this.#machine.engine, this.#machine.debug, (text) => this.#logLines(text));
     this.setLog(log);
+  }
+
+  #translations(machine: string): TranslationCache | undefined {
+    const file = cacheFile(PROGRAM, machine);
+    if (file === undefined) return undefined;
+    return new TranslationCache(file, (...kept) => this.#main.translated(file, ...kept));
   }
 
   start(plan?: RunPlan): void {

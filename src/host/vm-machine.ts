@@ -6,6 +6,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { MessageChannel, type Worker } from 'node:worker_threads';
 import type { Accelerator } from '../cpu/accelerator.ts';
+import type { Translation } from '../cpu/jit/translation.ts';
 import type { BackendFacts } from '../devices/model.ts';
 import { errorMessage, GodwitError } from '../error.ts';
 import { type BootContents, installBoot } from '../machine/boot-contents.ts';
@@ -30,6 +31,7 @@ import { type Connection, connect, type Remote } from './rpc.ts';
 import { removeAtExit } from './socket-open.ts';
 import { startThread } from './threads.ts';
 import type { TlsCredentials } from './tls-credentials.ts';
+import { TranslationKeeper } from './translation-keeper.ts';
 
 export interface VmOptions {
   readonly name?: string;
@@ -48,6 +50,8 @@ export interface VmOptions {
   readonly log: Log;
   /** -accel: how guest code is run. */
   readonly accel: Accelerator;
+  /** Keep translations in the user's cache folder; not by default. */
+  readonly keepTranslations?: boolean;
   /** -icount: 2^icount ns of virtual time an instruction. */
   readonly icount?: number;
   /** -rtc. */
@@ -91,6 +95,7 @@ export class VmMachine {
   /** The errors for which the VM stopped, by the drive's id. */
   readonly ioStatus = new Map<string, BlockIoStatus>();
   #ended = false;
+  #keeper: TranslationKeeper | undefined;
 
   constructor(options: VmOptions) {
     this.options = options;
@@ -107,6 +112,7 @@ export class VmMachine {
       netdevDisconnected: (id) =>
         this.publish({ event: 'NETDEV_STREAM_DISCONNECTED', data: { 'netdev-id': id } }),
       debugStopped: (stop) => this.#debugStopped(stop),
+      translated: (file, translation, module) => this.#keep(file, translation, module),
     };
     const ring = (): void => this.#built?.attention.ring();
     this.#thread = { worker, connection: connect<MachineApi>(worker, listener, { ring }) };
@@ -183,7 +189,7 @@ export class VmMachine {
     boot: BootContents | undefined,
     drives: readonly Drive[],
   ): Promise<BuiltMachine> {
-    const { accel, rtc, icount } = this.options;
+    const { accel, keepTranslations, rtc, icount } = this.options;
     const layout = machineLayout(configuration);
     const memory = createSharedMemory(layout);
     const building = this.thread.build({
@@ -192,6 +198,7 @@ export class VmMachine {
       log: this.#logTarget,
       drives,
       accel,
+      keepTranslations: keepTranslations ?? false,
       rtc: rtc ?? {},
       ...(icount === undefined ? {} : { icount }),
     });
@@ -343,6 +350,12 @@ export class VmMachine {
     if (action === 'stop' && this.#state === 'running') void this.halt('io-error').catch(() => {});
   }
 
+  #keep(file: string, translation: Translation, module: WebAssembly.Module): void {
+    if (this.#built === undefined) return;
+    this.#keeper ??= new TranslationKeeper(file, this.#built.memory);
+    this.#keeper.add(translation, module);
+  }
+
   // --- events
 
   publish(event: MonitorEvent): void {
@@ -380,6 +393,7 @@ export class VmMachine {
   /** Ends the thread. */
   async close(): Promise<void> {
     this.#ended = true;
+    this.#keeper?.save();
     this.#thread.connection.close(new GodwitError('state', 'the VM is shut down'));
     await this.#thread.worker.terminate();
   }

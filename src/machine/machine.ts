@@ -11,6 +11,7 @@ import { Engine } from '../cpu/engine.ts';
 import { type Hart, INTERRUPT, PRIVILEGE } from '../cpu/hart.ts';
 import type { InterruptFile } from '../cpu/interrupt-file.ts';
 import type { JitOptions } from '../cpu/jit/jit.ts';
+import type { TranslationStore } from '../cpu/jit/kept-translations.ts';
 import type { Pmp } from '../cpu/pmp.ts';
 import type { Aclint } from '../devices/aclint.ts';
 import type { Device } from '../devices/device.ts';
@@ -26,7 +27,7 @@ import { GodwitError } from '../error.ts';
 import { extensionsOf } from '../isa/isa-string.ts';
 import { AddressSpace, type Mapping } from '../memory/address-space.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
-import { PAGE_FLAG } from '../memory/layout.ts';
+import { type Layout, PAGE_FLAG } from '../memory/layout.ts';
 import { RunTime } from '../memory/run-time.ts';
 import { decodeSections, encodeSections } from '../vmstate/codec.ts';
 import type { Migratable } from '../vmstate/migratable.ts';
@@ -71,6 +72,8 @@ export interface MachineHost {
   readonly accel?: Accelerator;
   /** Other than the usual options of the JIT, for tests. */
   readonly jit?: Partial<JitOptions>;
+  /** Where translations are kept for other machines of this description. */
+  readonly translations?: (machine: string) => TranslationStore | undefined;
   /** Take time from retired instructions instead of the clock: 2^icount ns each. */
   readonly icount?: number;
   /** A fixed date and the machine's time by default. */
@@ -154,7 +157,14 @@ export class Machine {
         extensions: extensionsOf(configuration.isa),
         interruptFile: (hart, privilege) => this.#interruptFile(hart, privilege),
       },
-      { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock, ...host.jit } },
+      {
+        accel: host.accel ?? ACCELERATORS[0],
+        jit: {
+          clock: host.clock,
+          translations: host.translations?.(translationKey(configuration, this.memory.layout)),
+          ...host.jit,
+        },
+      },
     );
     this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
     this.#runTime = new RunTime(memory, this.memory.layout);
@@ -488,4 +498,9 @@ export class Machine {
       },
     };
   }
+}
+
+/** What translations depend on beside the code: the instructions that there are, and where things stand in memory. */
+function translationKey({ isa }: MachinePlan, layout: Layout): string {
+  return JSON.stringify([isa, layout]);
 }

@@ -41,6 +41,7 @@ async function machine() {
     configuration,
     memory,
     accel: 'jit',
+    keepTranslations: false,
     rtc: {},
     drives: [],
     log: { fd: openSync('/dev/null', 'w'), items: new Set() },
