@@ -439,7 +439,7 @@ export const SYSTEM_OPTIONS: readonly OptionRow[] = [
   {
     names: ['accel'],
     value: 'jit[,cache=on|off]|interp',
-    help: 'how guest code is run: translated where it is hot (jit, the default; cache=off: nothing is kept), or interpreted; tcg means jit',
+    help: 'how guest code is run: translated where hot (jit, the default; cache=off: nothing is kept) or interpreted; tcg means jit',
     apply: (draft, value, option) => {
       // QEMU's other properties of tcg (thread=, tb-size=) have no meaning here.
       const { accel = '', cache = 'on' } = Object.fromEntries(parseKeyValues(option, value, 'any', 'accel'));
