@@ -4,6 +4,7 @@
  * than the one that this was tried with, or has other flags or another processor, it answers no, and a module is compiled anew.
  */
 import { setFlagsFromString } from 'node:v8';
+import { undeferred } from './compiler-flags.ts';
 
 /** V8's major version whose natives are as they are used here; they end the process if they are used wrongly. */
 const KNOWN_VERSION = 11;
@@ -28,7 +29,7 @@ export function isOptimized(f: unknown): boolean {
 
 /** The optimized code of a module; at least one of its functions must have some. */
 export function compiledCode(module: WebAssembly.Module): Uint8Array {
-  return new Uint8Array(native('SerializeWasmModule', module) as ArrayBuffer);
+  return new Uint8Array(undeferred(() => native('SerializeWasmModule', module)) as ArrayBuffer);
 }
 
 /** A module with its optimized code. Undefined if this V8 has no use for it. */
@@ -36,6 +37,6 @@ export function compiledModule(
   code: Uint8Array,
   bytes: Uint8Array<ArrayBuffer>,
 ): WebAssembly.Module | undefined {
-  const module = native('DeserializeWasmModule', new Uint8Array(code).buffer, bytes);
+  const module = undeferred(() => native('DeserializeWasmModule', new Uint8Array(code).buffer, bytes));
   return module instanceof WebAssembly.Module ? module : undefined;
 }

@@ -24,6 +24,9 @@ const TICKS_VERSION = 11;
  */
 const TICKS = { usual: { ticks: 3, small: 81 }, deferred: { ticks: 16384, small: 0 } } as const;
 
+/** Whether this thread has deferred it. */
+let deferred = false;
+
 /**
  * V8's threads are to stay out of the way, or no longer. Optimizing takes a processor for a third of a second in the quarter of
  * a second that a post-copy takes, most of it of code that does not run again: on two processors all that wait for pages
@@ -31,11 +34,23 @@ const TICKS = { usual: { ticks: 3, small: 81 }, deferred: { ticks: 16384, small:
  * garbage waits for those that help it, which give way to all others.
  */
 export function deferBackgroundWork(on: boolean): void {
+  deferred = on;
   if (Number.parseInt(process.versions.v8, 10) !== TICKS_VERSION) return;
   const { ticks, small } = on ? TICKS.deferred : TICKS.usual;
   setFlagsFromString(`--ticks-before-optimization=${ticks}`);
   setFlagsFromString(`--max-bytecode-size-for-early-opt=${small}`);
   setFlagsFromString(on ? '--no-parallel-scavenge' : '--parallel-scavenge');
+}
+
+/** Does something as if this thread had deferred nothing: V8 takes code back only with the flags that it was made with. */
+export function undeferred<T>(work: () => T): T {
+  if (!deferred) return work();
+  deferBackgroundWork(false);
+  try {
+    return work();
+  } finally {
+    deferBackgroundWork(true);
+  }
 }
 
 export function setCompilerFlags(): void {

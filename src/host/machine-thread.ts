@@ -32,7 +32,7 @@ import { Attention } from './attention.ts';
 import { ownThread, yieldBackgroundThreads } from './background-threads.ts';
 import { hostClock } from './clock.ts';
 import { canKeepCompiled } from './compiled-wasm.ts';
-import { setCompilerFlags } from './compiler-flags.ts';
+import { deferBackgroundWork, setCompilerFlags } from './compiler-flags.ts';
 import { reasonOf } from './drive.ts';
 import { LateMemory } from './late-memory.ts';
 import { writeLog } from './log.ts';
@@ -328,6 +328,8 @@ class MachineThread implements MachineApi {
   }
 
   beginPostcopy(wanted: MessagePort, logged: boolean): void {
+    // The migration thread has; this one is to know as well, for the translations that it finds.
+    deferBackgroundWork(true);
     this.#late.begin(wanted, logged);
   }
 
@@ -353,6 +355,7 @@ class MachineThread implements MachineApi {
 
   endPostcopy(): void {
     this.#late.end();
+    deferBackgroundWork(false);
     this.#schedule();
   }
 
