@@ -98,6 +98,19 @@ test('xxh64 equals the specification for every length up to 130 and around the b
   }
 });
 
+test('xxh64 looks at nothing behind the last byte, which may be that of the memory', () => {
+  const kernels = Kernels.standalone();
+  const memory = new Uint8Array(kernels.memory.buffer);
+  for (const length of [
+    0, 1, 32, 127, 128, 1023, 1024, 1055, 1119, 1120, 1151, 1152, 1153, 1279, 1280, 2111, 4096,
+  ]) {
+    const at = memory.length - length;
+    const bytes = pattern(length);
+    memory.set(bytes, at);
+    expect(unsigned(kernels.hashAt(at, length, 5)), `length ${length}`).toBe(reference(bytes, 5));
+  }
+});
+
 test('pieces of memory have the hash of what they come to, wherever they are cut', () => {
   const kernels = Kernels.standalone();
   const memory = new Uint8Array(kernels.memory.buffer);
