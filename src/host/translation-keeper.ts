@@ -12,6 +12,8 @@ const NEXT_MS = 60_000;
 
 /** Translations that V8 has not optimized when so many times have passed are seldom run. */
 const CHANCES = 3;
+/** Most that wait; the oldest go. A guest can make its code anew for ever. */
+const MAX_PENDING = 500;
 
 /** Regions call nothing here. */
 const IMPORTS = Object.fromEntries(
@@ -38,6 +40,7 @@ export class TranslationKeeper {
   }
 
   add(translation: Translation, module: WebAssembly.Module): void {
+    if (this.#pending.length === MAX_PENDING) this.#pending.shift();
     this.#pending.push({ translation, module, chances: CHANCES });
     this.#waitForMore();
   }
