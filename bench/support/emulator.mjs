@@ -126,7 +126,9 @@ export class Emulator {
     const devices = ['-display', 'none', '-monitor', 'none', '-serial', `unix:${serial}`];
     const monitor = ['-qmp', `unix:${qmp},server=on,wait=off`];
     const all = [...first, ...args, ...devices, ...monitor, ...(emulator.#tests?.args ?? [])];
-    const child = spawn(program, all, { stdio: ['ignore', 'ignore', 'pipe'] });
+    // Whatever translations a VM keeps, the other one of its measurement finds, and no later one.
+    const env = { ...process.env, XDG_CACHE_HOME: directory };
+    const child = spawn(program, all, { stdio: ['ignore', 'ignore', 'pipe'], env });
     emulator.#child = child;
     child.stderr.on('data', (bytes) => {
       emulator.#stderr += bytes;

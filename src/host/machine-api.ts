@@ -100,6 +100,8 @@ export interface MachineApi {
   saveState(): Uint8Array;
   /** Of a machine that waits for its state: see ArrivingState. */
   rehearse(): void;
+  /** A guest is on its way: what of its code other machines have translated is read while it comes. */
+  expectGuest(): void;
   checkState(state: Uint8Array): void;
   loadState(state: Uint8Array): void;
   /** Post-copy: see LateMemory. The indices of pages that are needed are posted to the port. */

@@ -66,6 +66,7 @@ class MachineThread implements MachineApi {
   #disks = new MachineDisks([], () => {});
   #arriving!: ArrivingState;
   #accel!: Accelerator;
+  #kept: TranslationCache | undefined;
   #rehearsal: Rehearsal | undefined;
   readonly #networks = new MachineNetworks();
   #output: number[] = [];
@@ -137,7 +138,8 @@ class MachineThread implements MachineApi {
   #translations(machine: string): TranslationCache | undefined {
     const file = cacheFile(PROGRAM, machine);
     if (file === undefined) return undefined;
-    return new TranslationCache(file, (...kept) => this.#main.translated(file, ...kept));
+    this.#kept = new TranslationCache(file, (...kept) => this.#main.translated(file, ...kept));
+    return this.#kept;
   }
 
   start(plan?: RunPlan): void {
@@ -316,6 +318,10 @@ class MachineThread implements MachineApi {
       else this.#rehearsal = undefined;
     };
     setImmediate(next);
+  }
+
+  expectGuest(): void {
+    this.#kept?.prepare();
   }
 
   checkState(state: Uint8Array): void {

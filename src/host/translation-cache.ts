@@ -91,11 +91,22 @@ export class TranslationCache implements TranslationStore {
   readonly #onNew: (translation: Translation, module: WebAssembly.Module) => void;
   #compiled: ReadonlyMap<Translation, Uint8Array> | undefined;
   readonly #byHash = new Map<number, [Translation, number][]>();
+  /** Compiled beforehand. */
+  readonly #modules = new Map<Translation, WebAssembly.Module>();
 
   /** @param onNew told of what the file lacks. */
   constructor(file: string, onNew: (translation: Translation, module: WebAssembly.Module) => void) {
     this.#file = file;
     this.#onNew = onNew;
+  }
+
+  /** Reads and compiles all that the file has now, while nobody waits. */
+  prepare(): void {
+    this.#compiled ??= this.#read();
+    for (const [translation, code] of this.#compiled) {
+      const module = compiledModule(code, translation.module);
+      if (module !== undefined) this.#modules.set(translation, module);
+    }
   }
 
   find(hash: number): readonly (readonly [Translation, number])[] {
@@ -105,7 +116,7 @@ export class TranslationCache implements TranslationStore {
 
   compile(translation: Translation): WebAssembly.Module {
     const code = this.#compiled?.get(translation);
-    const known = code && compiledModule(code, translation.module);
+    const known = this.#modules.get(translation) ?? (code && compiledModule(code, translation.module));
     if (known !== undefined) return known;
     // Made with other flags of V8's, perhaps: what it makes now takes its place.
     const module = new WebAssembly.Module(translation.module);

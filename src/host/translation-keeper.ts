@@ -46,17 +46,19 @@ export class TranslationKeeper {
   }
 
   #waitForMore(): void {
-    this.#timer ??= setTimeout(() => this.save(), this.#wait).unref();
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#wait = NEXT_MS;
+      this.save();
+      this.#pending = this.#pending.filter((pending) => --pending.chances > 0);
+      if (this.#pending.length > 0) this.#waitForMore();
+    }, this.#wait).unref();
   }
 
   /** Writes what has been optimized; the rest waits. A folder that can't be written to is as good as none. */
   save(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#wait = NEXT_MS;
     const ready = this.#pending.filter((pending) => this.#isOptimized(pending));
-    this.#pending = this.#pending.filter((pending) => !ready.includes(pending) && --pending.chances > 0);
-    if (this.#pending.length > 0) this.#waitForMore();
+    this.#pending = this.#pending.filter((pending) => !ready.includes(pending));
     if (ready.length === 0) return;
     const compiled = ready.map(({ translation, module }) => ({
       translation,

@@ -170,6 +170,7 @@ export class VmMachine {
     const early = await this.#takeAnticipated(configuration);
     this.#built = early ?? (await this.#construct(configuration, boot, drives));
     this.#drives = drives;
+    if (boot === undefined) this.thread.expectGuest().catch(() => {});
     return this.#built;
   }
 
@@ -356,6 +357,11 @@ export class VmMachine {
     this.#keeper.add(translation, module);
   }
 
+  /** Those that V8 has optimized are there for other machines. */
+  saveTranslations(): void {
+    this.#keeper?.save();
+  }
+
   // --- events
 
   publish(event: MonitorEvent): void {
@@ -393,7 +399,7 @@ export class VmMachine {
   /** Ends the thread. */
   async close(): Promise<void> {
     this.#ended = true;
-    this.#keeper?.save();
+    this.saveTranslations();
     this.#thread.connection.close(new GodwitError('state', 'the VM is shut down'));
     await this.#thread.worker.terminate();
   }

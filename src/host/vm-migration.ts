@@ -98,6 +98,8 @@ export class VmMigration {
     if (this.capabilities['postcopy-ram'] && !this.#handsOver) {
       throw new GodwitError('usage', `Postcopy needs a destination that answers, which ${uri} does not`);
     }
+    // A destination of this user on this host goes on with them.
+    this.#machine.saveTranslations();
     const { remote } = this.#unusedThread().connection;
     this.#lastInfo = { status: 'setup' };
     this.#setStatus('setup');

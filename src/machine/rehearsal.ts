@@ -11,10 +11,14 @@ import { Machine } from './machine.ts';
 import { machineLayout } from './machine-layout.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 
-/** Loads, stores and arithmetic in a loop; behind each of those the time is read, and a byte goes to the serial port. */
+/**
+ * Loads, stores and arithmetic in a loop, and on more pages than a hart's TLBs know; behind each of those the time is read, and a
+ * byte goes to the serial port.
+ */
 const PROGRAM = Uint32Array.of(
   0x1000_02b7, //        lui   t0, 0x10000     the serial port
   0x0010_0317, //        auipc t1, 0x100       memory, 1 MiB behind this
+  0x0000_1437, //        lui   s0, 1           a page
   0xc010_23f3, // outer: csrr  t2, time
   0x0003_0e13, //        mv    t3, t1
   0x2000_0e93, //        li    t4, 512
@@ -26,8 +30,15 @@ const PROGRAM = Uint32Array.of(
   0x040e_0e13, //        addi  t3, t3, 64
   0xfffe_8e93, //        addi  t4, t4, -1
   0xfe0e_92e3, //        bnez  t4, inner
+  0x0003_0e13, //        mv    t3, t1
+  0x4000_0e93, //        li    t4, 1024
+  0x000e_3f03, // pages: ld    t5, 0(t3)
+  0x01ee_3423, //        sd    t5, 8(t3)
+  0x008e_0e33, //        add   t3, t3, s0
+  0xfffe_8e93, //        addi  t4, t4, -1
+  0xfe0e_98e3, //        bnez  t4, pages
   0x0002_8023, //        sb    zero, 0(t0)
-  0xfd1f_f06f, //        j     outer
+  0xfb5f_f06f, //        j     outer
 );
 
 export class Rehearsal {

@@ -168,6 +168,27 @@ function functionOf(module: WebAssembly.Module): (n: number) => number {
   return new WebAssembly.Instance(module, { env: { memory } }).exports.count as (n: number) => number;
 }
 
+async function optimize(f: (n: number) => number): Promise<void> {
+  while (!isOptimized(f)) {
+    f(10_000_000);
+    await new Promise(setImmediate);
+  }
+}
+
+test.runIf(canKeepCompiled)('what was prepared takes no file any more', async () => {
+  const bytes = countdown(3);
+  const module = new WebAssembly.Module(bytes);
+  await optimize(functionOf(module));
+  addTranslations(file, [{ ...translation(1, { module: bytes }), compiled: compiledCode(module) }]);
+  const cache = new TranslationCache(file, () => {});
+  cache.prepare();
+  rmSync(file);
+  const [[found] = []] = cache.find(1);
+  const prepared = cache.compile(found as Translation);
+  expect(prepared).toBe(cache.compile(found as Translation));
+  expect(isOptimized(functionOf(prepared))).toBe(true);
+});
+
 test.runIf(canKeepCompiled).each([
   ['once', false],
   ['once, while other work is deferred', true],
@@ -177,10 +198,7 @@ test.runIf(canKeepCompiled).each([
   const module = new WebAssembly.Module(bytes);
   const f = functionOf(module);
   expect(isOptimized(f)).toBe(false);
-  while (!isOptimized(f)) {
-    f(10_000_000);
-    await new Promise(setImmediate);
-  }
+  await optimize(f);
   const entry = translation(1, { module: bytes });
   addTranslations(file, [{ ...entry, compiled: compiledCode(module) }]);
 

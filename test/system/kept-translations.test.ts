@@ -20,6 +20,12 @@ async function regions(vm: VmProcess): Promise<[translated: number, known: numbe
   return translated === undefined ? undefined : [Number(translated), Number(known)];
 }
 
+/** Names of the files in a cache folder. */
+function keptFiles(folder: string): string[] {
+  const cache = join(folder, 'godwit');
+  return existsSync(cache) ? readdirSync(cache).filter((name) => /^translations-[0-9a-f]+$/.test(name)) : [];
+}
+
 const untilKnown = (vm: VmProcess): Promise<unknown> =>
   poll(async () => ((await regions(vm))?.[1] ?? 0) > 0 || undefined);
 const untilTranslated = (vm: VmProcess): Promise<unknown> =>
@@ -31,13 +37,7 @@ test.runIf(canKeepCompiled)('translations are kept, and used by the next VM', as
   const first = await bench.start(GUEST);
   await untilTranslated(first);
   expect((await regions(first))?.[1]).toBe(0);
-  const files = await poll(async () => {
-    const cache = join(folder, 'godwit');
-    const found = existsSync(cache)
-      ? readdirSync(cache).filter((name) => /^translations-[0-9a-f]+$/.test(name))
-      : [];
-    return found.length > 0 ? found : undefined;
-  });
+  const files = await poll(async () => (keptFiles(folder).length > 0 ? keptFiles(folder) : undefined));
   expect(files).toHaveLength(1);
   await first.quit();
 
@@ -54,6 +54,28 @@ test.runIf(canKeepCompiled)('translations are kept, and used by the next VM', as
   const larger = await bench.start([...GUEST, '-m', '64M']);
   await untilTranslated(larger);
   expect((await regions(larger))?.[1]).toBe(0);
+});
+
+test.runIf(canKeepCompiled)('a destination has the translations of its source', async ({ bench }) => {
+  const folder = join(bench.dir, 'cache');
+  process.env.XDG_CACHE_HOME = folder;
+  const uri = `unix:${bench.path('migration')}`;
+  const source = await bench.start(GUEST);
+  const target = await bench.start([...GUEST, '-incoming', uri]);
+  await untilTranslated(source);
+  const migrate = (to: string): Promise<true | undefined> =>
+    source.execute('migrate', { uri: to }).then(
+      () => true,
+      // The one before is not over yet.
+      () => undefined,
+    );
+  // They are kept when a migration begins; which V8 has optimized by then, nobody knows.
+  await poll(async () => {
+    await migrate(`unix:${bench.path('nobody')}`);
+    return keptFiles(folder).length > 0 || undefined;
+  });
+  await poll(() => migrate(uri));
+  await untilKnown(target);
 });
 
 test('a VM runs where no translations can be kept', async ({ bench }) => {
