@@ -19,6 +19,8 @@ export class CodeCache {
   readonly #pages = new Int32Array(SLOT_COUNT).fill(-1);
   /** Told of a page whose translation no longer holds, before its entries go. */
   onTranslatedChange: (page: number) => void = () => {};
+  /** Told of a page whose slot goes: what was counted there is gone as well. */
+  onRelease: (page: number) => void = () => {};
   /** Told of entries that are forgotten, by their first and last halfword: the code there may be another. */
   onForget: (page: number, first: number, last: number) => void = () => {};
   /** How many jumps into a page make it hot. */
@@ -91,6 +93,7 @@ export class CodeCache {
 
   #release(page: number): void {
     this.onTranslatedChange(page);
+    this.onRelease(page);
     this.#view.setInt32(this.#memory.layout.codeSlots + page * 4, 0, true);
     this.#memory.setPageFlag(page, PAGE_FLAG.code, false);
   }

@@ -10,3 +10,8 @@ export function machineLayout(configuration: MachinePlan): Layout {
     { name: 'ram', size: configuration.ram },
   ]);
 }
+
+/** What translations depend on beside the code: the instructions that there are, and where things stand in memory. */
+export function translationKey(configuration: MachinePlan): string {
+  return JSON.stringify([configuration.isa, machineLayout(configuration)]);
+}

@@ -27,7 +27,7 @@ import { GodwitError } from '../error.ts';
 import { extensionsOf } from '../isa/isa-string.ts';
 import { AddressSpace, type Mapping } from '../memory/address-space.ts';
 import { GuestMemory } from '../memory/guest-memory.ts';
-import { type Layout, PAGE_FLAG } from '../memory/layout.ts';
+import { PAGE_FLAG } from '../memory/layout.ts';
 import { RunTime } from '../memory/run-time.ts';
 import { decodeSections, encodeSections } from '../vmstate/codec.ts';
 import type { Migratable } from '../vmstate/migratable.ts';
@@ -39,7 +39,7 @@ import { DirtyTracking } from './dirty-tracking.ts';
 import { guestDma } from './guest-dma.ts';
 import { hartState } from './hart-state.ts';
 import { IcountClock, repeatableRandom } from './icount.ts';
-import { machineLayout } from './machine-layout.ts';
+import { machineLayout, translationKey } from './machine-layout.ts';
 import { MEMORY_MAP } from './memory-map.ts';
 import { Throttle } from './throttle.ts';
 import { type DebugStop, RUN_ALL, type RunPlan, Turns } from './turns.ts';
@@ -148,6 +148,7 @@ export class Machine {
     const ram = this.memory.block('ram');
     const bus = this.#bus();
     this.debug = new DebugAccess(this.memory, bus);
+    const translations = host.translations?.(translationKey(configuration));
     this.engine = new Engine(
       this.memory,
       { base: MEMORY_MAP.ram.base, size: ram.size, offset: ram.offset, firstPage: ram.firstPage },
@@ -157,14 +158,7 @@ export class Machine {
         extensions: extensionsOf(configuration.isa),
         interruptFile: (hart, privilege) => this.#interruptFile(hart, privilege),
       },
-      {
-        accel: host.accel ?? ACCELERATORS[0],
-        jit: {
-          clock: host.clock,
-          translations: host.translations?.(translationKey(configuration, this.memory.layout)),
-          ...host.jit,
-        },
-      },
+      { accel: host.accel ?? ACCELERATORS[0], jit: { clock: host.clock, translations, ...host.jit } },
     );
     this.dirtyTracking = new DirtyTracking(this.memory.dirtyLog, this.engine.tlbs, host.clock);
     this.#runTime = new RunTime(memory, this.memory.layout);
@@ -498,9 +492,4 @@ export class Machine {
       },
     };
   }
-}
-
-/** What translations depend on beside the code: the instructions that there are, and where things stand in memory. */
-function translationKey({ isa }: MachinePlan, layout: Layout): string {
-  return JSON.stringify([isa, layout]);
 }

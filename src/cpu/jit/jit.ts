@@ -140,6 +140,7 @@ export class Jit {
     if (translations !== undefined) this.#kept = new KeptTranslations(memory, points, translations);
     code.heat = translations === undefined ? heat : Math.ceil(LUKEWARM * heat);
     code.onTranslatedChange = (page) => this.#forget(page);
+    code.onRelease = (page) => this.#lukewarm.delete(page);
   }
 
   /** To be called after a hart's slice: takes note of what got hot, and translates. */

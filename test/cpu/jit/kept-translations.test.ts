@@ -208,3 +208,17 @@ test('what is translated anew has what a kept translation had', () => {
   expect(addresses(all)).toEqual(expect.arrayContaining(addresses(kept)));
   expect(addresses(all)).toContain(16);
 });
+
+test('a page whose slot has gone is as cold as a new one', () => {
+  const shelf = new Shelf();
+  const m = machine(user(shelf), LOOP);
+  // Some 250 jumps: lukewarm, and far from hot.
+  run(m, 10);
+  for (let times = 0; times < 10; times++) {
+    m.engine.forgetMemory();
+    run(m, 10);
+  }
+  expect(m.engine.jit?.statistics.translated).toBe(0);
+  run(m, 300);
+  expect(m.engine.jit?.statistics.translated).toBe(1);
+});
